@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ferry::wire {
+
+inline constexpr std::uint32_t protocol_version = 1;
+
+/// First element of every frame. docs/protocol.md has one row for each.
+enum class Verb : std::uint8_t {
+    hello = 1, ok = 2, error = 3, heartbeat = 4, goodbye = 5,
+    publish = 10, confirm = 11, refused = 12, producer = 14, hold = 15,
+    subscribe = 20, deliver = 21, ack = 22, nack = 23, settled = 24, extend = 25, credit = 26,
+    unsubscribe = 27, cancelled = 28, pull = 29,
+    queue_declare = 40, queue_delete = 41, queue_purge = 42, queue_list = 43, queue_show = 44, queue_peek = 45,
+    exchange_declare = 50, exchange_delete = 51, exchange_list = 52, exchange_show = 53, bind = 54, unbind = 55,
+    stats = 60, backup = 61,
+};
+
+/// PUBLISH flags.
+inline constexpr std::uint64_t publish_mandatory = 1;
+/// CONFIRM flags.
+inline constexpr std::uint64_t confirm_duplicate = 1;
+
+}  // namespace ferry::wire
