@@ -6,37 +6,52 @@
 namespace ferry::wire {
 
 // number, name, retry helps, what it means and what to do. docs/protocol.md shows the same table.
-#define FERRY_CODES(X)                                                                                   \
-    X(100, malformed_frame, "MALFORMED_FRAME", false, "the frame is not what its verb demands; fix the client")          \
-    X(101, frame_too_large, "FRAME_TOO_LARGE", false, "the frame is longer than the broker's limit; send smaller batches") \
-    X(102, unexpected_verb, "UNEXPECTED_VERB", false, "this verb is unknown or not allowed now; say hello first")          \
-    X(103, unsupported_version, "UNSUPPORTED_VERSION", false, "the broker does not speak this protocol version")           \
-    X(104, timed_out, "TIMED_OUT", true, "the peer was silent for too long; reconnect")                                   \
-    X(200, no_such_queue, "NO_SUCH_QUEUE", false, "declare the queue first")                                              \
-    X(201, no_such_exchange, "NO_SUCH_EXCHANGE", false, "declare the exchange first")                                     \
-    X(202, declared_differently, "DECLARED_DIFFERENTLY", false, "it exists with other settings; use those or delete it")   \
-    X(203, exclusive_elsewhere, "EXCLUSIVE_ELSEWHERE", true, "another connection has it to itself")                       \
-    X(204, no_such_subscription, "NO_SUCH_SUBSCRIPTION", false, "subscribe first; it may have been cancelled")            \
-    X(205, no_route, "NO_ROUTE", false, "no queue is bound for this message; bind one")                                   \
-    X(206, bad_name, "BAD_NAME", false, "names have 1 to 255 of a-z A-Z 0-9 . _ - and do not begin with amq.")            \
-    X(207, bad_option, "BAD_OPTION", false, "an option is unknown or outside its range")                                  \
-    X(208, not_empty, "NOT_EMPTY", true, "the queue still holds messages")                                                \
-    X(209, in_use, "IN_USE", true, "it still has consumers or bindings")                                                  \
-    X(210, no_such_binding, "NO_SUCH_BINDING", false, "there is no such binding")                                         \
-    X(211, no_such_message, "NO_SUCH_MESSAGE", false, "the queue does not hold that message")                             \
-    X(212, already_exists, "ALREADY_EXISTS", false, "this id is in use on this connection")                               \
-    X(300, sequence_gap, "SEQUENCE_GAP", false, "sequences were skipped; re-send from the broker's high-water mark")      \
-    X(301, fenced, "FENCED", false, "a newer epoch of this producer exists; stop")                                        \
-    X(302, lease_lost, "LEASE_LOST", false, "the lease ended before; the message may be with somebody else")              \
-    X(303, no_such_producer, "NO_SUCH_PRODUCER", false, "open the producer on this connection first")                     \
-    X(400, disk_full, "DISK_FULL", true, "the broker's disk is full; consuming frees space, publishing resumes by itself") \
-    X(401, limit_reached, "LIMIT_REACHED", true, "a limit was reached; the text names it")                               \
-    X(402, too_many_connections, "TOO_MANY_CONNECTIONS", true, "connect later or raise limits.connections")               \
-    X(403, message_too_large, "MESSAGE_TOO_LARGE", false, "the message is over the broker's limit; store it elsewhere")    \
-    X(500, storage_failed, "STORAGE_FAILED", true, "the broker's disk failed; what was unconfirmed is in doubt")          \
-    X(501, shutting_down, "SHUTTING_DOWN", true, "the broker is stopping; reconnect later")                              \
-    X(502, damaged, "DAMAGED", false, "stored bytes are damaged; see the broker's log")                                   \
-    X(503, internal, "INTERNAL", false, "a defect of the broker; please report it")                                      \
+#define FERRY_CODES(X)                                                                        \
+    X(100, malformed_frame, "MALFORMED_FRAME", false,                                         \
+      "the frame is not what its verb demands; fix the client")                               \
+    X(101, frame_too_large, "FRAME_TOO_LARGE", false,                                         \
+      "the frame is longer than the broker's limit; send smaller batches")                    \
+    X(102, unexpected_verb, "UNEXPECTED_VERB", false,                                         \
+      "this verb is unknown or not allowed now; say hello first")                             \
+    X(103, unsupported_version, "UNSUPPORTED_VERSION", false,                                 \
+      "the broker does not speak this protocol version")                                      \
+    X(104, timed_out, "TIMED_OUT", true, "the peer was silent for too long; reconnect")       \
+    X(200, no_such_queue, "NO_SUCH_QUEUE", false, "declare the queue first")                  \
+    X(201, no_such_exchange, "NO_SUCH_EXCHANGE", false, "declare the exchange first")         \
+    X(202, declared_differently, "DECLARED_DIFFERENTLY", false,                               \
+      "it exists with other settings; use those or delete it")                                \
+    X(203, exclusive_elsewhere, "EXCLUSIVE_ELSEWHERE", true,                                  \
+      "another connection has it to itself")                                                  \
+    X(204, no_such_subscription, "NO_SUCH_SUBSCRIPTION", false,                               \
+      "subscribe first; it may have been cancelled")                                          \
+    X(205, no_route, "NO_ROUTE", false, "no queue is bound for this message; bind one")       \
+    X(206, bad_name, "BAD_NAME", false,                                                       \
+      "names have 1 to 255 of a-z A-Z 0-9 . _ - and do not begin with amq.")                  \
+    X(207, bad_option, "BAD_OPTION", false, "an option is unknown or outside its range")      \
+    X(208, not_empty, "NOT_EMPTY", true, "the queue still holds messages")                    \
+    X(209, in_use, "IN_USE", true, "it still has consumers or bindings")                      \
+    X(210, no_such_binding, "NO_SUCH_BINDING", false, "there is no such binding")             \
+    X(211, no_such_message, "NO_SUCH_MESSAGE", false, "the queue does not hold that message") \
+    X(212, already_exists, "ALREADY_EXISTS", false, "this id is in use on this connection")   \
+    X(300, sequence_gap, "SEQUENCE_GAP", false,                                               \
+      "sequences were skipped; re-send from the broker's high-water mark")                    \
+    X(301, fenced, "FENCED", false, "a newer epoch of this producer exists; stop")            \
+    X(302, lease_lost, "LEASE_LOST", false,                                                   \
+      "the lease ended before; the message may be with somebody else")                        \
+    X(303, no_such_producer, "NO_SUCH_PRODUCER", false,                                       \
+      "open the producer on this connection first")                                           \
+    X(400, disk_full, "DISK_FULL", true,                                                      \
+      "the broker's disk is full; consuming frees space, publishing resumes by itself")       \
+    X(401, limit_reached, "LIMIT_REACHED", true, "a limit was reached; the text names it")    \
+    X(402, too_many_connections, "TOO_MANY_CONNECTIONS", true,                                \
+      "connect later or raise limits.connections")                                            \
+    X(403, message_too_large, "MESSAGE_TOO_LARGE", false,                                     \
+      "the message is over the broker's limit; store it elsewhere")                           \
+    X(500, storage_failed, "STORAGE_FAILED", true,                                            \
+      "the broker's disk failed; what was unconfirmed is in doubt")                           \
+    X(501, shutting_down, "SHUTTING_DOWN", true, "the broker is stopping; reconnect later")   \
+    X(502, damaged, "DAMAGED", false, "stored bytes are damaged; see the broker's log")       \
+    X(503, internal, "INTERNAL", false, "a defect of the broker; please report it")           \
     X(504, not_supported, "NOT_SUPPORTED", false, "this broker does not offer that")
 
 /// Why something was refused. The numbers are part of the protocol and never change.

@@ -7,10 +7,12 @@
 
 namespace ferry::wire {
 
-/// Pull decoder for msgpack (github.com/msgpack/msgpack/blob/master/spec.md) over bytes it does not own.
+/// Pull decoder for msgpack (github.com/msgpack/msgpack/blob/master/spec.md) over bytes it does not
+/// own.
 ///
-/// Every read returns false, and leaves the cursor where it was, when the next value is of another type, out
-/// of range or cut short. Nothing is allocated, whatever a length or count declares. Threads: one.
+/// Every read returns false, and leaves the cursor where it was, when the next value is of another
+/// type, out of range or cut short. Nothing is allocated, whatever a length or count declares.
+/// Threads: one.
 class Cursor {
 public:
     explicit Cursor(Bytes bytes) : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
@@ -43,7 +45,8 @@ public:
 private:
     [[nodiscard]] std::uint8_t tag() const { return static_cast<std::uint8_t>(*at_); }
     bool take(std::size_t header, std::size_t length, Bytes& out);
-    bool read_count(std::uint8_t fix_base, std::uint8_t fix_mask, std::uint8_t tag16, std::uint32_t& count);
+    bool read_count(std::uint8_t fix_base, std::uint8_t fix_mask, std::uint8_t tag16,
+                    std::uint32_t& count);
 
     const std::byte* at_;
     const std::byte* end_;

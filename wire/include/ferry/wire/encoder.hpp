@@ -32,8 +32,8 @@ private:
     Buffer& out_;
 };
 
-/// Begins a frame in `out` (length to come) and writes the array header and the verb. `fields` counts the
-/// verb too. Returns the mark that end_frame() wants.
+/// Begins a frame in `out` (length to come) and writes the array header and the verb. `fields`
+/// counts the verb too. Returns the mark that end_frame() wants.
 [[nodiscard]] std::size_t begin_frame(Buffer& out, Verb verb, std::uint32_t fields);
 /// Fills in the length of the frame begun at `mark`.
 void end_frame(Buffer& out, std::size_t mark);

@@ -13,13 +13,15 @@ namespace ferry::wire {
 struct FrameSlice {
     enum class State : std::uint8_t { complete, incomplete, too_large };
     State state = State::incomplete;
-    Bytes body;             // the msgpack after the length, when complete
-    std::size_t used = 0;   // bytes to step over, when complete
-    std::size_t needed = 0; // total bytes (with the length) that the frame will take; 0: unknown yet
+    Bytes body;            // the msgpack after the length, when complete
+    std::size_t used = 0;  // bytes to step over, when complete
+    std::size_t needed =
+        0;  // total bytes (with the length) that the frame will take; 0: unknown yet
 };
 [[nodiscard]] FrameSlice next_frame(Bytes bytes, std::uint32_t frame_bytes_max);
 
-/// Verb, request id and number of fields (with verb and id) of a frame; leaves the cursor at the third field.
+/// Verb, request id and number of fields (with verb and id) of a frame; leaves the cursor at the
+/// third field.
 struct FrameHead {
     Verb verb{};
     std::uint64_t request = 0;

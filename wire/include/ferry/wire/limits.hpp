@@ -2,20 +2,23 @@
 
 #include <cstdint>
 
-/// Every limit of protocol and broker that is not a configuration key. docs/protocol.md shows the same table.
+/// Every limit of protocol and broker that is not a configuration key. docs/protocol.md shows the
+/// same table.
 namespace ferry::limits {
 
 inline constexpr std::uint32_t frame_length_bytes = 4;
-inline constexpr std::uint32_t frame_bytes_max = 1U << 20;            // default of limits.frame_bytes
-inline constexpr std::uint32_t frame_bytes_cap = 2U << 20;            // highest allowed setting
+inline constexpr std::uint32_t frame_bytes_max = 1U << 20;  // default of limits.frame_bytes
+inline constexpr std::uint32_t frame_bytes_cap = 2U << 20;  // highest allowed setting
 inline constexpr std::uint32_t frame_bytes_before_hello_max = 4096;
-inline constexpr std::uint32_t message_overhead_bytes_max = 24U << 10;  // names, properties, headers
+inline constexpr std::uint32_t message_overhead_bytes_max = 24U
+                                                            << 10;  // names, properties, headers
 inline constexpr std::uint32_t payload_bytes_max = frame_bytes_max - message_overhead_bytes_max;
 inline constexpr std::uint32_t messages_per_frame_max = 65536;
 inline constexpr std::uint32_t ranges_per_frame_max = 16384;
 inline constexpr std::uint32_t name_bytes_max = 255;
 inline constexpr std::uint32_t routing_key_bytes_max = 255;
-inline constexpr std::uint32_t short_text_bytes_max = 255;  // ids, content type, reply-to, ordering key
+inline constexpr std::uint32_t short_text_bytes_max =
+    255;  // ids, content type, reply-to, ordering key
 inline constexpr std::uint32_t headers_max = 64;
 inline constexpr std::uint32_t headers_bytes_max = 16U << 10;
 inline constexpr std::uint32_t msgpack_depth_max = 8;
@@ -24,13 +27,13 @@ inline constexpr std::uint32_t priority_max = 9;
 inline constexpr std::uint32_t queues_max = 100'000;
 inline constexpr std::uint32_t exchanges_max = 10'000;
 inline constexpr std::uint32_t bindings_max = 1'000'000;
-inline constexpr std::uint32_t exchange_hops_max = 16;        // exchange-to-exchange depth
-inline constexpr std::uint32_t queues_per_message_max = 4096; // fan-out of one message
+inline constexpr std::uint32_t exchange_hops_max = 16;         // exchange-to-exchange depth
+inline constexpr std::uint32_t queues_per_message_max = 4096;  // fan-out of one message
 inline constexpr std::uint32_t subscriptions_per_connection_max = 4096;
 inline constexpr std::uint32_t producers_per_connection_max = 64;
 inline constexpr std::uint32_t producers_max = 100'000;
-inline constexpr std::uint32_t open_sequences_max = 65'536;   // per producer: refused or held
-inline constexpr std::uint32_t window_messages_max = 100'000; // unacked per subscription
+inline constexpr std::uint32_t open_sequences_max = 65'536;    // per producer: refused or held
+inline constexpr std::uint32_t window_messages_max = 100'000;  // unacked per subscription
 inline constexpr std::uint64_t window_bytes_max = 256ULL << 20;
 inline constexpr std::uint64_t lease_ms_min = 1'000;
 inline constexpr std::uint64_t lease_ms_default = 30ULL * 60 * 1000;
@@ -38,7 +41,8 @@ inline constexpr std::uint64_t lease_ms_max = 7ULL * 24 * 3600 * 1000;
 inline constexpr std::uint32_t peek_messages_max = 1'000;
 inline constexpr std::uint32_t list_page_max = 1'000;
 
-static_assert(frame_bytes_before_hello_max <= frame_bytes_max && frame_bytes_max <= frame_bytes_cap);
+static_assert(frame_bytes_before_hello_max <= frame_bytes_max &&
+              frame_bytes_max <= frame_bytes_cap);
 static_assert(headers_bytes_max + 8 * short_text_bytes_max < message_overhead_bytes_max,
               "a message with full properties and the largest payload fits in one frame");
 

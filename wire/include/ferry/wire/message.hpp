@@ -15,21 +15,30 @@ namespace ferry::wire {
 
 /// Keys of a message's property map.
 enum class Property : std::uint8_t {
-    id = 1, ordering_key = 2, headers = 3, content_type = 4, published_at = 5, expires_at = 6,
-    deliver_at = 7, priority = 8, reply_to = 9, correlation_id = 10,
+    id = 1,
+    ordering_key = 2,
+    headers = 3,
+    content_type = 4,
+    published_at = 5,
+    expires_at = 6,
+    deliver_at = 7,
+    priority = 8,
+    reply_to = 9,
+    correlation_id = 10,
 };
 
-/// A message as it lies in a frame or a log record: array(4) [exchange, routing key, properties or nil, payload].
-/// All views point into the bytes it was read from.
+/// A message as it lies in a frame or a log record: array(4) [exchange, routing key, properties or
+/// nil, payload]. All views point into the bytes it was read from.
 struct MessageView {
     std::string_view exchange;
     std::string_view routing_key;
     Bytes properties;  // msgpack of nil or the map
     Bytes payload;
-    Bytes whole;       // the message's own msgpack
+    Bytes whole;  // the message's own msgpack
 };
 
-using HeaderValue = std::variant<std::monostate, bool, std::int64_t, double, std::string, std::vector<std::byte>>;
+using HeaderValue =
+    std::variant<std::monostate, bool, std::int64_t, double, std::string, std::vector<std::byte>>;
 using Headers = std::vector<std::pair<std::string, HeaderValue>>;
 
 /// Optional parts of a message. Empty or zero means absent (priority 0 is the default one).
@@ -54,11 +63,12 @@ struct Message {
     std::string payload;
 };
 
-/// Reads one message and checks every part of it against limits.hpp; false: malformed or over a limit.
-/// Hot path: does not look into a property map beyond checking its shape.
+/// Reads one message and checks every part of it against limits.hpp; false: malformed or over a
+/// limit. Hot path: does not look into a property map beyond checking its shape.
 bool read_message(Cursor& cursor, MessageView& out);
 
-/// Decodes a property map that read_message accepted. False: an unknown key's value is fine, a known key of the wrong type is not.
+/// Decodes a property map that read_message accepted. False: an unknown key's value is fine, a
+/// known key of the wrong type is not.
 bool read_properties(Bytes properties, Properties& out);
 
 /// Appends the message. The caller has checked sizes (check_message).
