@@ -1,0 +1,169 @@
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "ferry/transport/admin.hpp"
+#include "ferry/transport/options.hpp"
+#include "ferry/transport/port.hpp"
+#include "ferry/transport/subscription.hpp"
+
+namespace ferry::transport {
+
+/// What a future of publish_future holds.
+struct PublishResult {
+    std::uint64_t sequence = 0;
+    Outcome::Kind kind = Outcome::Kind::confirmed;
+    wire::Code code = wire::Code::ok;
+    std::string text;
+};
+
+struct PullResult {
+    std::vector<Received> messages;
+    std::uint64_t ready = 0;  // left in the queue
+};
+
+struct PullOptions {
+    std::uint32_t messages = 1;
+    std::uint64_t bytes = 1U << 20;
+    bool no_ack = false;
+};
+
+/// A connection to the broker that repairs itself: the native protocol (docs/protocol.md) with its
+/// own I/O thread.
+///
+/// Threads    Any, also at the same time. Callbacks run on the I/O thread without a lock held; they
+/// may call
+///            everything that does not wait. What would wait is refused there: rejected, or
+///            would_block for a full window.
+/// Lifetime   Strings and payloads are copied before a call returns. The destructor closes at once:
+/// what is
+///            unconfirmed then is told to callbacks as in_doubt. Call close() to wait for it.
+/// Reconnect  By itself, for ever. Unconfirmed messages are kept and sent again under the same
+/// sequence, so
+///            each is stored once. Declarations (see ClientOptions::redeclare) and subscriptions
+///            are made again. Unacked deliveries are lost: their tags are stale from then on.
+/// Timeouts   Timeout{0} means ClientOptions::request_timeout_ms.
+/// Errors     unreachable: not sent, no connection within the timeout, or the client is closed.
+/// indeterminate: sent, but no
+///            answer within the timeout, or the connection broke. Others: see error.hpp and the
+///            broker's code.
+class Client final : public Publisher {
+public:
+    /// Connects and says hello. Blocks until it is done or has failed.
+    ///
+    /// Errors    rejected (bad options or URL), unreachable, or the broker's refusal.
+    static Answer<std::unique_ptr<Client>> connect(ClientOptions options);
+
+    // ---- publish ----
+
+    /// See Publisher. `done` may be empty.
+    Result<std::uint64_t> publish_async(const Message& message, ConfirmCallback done) override;
+    Result<std::uint64_t> publish_async(const Message& message, ConfirmCallback done,
+                                        const PublishOptions& options);
+    std::future<PublishResult> publish_future(const Message& message,
+                                              const PublishOptions& options = {});
+    /// Returns when the message is on the broker's disk. Gives its sequence.
+    ///
+    /// After a timeout (indeterminate) the message is still the client's and is delivered if ever
+    /// it can be.
+    Answer<std::uint64_t> publish(const Message& message, const PublishOptions& options = {},
+                                  Timeout timeout = Timeout{0});
+    /// The fast way: encodes straight into the batch, without a heap allocation. `properties` is
+    /// msgpack made by wire::write_properties, or empty. What becomes of it is told to
+    /// ClientOptions::on_confirm.
+    ///
+    /// Blocking, Errors  as Publisher::publish_async.
+    Result<std::uint64_t> enqueue(std::string_view exchange, std::string_view routing_key,
+                                  Bytes payload, Bytes properties = {},
+                                  const PublishOptions& options = {});
+    /// The same for many payloads with one key, for the price of one lock and one wake-up per
+    /// batch. Returns the sequence of the last; they are not consecutive if others publish
+    /// meanwhile. An error may come after the first ones were taken only if the client was closed,
+    /// or (would_block) if the window was full: *taken says how many.
+    Result<std::uint64_t> enqueue_many(std::string_view exchange, std::string_view routing_key,
+                                       std::span<const Bytes> payloads,
+                                       std::size_t* taken = nullptr,
+                                       const PublishOptions& options = {});
+    /// See Publisher. Timeout{0} means request_timeout_ms here too.
+    Status flush(Timeout timeout) override;
+    /// Messages taken and neither confirmed nor refused.
+    [[nodiscard]] std::uint64_t unconfirmed() const;
+    /// Sequence of the last message taken, and the producer's name.
+    [[nodiscard]] std::uint64_t last_sequence() const;
+    [[nodiscard]] std::string producer() const;
+
+    // ---- consume ----
+
+    /// Without a handler messages are fetched with Subscription::next.
+    Answer<std::shared_ptr<Subscription>> subscribe(std::string_view queue,
+                                                    const SubscribeOptions& options,
+                                                    DeliveryHandler handler = {},
+                                                    Timeout timeout = Timeout{0});
+    /// Takes up to so many messages that are ready now; does not wait for some to come.
+    Answer<PullResult> pull(std::string_view queue, const PullOptions& options = {},
+                            Timeout timeout = Timeout{0});
+    /// For deliveries of pull() and of any subscription of this client. Only notes, as in
+    /// Subscription.
+    Status ack(const DeliveryTag& tag);
+    Status nack(const DeliveryTag& tag, bool requeue);
+    /// Acks the tags and waits until that is on the broker's disk. Returns the tags whose lease was
+    /// lost before: for them nothing changed.
+    Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
+                                            Timeout timeout = Timeout{0});
+
+    // ---- administer ----
+
+    /// An empty name: the client invents one (Result's name), which stays the same over reconnects.
+    Answer<DeclaredQueue> declare_queue(std::string_view name, const QueueOptions& options = {},
+                                        Timeout timeout = Timeout{0});
+    /// These three: how many messages went.
+    Answer<std::uint64_t> delete_queue(std::string_view name,
+                                       const DeleteQueueOptions& options = {},
+                                       Timeout timeout = Timeout{0});
+    Answer<std::uint64_t> purge_queue(std::string_view name, Timeout timeout = Timeout{0});
+    Answer<QueuePage> list_queues(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                  Timeout timeout = Timeout{0});
+    Answer<QueueInfo> show_queue(std::string_view name, Timeout timeout = Timeout{0});
+    Answer<std::vector<PeekedMessage>> peek_queue(std::string_view name, std::uint64_t skip,
+                                                  std::uint32_t messages,
+                                                  std::uint64_t bytes = 512U << 10,
+                                                  Timeout timeout = Timeout{0});
+    Answer<Done> declare_exchange(std::string_view name, std::string_view type,
+                                  const ExchangeOptions& options = {},
+                                  Timeout timeout = Timeout{0});
+    Answer<Done> delete_exchange(std::string_view name, bool if_unused = false,
+                                 Timeout timeout = Timeout{0});
+    Answer<ExchangePage> list_exchanges(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                        Timeout timeout = Timeout{0});
+    Answer<ExchangeInfo> show_exchange(std::string_view name, Timeout timeout = Timeout{0});
+    Answer<Done> bind(const Binding& binding, Timeout timeout = Timeout{0});
+    Answer<Done> unbind(const Binding& binding, Timeout timeout = Timeout{0});
+    Answer<BrokerStats> stats(Timeout timeout = Timeout{0});
+    /// `directory` is on the broker's machine, new or empty.
+    Answer<BackupInfo> backup(std::string_view directory, Timeout timeout = Timeout{0});
+    /// A round trip to the broker; nanoseconds.
+    Answer<std::uint64_t> ping(Timeout timeout = Timeout{0});
+
+    // ---- the connection ----
+
+    [[nodiscard]] ServerInfo server() const;
+    [[nodiscard]] bool connected() const;
+    /// Stops taking messages, waits until all is confirmed and acks are sent, says goodbye.
+    /// indeterminate: not within `timeout`; the client is closed all the same.
+    Status close(Timeout timeout = Timeout{0});
+
+    ~Client() override;
+    Client(const Client&) = delete;
+    Client& operator=(const Client&) = delete;
+
+private:
+    explicit Client(std::shared_ptr<native::Core> core);
+
+    std::shared_ptr<native::Core> core_;
+};
+
+}  // namespace ferry::transport
