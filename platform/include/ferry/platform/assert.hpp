@@ -8,8 +8,8 @@ namespace ferry {
 
 // Always on, in release too. For bugs in our own code only: never for client input, disk contents
 // or the network, which are Results.
-#define FERRY_ASSERT(condition, why)                                        \
-    do {                                                                    \
-        if (!(condition)) [[unlikely]]                                      \
-            ::ferry::assert_failed(#condition, why, __FILE__, __LINE__);    \
+#define FERRY_ASSERT(condition, why)                                     \
+    do {                                                                 \
+        if (!(condition)) [[unlikely]]                                   \
+            ::ferry::assert_failed(#condition, why, __FILE__, __LINE__); \
     } while (false)

@@ -38,8 +38,14 @@ inline std::uint32_t load_be32(const std::byte* at) {
 inline std::uint64_t load_be64(const std::byte* at) {
     return __builtin_bswap64(load_le<std::uint64_t>(at));
 }
-inline void store_be16(std::byte* at, std::uint16_t value) { store_le(at, __builtin_bswap16(value)); }
-inline void store_be32(std::byte* at, std::uint32_t value) { store_le(at, __builtin_bswap32(value)); }
-inline void store_be64(std::byte* at, std::uint64_t value) { store_le(at, __builtin_bswap64(value)); }
+inline void store_be16(std::byte* at, std::uint16_t value) {
+    store_le(at, __builtin_bswap16(value));
+}
+inline void store_be32(std::byte* at, std::uint32_t value) {
+    store_le(at, __builtin_bswap32(value));
+}
+inline void store_be64(std::byte* at, std::uint64_t value) {
+    store_le(at, __builtin_bswap64(value));
+}
 
 }  // namespace ferry

@@ -4,8 +4,8 @@
 
 namespace ferry {
 
-/// Named places where a test may make the process fail: FERRY_FAULT=name[:n] in the environment of a
-/// program built with -DFERRY_FAULT_POINTS=1 kills it (SIGKILL) at the n-th passage (default 1).
+/// Named places where a test may make the process fail: FERRY_FAULT=name[:n] in the environment of
+/// a program built with -DFERRY_FAULT_POINTS=1 kills it (SIGKILL) at the n-th passage (default 1).
 /// Without that definition the macro is nothing.
 void fault_point(std::string_view name) noexcept;
 

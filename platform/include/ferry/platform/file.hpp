@@ -63,9 +63,10 @@ public:
     /// Names (not paths) of the entries, sorted. Errors: not_found, io_failed.
     virtual Result<std::vector<std::string>> list(const std::string& directory) = 0;
     [[nodiscard]] virtual Result<DiskSpace> space(const std::string& directory) = 0;
-    /// Creates `path` if missing and locks it for this process; `note` (pid and such) is written into it.
-    /// Errors    conflict (somebody else holds it), io_failed.
-    virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path, std::string_view note) = 0;
+    /// Creates `path` if missing and locks it for this process; `note` (pid and such) is written
+    /// into it. Errors    conflict (somebody else holds it), io_failed.
+    virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path,
+                                                   std::string_view note) = 0;
 };
 
 /// The operating system's files.

@@ -12,22 +12,22 @@ namespace ferry {
 
 /// Grouped by what the caller must do next, not by where the error came from.
 enum class Errc : std::uint8_t {
-    would_block,   // nothing was accepted; retry after the next completion
-    rejected,      // bad or over-limit request; correct it and ask again
-    not_found,     // the named thing does not exist
-    conflict,      // exists already, differently, or belongs to somebody else
-    out_of_space,  // the disk is full; free space and retry
-    io_failed,     // the operating system refused; see os_errno. What was in doubt stays in doubt
-    corrupt,       // stored bytes break the format; stop and tell the operator
-    unreachable,   // the peer cannot be reached or went away; retry later
-    indeterminate, // it may or may not have happened, at most once
+    would_block,    // nothing was accepted; retry after the next completion
+    rejected,       // bad or over-limit request; correct it and ask again
+    not_found,      // the named thing does not exist
+    conflict,       // exists already, differently, or belongs to somebody else
+    out_of_space,   // the disk is full; free space and retry
+    io_failed,      // the operating system refused; see os_errno. What was in doubt stays in doubt
+    corrupt,        // stored bytes break the format; stop and tell the operator
+    unreachable,    // the peer cannot be reached or went away; retry later
+    indeterminate,  // it may or may not have happened, at most once
 };
 
 /// Why an operation failed. Never allocates; `what` is a string literal.
 struct Error {
     Errc code = Errc::rejected;
-    std::int32_t os_errno = 0;    // 0: the operating system was not involved
-    std::uint64_t position = 0;   // byte position, for io_failed and corrupt
+    std::int32_t os_errno = 0;   // 0: the operating system was not involved
+    std::uint64_t position = 0;  // byte position, for io_failed and corrupt
     std::string_view what = {};
 };
 static_assert(std::is_trivially_copyable_v<Error> && sizeof(Error) <= 32);
@@ -62,6 +62,8 @@ private:
 
 struct Done {};
 using Status = Result<Done>;
-inline Status ok_status() { return Status(Done{}); }
+inline Status ok_status() {
+    return Status(Done{});
+}
 
 }  // namespace ferry
