@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "ferry/platform/result.hpp"
+
+namespace ferry::telemetry {
+
+struct Health {
+    bool ok = true;
+    std::string reason;  // one sentence when not ok
+};
+
+/// What the server shows. Called on the server's thread, one at a time.
+struct HttpHandlers {
+    std::function<std::string()> metrics;
+    std::function<Health()> live;
+    std::function<Health()> ready;
+};
+
+/// A small HTTP server for operators' tools: GET and HEAD of /, /metrics, /health/live,
+/// /health/ready.
+///
+/// Threads   start() makes one thread, which runs the handlers; the destructor joins it. The other
+/// calls
+///           come from the owner's thread.
+/// Hostile   At most 64 connections of 32 KiB each, closed after 10 s of silence. A request with a
+/// body,
+///           another method or a path not listed gets its 4xx. A server bound to a loopback address
+///           answers only requests whose Host is a loopback name, so that a web page elsewhere
+///           cannot read it through a re-bound DNS name.
+class HttpServer {
+public:
+    /// Errors    conflict (the port is taken), rejected (not a numeric address), io_failed.
+    static Result<std::unique_ptr<HttpServer>> start(const std::string& host, std::uint16_t port,
+                                                     HttpHandlers handlers);
+    ~HttpServer();
+    HttpServer(const HttpServer&) = delete;
+    HttpServer& operator=(const HttpServer&) = delete;
+
+    /// The port in use; what the system chose if start() was given 0.
+    [[nodiscard]] std::uint16_t port() const;
+
+private:
+    struct Impl;
+    explicit HttpServer(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ferry::telemetry
