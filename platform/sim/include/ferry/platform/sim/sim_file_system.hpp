@@ -36,8 +36,8 @@ struct Fault {
         io_error,      // EIO, and nothing was done
         out_of_space,  // ENOSPC for what takes space (write, open that creates, rename,
                        // make_directory, sync); other calls go through
-        short_write,  // a write leaves its first half behind and reports ENOSPC; other calls get
-                      // EIO
+        short_write,   // a write leaves its first half behind and reports ENOSPC; other calls get
+                       // EIO
     };
     std::uint64_t at = 1;     // fails the at-th call (1-based) counted from inject() on...
     std::uint64_t count = 1;  // ...and this many of those that follow, itself included
