@@ -1,0 +1,182 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "ferry/engine/types.hpp"
+#include "ferry/platform/result.hpp"
+
+namespace ferry::engine {
+
+/// Where the engine's records go. append() takes a copy of the concatenation of `parts` and says at
+/// which position, in the segment with which base, it will be; replay() later hands both back.
+class Journal {
+public:
+    struct Place {
+        Position position = 0;
+        Position segment = 0;
+    };
+    virtual ~Journal() = default;
+    virtual Place append(std::span<const Bytes> parts) = 0;
+};
+
+struct Settings {
+    std::uint64_t lease_ms_default = 30ULL * 60 * 1000;
+    std::uint64_t extents_in_memory_max =
+        1U << 20;  // 24 bytes each; beyond, queue indexes go to the log
+    std::uint64_t temporary_producer_ms = 10ULL * 60 * 1000;
+};
+
+/// What a compaction or a drop needs to know of one segment.
+struct SegmentLoad {
+    Position base = 0;
+    std::uint64_t references = 0;  // live messages (counted once per queue) and index blocks
+    std::uint64_t bytes = 0;       // their bytes; an upper bound of what a compacted segment needs
+    Position dead_since = 0;  // end of the log when the last reference went; 0: still referenced
+};
+struct LiveSet {
+    std::vector<Extent> extents;           // sorted by position, not overlapping
+    std::vector<Position> blocks;          // live index blocks that lie in the segment
+    std::vector<Position> blocks_to_read;  // index blocks that may name messages in the segment;
+                                           // see extents_of_block()
+};
+
+/// Exchanges, bindings, queues, leases and producers: apply(state, command, time) -> effects.
+///
+/// A deterministic function: no file, socket, clock, thread or randomness, and no order taken from
+/// a hash table. The same commands, times and places give the same records and effects. Replaying
+/// the records gives the same durable state.
+///
+/// Threads   One, the owner's. Lifetime: `journal` and `effects` outlive the engine.
+/// Blocking  Never. Memory: bounded by Settings and limits.hpp, not by the backlog.
+/// Effects   Every command appends its effects to the `effects` given to the constructor; the
+/// driver
+///           carries them out in order and clears them. Answers and confirms appear only after
+///           durable() covered the records they stand on. Deliver effects appear from dispatch().
+/// Time      `now` never goes back (asserted for the monotonic part).
+class Engine {
+public:
+    Engine(Journal& journal, Effects& effects, Settings settings);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // -- recovery, in this order: load() at most once, replay() per record, recovered() once --
+    /// Errors    corrupt. The engine is useless afterwards.
+    Status load(Bytes checkpoint);
+    Status replay(const Journal::Place& place, Bytes body);
+    /// `unclean`: messages may have been on their way when the previous run ended.
+    void recovered(bool unclean, Now now);
+    /// State that load() takes. `clean`: nobody holds a delivery any more (call return_all()
+    /// before).
+    void save(std::vector<std::byte>& out, bool clean) const;
+
+    // -- the log's progress --
+    /// Every record that begins below `upto` is durable. Never goes back.
+    void durable(Position upto);
+    /// While the disk is full publishes are refused with DISK_FULL; everything else goes on.
+    void set_disk_full(bool full);
+
+    // -- sessions --
+    void open_session(SessionId session);
+    void close_session(SessionId session, Now now);
+    /// As if every session had closed: what is unacked returns. For a clean stop.
+    void return_all(Now now);
+
+    // -- publishing --
+    /// False: a message is malformed; nothing was applied and the session must be closed.
+    [[nodiscard]] bool publish(const PublishCommand& command, Now now);
+    void open_producer(SessionId session, std::uint64_t request, std::string_view name,
+                       std::optional<std::uint64_t> epoch, bool temporary, Now now);
+    void hold(SessionId session, std::uint64_t request, std::uint64_t producer,
+              std::span<const Range<Sequence>> ranges);
+
+    // -- consuming --
+    void subscribe(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                   std::string_view queue, const SubscribeOptions& options, Now now);
+    void unsubscribe(SessionId session, std::uint64_t request, std::uint64_t subscription, Now now);
+    void credit(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                std::uint64_t window_messages, std::uint64_t window_bytes);
+    /// The reply comes after the Deliver effects of the messages found.
+    void pull(SessionId session, std::uint64_t request, std::uint64_t subscription,
+              std::string_view queue, std::uint64_t messages_max, std::uint64_t bytes_max,
+              bool no_ack, Now now);
+    /// Request 0: no answer wanted.
+    void ack(SessionId session, std::uint64_t request, std::uint64_t subscription,
+             std::span<const Range<Tag>> tags, Now now);
+    void nack(SessionId session, std::uint64_t request, std::uint64_t subscription,
+              std::span<const Range<Tag>> tags, bool requeue, Now now);
+    void extend(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                std::span<const Range<Tag>> tags, std::uint64_t lease_ms, Now now);
+
+    // -- topology --
+    /// Name "": the engine makes one from `session` and a counter ("amq.gen-…").
+    void declare_queue(SessionId session, std::uint64_t request, std::string_view name,
+                       const QueueOptions& options, Now now);
+    void delete_queue(SessionId session, std::uint64_t request, std::string_view name,
+                      bool if_unused, bool if_empty, Now now);
+    void purge_queue(SessionId session, std::uint64_t request, std::string_view name, Now now);
+    void declare_exchange(SessionId session, std::uint64_t request, std::string_view name,
+                          ExchangeType type, const ExchangeOptions& options);
+    void delete_exchange(SessionId session, std::uint64_t request, std::string_view name,
+                         bool if_unused);
+    void bind(SessionId session, std::uint64_t request, const Binding& binding);
+    void unbind(SessionId session, std::uint64_t request, const Binding& binding);
+
+    // -- once a turn, after all commands of the turn: writes gathered acks, hands out messages --
+    void dispatch(Now now);
+    /// Ends leases that ran out and forgets temporary producers. Call when next_timer() is due, or
+    /// more often.
+    void tick(Now now);
+    [[nodiscard]] std::optional<Instant> next_timer() const;
+
+    // -- answers to LoadIndex --
+    void index_loaded(QueueId queue, Position record, Bytes body);
+    /// The block could not be read: the queue stands still there; shown by metrics.
+    void index_unreadable(QueueId queue, Position record);
+
+    // -- queries, at once and without effects --
+    [[nodiscard]] std::optional<QueueView> queue(std::string_view name, Now now) const;
+    /// At most `most` queues with names after `after`, in order.
+    [[nodiscard]] std::vector<QueueView> queues(std::string_view after, std::size_t most,
+                                                Now now) const;
+    [[nodiscard]] std::optional<ExchangeView> exchange(std::string_view name) const;
+    [[nodiscard]] std::vector<ExchangeView> exchanges(std::string_view after,
+                                                      std::size_t most) const;
+    [[nodiscard]] std::vector<Binding> bindings_of(std::string_view exchange) const;
+    /// What lies ready, returned messages first; only what is in memory (at least the first
+    /// thousand runs).
+    [[nodiscard]] std::vector<PeekItem> peek(std::string_view queue, std::uint64_t skip,
+                                             std::size_t most) const;
+    [[nodiscard]] Totals totals() const;
+
+    // -- space --
+    [[nodiscard]] std::vector<SegmentLoad> segment_loads() const;
+    /// Forget a segment that was dropped.
+    void forget_segment(Position base);
+    /// What is alive in positions [base, end).
+    [[nodiscard]] LiveSet live_in(Position base, Position end) const;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+// -- reading record bodies; pure functions, any thread --
+
+/// The bytes of `count` messages of `extent`, beginning with its `skip`-th, one behind another.
+/// Errors    corrupt: the body is no publish record or does not hold them.
+Result<Bytes> message_bytes(Bytes body, const Extent& extent, std::uint32_t skip,
+                            std::uint32_t count, std::vector<std::byte>& scratch);
+/// When the broker took the record's messages; 0 if the body is no publish record.
+[[nodiscard]] std::uint64_t published_ms(Bytes body);
+/// A publish record reduced to some of its messages, for compaction. Ranges: (first index, count),
+/// ascending.
+Result<std::vector<std::byte>> slice_record(
+    Bytes body, std::span<const std::pair<std::uint32_t, std::uint32_t>> ranges);
+/// The extents that an index block names. Errors: corrupt.
+Result<std::vector<Extent>> extents_of_block(Bytes body);
+
+}  // namespace ferry::engine

@@ -1,0 +1,203 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "ferry/platform/bytes.hpp"
+#include "ferry/platform/clock.hpp"
+#include "ferry/wire/codes.hpp"
+
+namespace ferry::engine {
+
+using wire::Code;
+
+/// Byte offset into the log. A message's position is that of its record plus its index in the
+/// record.
+using Position = std::uint64_t;
+using SessionId = std::uint64_t;  // one connection; chosen by the driver, never used twice
+using QueueId = std::uint32_t;
+using Tag = std::uint64_t;  // delivery tag, per subscription, from 1
+using Sequence = std::uint64_t;
+
+/// First and last, both included.
+template <class T>
+struct Range {
+    T first{};
+    T last{};
+    bool operator==(const Range&) const = default;
+};
+
+/// A run of messages that lie one behind another in one record.
+struct Extent {
+    Position first = 0;  // position of the first message
+    std::uint32_t count = 0;
+    std::uint32_t offset =
+        0;  // of the first message's bytes in the record's body; 0: not known, walk
+    std::uint32_t bytes = 0;  // of all messages; an estimate unless `exact`
+    std::uint16_t index = 0;  // of the first message in its record: record() = first - index
+    bool exact = false;
+
+    [[nodiscard]] Position record() const { return first - index; }
+    [[nodiscard]] Position end() const { return first + count; }
+    bool operator==(const Extent&) const = default;
+};
+
+// ---- Effects: what the engine wants done. It never does any of it. ----
+
+/// Send these messages. The bytes are found with message_bytes() in the record's body.
+struct Deliver {
+    SessionId session = 0;
+    std::uint64_t subscription = 0;
+    Tag first_tag = 0;
+    Extent extent;
+    std::uint32_t attempt = 1;
+    Position token = 0;
+    bool no_ack = false;  // the driver acks it (request 0) when the bytes went to the socket
+};
+struct Confirm {
+    SessionId session = 0;
+    std::uint64_t producer = 0;  // handle
+    Range<Sequence> sequences;
+    bool duplicate = false;
+};
+struct Refuse {
+    SessionId session = 0;
+    std::uint64_t producer = 0;
+    Range<Sequence> sequences;
+    Code code = Code::internal;
+    std::string text;
+};
+struct Settled {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    std::vector<Range<Tag>> lost;
+};
+struct Cancelled {
+    SessionId session = 0;
+    std::uint64_t subscription = 0;
+    Code code = Code::no_such_queue;
+    std::string text;
+};
+
+// Answers to requests.
+struct Failure {
+    Code code = Code::internal;
+    std::string text;
+};
+struct Plain {};
+struct QueueAnswer {
+    std::string name;
+    std::uint64_t messages = 0;
+    std::uint64_t consumers = 0;
+};
+struct CountAnswer {
+    std::uint64_t messages = 0;
+};
+struct PullAnswer {
+    std::uint64_t delivered = 0;
+    std::uint64_t ready = 0;
+};
+struct ProducerAnswer {
+    std::uint64_t handle = 0;
+    std::uint64_t epoch = 0;
+    Sequence mark = 0;
+    std::vector<Range<Sequence>> open;
+};
+using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer>;
+struct Reply {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    Answer answer;
+};
+/// Send an error with request id 0 and close.
+struct CloseSession {
+    SessionId session = 0;
+    Code code = Code::internal;
+    std::string text;
+};
+/// Read the index block at `record` and hand its body to index_loaded().
+struct LoadIndex {
+    QueueId queue = 0;
+    Position record = 0;
+};
+
+using Effect =
+    std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession, LoadIndex>;
+/// Filled by the engine in the order in which things are to be done; emptied by the driver.
+using Effects = std::vector<Effect>;
+
+// ---- Commands' parameters ----
+
+struct PublishCommand {
+    SessionId session = 0;
+    std::uint64_t producer = 0;  // handle
+    Sequence first = 1;
+    std::uint64_t flags = 0;
+    Sequence settled = 0;
+    std::uint32_t count = 0;
+    Bytes messages;  // `count` messages, one behind another
+};
+struct QueueOptions {
+    bool durable = true;
+    bool exclusive = false;
+    bool auto_delete = false;
+    bool passive = false;
+    std::uint64_t lease_ms = 0;  // 0: the broker's default
+};
+enum class ExchangeType : std::uint8_t { direct = 0, topic = 1, fanout = 2, headers = 3 };
+struct ExchangeOptions {
+    bool durable = true;
+    bool auto_delete = false;
+    bool internal = false;  // takes messages from other exchanges only
+    bool passive = false;
+};
+using Argument = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
+using Arguments = std::vector<std::pair<std::string, Argument>>;  // sorted by name
+struct Binding {
+    std::string source;
+    std::string destination;
+    bool to_exchange = false;
+    std::string key;
+    Arguments arguments;  // headers exchange: x-match = all (default) | any, and what to match
+    bool operator==(const Binding&) const = default;
+};
+struct SubscribeOptions {
+    std::uint64_t window_messages = 0;
+    std::uint64_t window_bytes = 0;
+    bool no_ack = false;
+    bool exclusive = false;
+    std::uint64_t lease_ms = 0;  // 0: the queue's
+};
+
+// ---- What queries return ----
+
+struct QueueView {
+    std::string name;
+    QueueId id = 0;
+    bool durable = true, exclusive = false, auto_delete = false;
+    std::uint64_t lease_ms = 0;
+    std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
+    std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
+    std::uint64_t oldest_unacked_ms = 0;
+};
+struct ExchangeView {
+    std::string name;
+    ExchangeType type = ExchangeType::direct;
+    bool durable = true, auto_delete = false, internal = false;
+    std::uint64_t bindings = 0;
+};
+struct Totals {
+    std::uint64_t queues = 0, exchanges = 0, producers = 0, sessions = 0;
+    std::uint64_t published = 0, confirmed = 0, refused = 0, duplicates = 0, unroutable = 0;
+    std::uint64_t delivered = 0, acked = 0, returned = 0, leases_expired = 0;
+    std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
+};
+struct PeekItem {
+    Extent extent;
+    std::uint32_t attempt = 1;
+};
+
+}  // namespace ferry::engine

@@ -1,0 +1,611 @@
+// Sessions, producers, subscriptions, queues, exchanges, bindings.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+constexpr std::string_view reserved_prefix = "amq.";
+constexpr const char* bad_name_text =
+    "names have 1 to 255 of a-z A-Z 0-9 . _ - and do not begin with amq.";
+
+std::string no_queue(std::string_view name) {
+    return "there is no queue '" + std::string(name) + "'";
+}
+std::string no_exchange(std::string_view name) {
+    return "there is no exchange '" + std::string(name) + "'";
+}
+
+bool may_be_declared(std::string_view name) {
+    return wire::valid_name(name) && !name.starts_with(reserved_prefix);
+}
+
+}  // namespace
+
+// ---- sessions ----
+
+void Engine::State::close_session(SessionId id, Now now) {
+    see(now.mono);
+    Session* session = session_of(id);
+    if (session == nullptr) return;
+    flush_acks();
+    while (!session->subscriptions.empty())
+        end_subscription(*session, *session->subscriptions.begin()->second);
+    for (const auto& [handle, open] : session->producers) {
+        Producer* producer = producers.find(open.number);
+        if (producer == nullptr) continue;
+        --producer->sessions;
+        if (producer->sessions == 0) producer->idle_since_ms = now.wall_ms;
+    }
+    std::vector<QueueId> own;
+    for (const QueueId queue_id : session->exclusive_queues) own.push_back(queue_id);
+    sessions.erase(id);
+    for (const QueueId queue_id : own) {
+        if (Queue* queue = queue_of(queue_id))
+            delete_queue_now(*queue, Code::no_such_queue, "its connection ended");
+    }
+}
+
+void Engine::return_all(Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    s.flush_acks();
+    for (auto& [id, queue] : s.queues) {
+        for (Subscription* subscription : queue->subscriptions) s.return_chunks(*subscription);
+        for (Subscription* puller : queue->pullers) s.return_chunks(*puller);
+    }
+}
+
+void Engine::State::end_subscription(Session& session, Subscription& s) {
+    Queue& queue = *s.queue;
+    return_chunks(s);
+    lease_timers.erase({s.earliest_deadline.ns, {s.session, s.id}});
+    std::erase(queue.pullers, &s);
+    std::erase_if(queue.waiting_pulls, [&](const WaitingPull& p) {
+        return p.session == s.session && p.subscription == s.id;
+    });
+    const bool was_consumer = std::erase(queue.subscriptions, &s) > 0;
+    queue.next_subscription = 0;
+    if (s.options.exclusive) queue.exclusive_consumer = false;
+    session.subscriptions.erase(s.id);
+    mark_dirty(queue);
+    if (was_consumer && queue.subscriptions.empty() && queue.options.auto_delete) {
+        delete_queue_now(queue, Code::no_such_queue,
+                         "it was declared auto_delete and lost its last consumer");
+    }
+}
+
+// ---- producers ----
+
+void Engine::open_producer(SessionId session_id, std::uint64_t request, std::string_view name,
+                           std::optional<std::uint64_t> epoch, bool temporary, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Session* session = s.session_of(session_id);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    if (name.empty() || name.size() > limits::name_bytes_max) {
+        return s.fail(session_id, request, Code::bad_name, "a producer's name has 1 to 255 bytes");
+    }
+    if (session->producers.size() >= limits::producers_per_connection_max) {
+        return s.fail(session_id, request, Code::limit_reached,
+                      "a connection has at most 64 producers");
+    }
+    Producer* producer = s.producers.find(name);
+    if (producer == nullptr && s.producers.size() >= limits::producers_max) {
+        return s.fail(session_id, request, Code::limit_reached,
+                      "the broker remembers at most 100000 producers");
+    }
+    if (producer != nullptr && epoch && *epoch < producer->epoch) {
+        return s.fail(
+            session_id, request, Code::fenced,
+            "producer '" + std::string(name) + "' is at epoch " + std::to_string(producer->epoch));
+    }
+    const std::uint64_t wanted = epoch.value_or(producer != nullptr ? producer->epoch : 1);
+    Position gate = 0;
+    if (producer == nullptr || producer->epoch != wanted) {
+        const std::uint64_t number =
+            producer != nullptr ? producer->number : s.producers.next_number();
+        s.body.clear();
+        put_u8(s.body, static_cast<std::uint8_t>(RecordType::producer));
+        put_varint(s.body, number);
+        put_text(s.body, name);
+        put_varint(s.body, wanted);
+        put_u8(s.body, temporary ? 1 : 0);
+        gate = s.append(s.body).position;
+        producer = &s.producers.put(number, name, wanted, temporary);
+        producer->open_unlogged.clear();
+    } else {
+        gate = s.last_gate;
+    }
+    ++producer->sessions;
+    producer->idle_since_ms = 0;
+    const std::uint64_t handle = session->next_handle++;
+    session->producers[handle] = {producer->number, producer->epoch};
+    s.reply(gate, session_id, request,
+            ProducerAnswer{handle, producer->epoch, producer->mark, producer->open.ranges()});
+}
+
+void Engine::hold(SessionId session_id, std::uint64_t request, std::uint64_t handle,
+                  std::span<const Range<Sequence>> ranges) {
+    State& s = *state_;
+    Session* session = s.session_of(session_id);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    const auto open = session->producers.find(handle);
+    Producer* producer =
+        open == session->producers.end() ? nullptr : s.producers.find(open->second.number);
+    if (producer == nullptr) {
+        return s.fail(session_id, request, Code::no_such_producer,
+                      "that producer handle is not open here");
+    }
+    if (producer->epoch != open->second.epoch) {
+        return s.fail(session_id, request, Code::fenced, "a newer epoch of this producer exists");
+    }
+    Sequence next = producer->mark + 1;
+    std::uint64_t held = producer->open.size();
+    for (const auto& range : ranges) {
+        if (range.first != next || range.last < range.first) {
+            return s.fail(session_id, request, Code::sequence_gap,
+                          "held sequences follow on the mark, " + std::to_string(producer->mark));
+        }
+        held += range.last - range.first + 1;
+        if (held > limits::open_sequences_max) {
+            return s.fail(session_id, request, Code::limit_reached,
+                          "a producer has at most 65536 open sequences");
+        }
+        next = range.last + 1;
+    }
+    for (const auto& range : ranges) s.open_sequences(*producer, range);
+    s.log_open_sequences(*producer);
+    s.reply(s.last_gate, session_id, request, Plain{});
+}
+
+// ---- subscriptions ----
+
+void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_t id,
+                       std::string_view name, const SubscribeOptions& options, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Session* session = s.session_of(session_id);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    Queue* queue = s.queue_named(name);
+    const auto refuse = [&](Code code, std::string text) {
+        s.fail(session_id, request, code, std::move(text));
+    };
+    if (queue == nullptr) return refuse(Code::no_such_queue, no_queue(name));
+    if (queue->owner != 0 && queue->owner != session_id) {
+        return refuse(Code::exclusive_elsewhere,
+                      "queue '" + std::string(name) + "' belongs to another connection");
+    }
+    if (queue->exclusive_consumer || (options.exclusive && !queue->subscriptions.empty())) {
+        return refuse(
+            Code::exclusive_elsewhere,
+            "queue '" + std::string(name) + "' has a consumer, and one is to be exclusive");
+    }
+    if (session->subscriptions.count(id) != 0) {
+        return refuse(Code::already_exists,
+                      "subscription number " + std::to_string(id) + " is in use");
+    }
+    if (session->subscriptions.size() >= limits::subscriptions_per_connection_max) {
+        return refuse(Code::limit_reached, "a connection has at most 4096 subscriptions");
+    }
+    if (options.window_messages > limits::window_messages_max ||
+        options.window_bytes > limits::window_bytes_max) {
+        return refuse(Code::bad_option, "a window has at most 100000 messages and 268435456 bytes");
+    }
+    if (options.lease_ms != 0 &&
+        (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
+        return refuse(Code::bad_option, "a lease is 1000 ms to 604800000 ms (7 days)");
+    }
+    auto subscription = std::make_unique<Subscription>();
+    subscription->session = session_id;
+    subscription->id = id;
+    subscription->queue = queue;
+    subscription->options = options;
+    if (options.lease_ms == 0) subscription->options.lease_ms = queue->lease_ms;
+    queue->subscriptions.push_back(subscription.get());
+    queue->had_consumer = true;
+    queue->exclusive_consumer = options.exclusive;
+    session->subscriptions.emplace(id, std::move(subscription));
+    s.effects.push_back(
+        Reply{session_id, request,
+              QueueAnswer{queue->name, queue->ready.messages(), queue->subscriptions.size()}});
+    s.mark_dirty(*queue);
+}
+
+void Engine::unsubscribe(SessionId session_id, std::uint64_t request, std::uint64_t id, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Session* session = s.session_of(session_id);
+    Subscription* subscription = s.subscription_of(session_id, id);
+    if (subscription == nullptr) {
+        return s.fail(session_id, request, Code::no_such_subscription,
+                      "there is no such subscription on this connection");
+    }
+    s.flush_acks();
+    s.end_subscription(*session, *subscription);
+    s.reply(s.last_gate, session_id, request, Plain{});
+}
+
+// ---- queues ----
+
+Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueOptions& options,
+                                 std::uint64_t lease_ms) {
+    auto queue = std::make_unique<Queue>(id, std::string(name), live);
+    queue->options = options;
+    queue->lease_ms = lease_ms;
+    Queue& made = *queue;
+    queue_ids[made.name] = id;
+    if (queue_table.size() <= id) queue_table.resize(std::size_t{id} + 1, nullptr);
+    queue_table[id] = &made;
+    queues[id] = std::move(queue);
+    next_queue_id = std::max(next_queue_id, id + 1);
+    topology.changed();
+    return made;
+}
+
+void Engine::declare_queue(SessionId session_id, std::uint64_t request,
+                           std::string_view wanted_name, const QueueOptions& options, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Session* session = s.session_of(session_id);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    std::string name(wanted_name);
+    const auto refuse = [&](Code code, std::string text) {
+        s.fail(session_id, request, code, std::move(text));
+    };
+    if (options.lease_ms != 0 &&
+        (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
+        return refuse(Code::bad_option, "lease_ms is 1000 to 604800000 (7 days)");
+    }
+    if (const Queue* queue = s.queue_named(name)) {
+        const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
+        const bool same = options.durable == queue->options.durable &&
+                          options.exclusive == queue->options.exclusive &&
+                          options.auto_delete == queue->options.auto_delete &&
+                          lease == queue->lease_ms;
+        if (queue->owner != 0 && queue->owner != session_id) {
+            return refuse(Code::exclusive_elsewhere,
+                          "queue '" + name + "' belongs to another connection");
+        }
+        if (!options.passive && !same) {
+            return refuse(Code::declared_differently,
+                          "queue '" + name + "' exists with other settings");
+        }
+        return s.reply(s.last_gate, session_id, request,
+                       QueueAnswer{name, queue->ready.messages(), queue->subscriptions.size()});
+    }
+    if (options.passive) return refuse(Code::no_such_queue, no_queue(name));
+    if (name.empty()) {
+        do {
+            name =
+                "amq.gen-" + std::to_string(session_id) + "-" + std::to_string(++s.generated_names);
+        } while (s.queue_named(name) != nullptr);
+    } else if (!may_be_declared(name)) {
+        return refuse(Code::bad_name, bad_name_text);
+    }
+    if (s.queues.size() >= limits::queues_max)
+        return refuse(Code::limit_reached, "there are at most 100000 queues");
+    const std::uint64_t lease =
+        options.lease_ms != 0 ? options.lease_ms : s.settings.lease_ms_default;
+    const QueueId id = s.next_queue_id;
+    s.body.clear();
+    put_u8(s.body, static_cast<std::uint8_t>(RecordType::queue_declare));
+    put_varint(s.body, id);
+    put_text(s.body, name);
+    put_u8(s.body,
+           static_cast<std::uint8_t>((options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
+                                     (options.auto_delete ? 4 : 0)));
+    put_varint(s.body, lease);
+    const Journal::Place place = s.append(s.body);
+    Queue& queue = s.make_queue(id, name, options, lease);
+    if (options.exclusive) {
+        queue.owner = session_id;
+        session->exclusive_queues.push_back(id);
+    }
+    s.reply(place.position, session_id, request, QueueAnswer{name, 0, 0});
+}
+
+void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) {
+    for (const auto* list : {&queue.subscriptions, &queue.pullers}) {
+        for (Subscription* s : *list) {
+            for (const auto& [tag, chunk] : s->chunks) {
+                live.remove(chunk.extent.record(), chunk.extent.count, chunk.extent.bytes);
+            }
+            lease_timers.erase({s->earliest_deadline.ns, {s->session, s->id}});
+            const SessionId session_id = s->session;
+            const std::uint64_t id = s->id;
+            effects.push_back(
+                Cancelled{session_id, id, reason,
+                          "queue '" + queue.name + "' was deleted: " + std::string(why)});
+            if (Session* session = session_of(session_id)) session->subscriptions.erase(id);
+        }
+    }
+    for (const WaitingPull& pull : queue.waiting_pulls)
+        fail(pull.session, pull.request, reason, no_queue(queue.name));
+    account(queue, [](ReadyList& ready) { return ready.clear(); });
+    if (Session* owner = session_of(queue.owner)) std::erase(owner->exclusive_queues, queue.id);
+    acks.erase(queue.id);
+    const QueueId id = queue.id;
+    queue_ids.erase(queue.name);
+    queue_table[id] = nullptr;
+    queues.erase(id);
+    topology.changed();
+}
+
+void Engine::State::delete_queue_now(Queue& queue, Code reason, std::string_view why) {
+    body.clear();
+    put_u8(body, static_cast<std::uint8_t>(RecordType::queue_delete));
+    put_varint(body, queue.id);
+    append(body);
+    const std::string name = queue.name;
+    drop_queue(queue, reason, why);
+    for (const std::string& exchange : topology.forget_destination(name, false))
+        delete_exchange_now(exchange);
+}
+
+void Engine::delete_queue(SessionId session_id, std::uint64_t request, std::string_view name,
+                          bool if_unused, bool if_empty, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Queue* queue = s.queue_named(name);
+    const auto refuse = [&](Code code, std::string text) {
+        s.fail(session_id, request, code, std::move(text));
+    };
+    if (queue == nullptr) return refuse(Code::no_such_queue, no_queue(name));
+    if (queue->owner != 0 && queue->owner != session_id) {
+        return refuse(Code::exclusive_elsewhere,
+                      "queue '" + std::string(name) + "' belongs to another connection");
+    }
+    if (if_unused && !queue->subscriptions.empty()) {
+        return refuse(Code::in_use, "queue '" + std::string(name) + "' has consumers");
+    }
+    const std::uint64_t messages = queue->ready.messages() + queue->unacked;
+    if (if_empty && messages > 0)
+        return refuse(Code::not_empty, "queue '" + std::string(name) + "' holds messages");
+    s.delete_queue_now(*queue, Code::no_such_queue, "a client deleted it");
+    s.reply(s.last_gate, session_id, request, CountAnswer{messages});
+}
+
+void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::string_view name,
+                         Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    Queue* queue = s.queue_named(name);
+    if (queue == nullptr) return s.fail(session_id, request, Code::no_such_queue, no_queue(name));
+    if (queue->owner != 0 && queue->owner != session_id) {
+        return s.fail(session_id, request, Code::exclusive_elsewhere,
+                      "queue '" + std::string(name) + "' belongs to another connection");
+    }
+    s.flush_acks();
+    // Replay does not know what was delivered, so the record names what stays.
+    std::vector<Extent> kept;
+    for (const auto* list : {&queue->subscriptions, &queue->pullers}) {
+        for (const Subscription* subscription : *list) {
+            for (const auto& [tag, chunk] : subscription->chunks) kept.push_back(chunk.extent);
+        }
+    }
+    std::sort(kept.begin(), kept.end(),
+              [](const Extent& a, const Extent& b) { return a.first < b.first; });
+    s.body.clear();
+    encode_extents(s.body, RecordType::purge, queue->id, kept);
+    s.append(s.body);
+    const std::uint64_t purged = s.account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    s.reply(s.last_gate, session_id, request, CountAnswer{purged});
+}
+
+// ---- exchanges and bindings ----
+
+void Engine::declare_exchange(SessionId session, std::uint64_t request, std::string_view name,
+                              ExchangeType type, const ExchangeOptions& options) {
+    State& s = *state_;
+    if (const Exchange* exchange = s.topology.find(name)) {
+        const bool same = exchange->type == type && exchange->options.durable == options.durable &&
+                          exchange->options.auto_delete == options.auto_delete &&
+                          exchange->options.internal == options.internal;
+        if (!options.passive && !same) {
+            return s.fail(session, request, Code::declared_differently,
+                          "exchange '" + std::string(name) + "' exists with other settings");
+        }
+        return s.reply(s.last_gate, session, request, Plain{});
+    }
+    if (options.passive) return s.fail(session, request, Code::no_such_exchange, no_exchange(name));
+    if (!may_be_declared(name)) return s.fail(session, request, Code::bad_name, bad_name_text);
+    if (s.topology.exchanges().size() >= limits::exchanges_max) {
+        return s.fail(session, request, Code::limit_reached, "there are at most 10000 exchanges");
+    }
+    s.body.clear();
+    put_u8(s.body, static_cast<std::uint8_t>(RecordType::exchange_declare));
+    put_text(s.body, name);
+    put_u8(s.body, static_cast<std::uint8_t>(type));
+    put_u8(s.body,
+           static_cast<std::uint8_t>((options.auto_delete ? 1 : 0) | (options.internal ? 2 : 0) |
+                                     (options.durable ? 4 : 0)));
+    const Journal::Place place = s.append(s.body);
+    s.topology.add(name, type, options);
+    s.reply(place.position, session, request, Plain{});
+}
+
+void Engine::State::delete_exchange_now(std::string_view name_view) {
+    const std::string name(name_view);
+    body.clear();
+    put_u8(body, static_cast<std::uint8_t>(RecordType::exchange_delete));
+    put_text(body, name);
+    append(body);
+    topology.remove(name);
+    for (const std::string& next : topology.forget_destination(name, true)) {
+        if (next != name) delete_exchange_now(next);
+    }
+}
+
+void Engine::delete_exchange(SessionId session, std::uint64_t request, std::string_view name,
+                             bool if_unused) {
+    State& s = *state_;
+    const Exchange* exchange = s.topology.find(name);
+    if (exchange == nullptr)
+        return s.fail(session, request, Code::no_such_exchange, no_exchange(name));
+    if (exchange->predeclared) {
+        return s.fail(session, request, Code::bad_name,
+                      "exchanges that begin with amq. cannot be deleted");
+    }
+    if (if_unused && exchange->bindings > 0) {
+        return s.fail(session, request, Code::in_use,
+                      "exchange '" + std::string(name) + "' has bindings");
+    }
+    s.delete_exchange_now(name);
+    s.reply(s.last_gate, session, request, Plain{});
+}
+
+Journal::Place Engine::State::log_binding(RecordType type, const Binding& binding) {
+    body.clear();
+    put_u8(body, static_cast<std::uint8_t>(type));
+    put_binding(body, binding);
+    return append(body);
+}
+
+void Engine::bind(SessionId session, std::uint64_t request, const Binding& binding) {
+    State& s = *state_;
+    const auto refuse = [&](Code code, std::string text) {
+        s.fail(session, request, code, std::move(text));
+    };
+    if (binding.source.empty())
+        return refuse(Code::bad_name, "the default exchange takes no bindings");
+    if (s.topology.find(binding.source) == nullptr)
+        return refuse(Code::no_such_exchange, no_exchange(binding.source));
+    if (binding.key.size() > limits::routing_key_bytes_max)
+        return refuse(Code::bad_option, "a key has at most 255 bytes");
+    if (binding.to_exchange) {
+        if (s.topology.find(binding.destination) == nullptr) {
+            return refuse(Code::no_such_exchange, no_exchange(binding.destination));
+        }
+        if (s.topology.reaches(binding.destination, binding.source)) {
+            return refuse(Code::bad_option, "this binding would close a circle of exchanges");
+        }
+    } else {
+        const Queue* queue = s.queue_named(binding.destination);
+        if (queue == nullptr) return refuse(Code::no_such_queue, no_queue(binding.destination));
+        if (queue->owner != 0 && queue->owner != session) {
+            return refuse(Code::exclusive_elsewhere, "that queue belongs to another connection");
+        }
+    }
+    if (s.topology.bindings() >= limits::bindings_max)
+        return refuse(Code::limit_reached, "there are at most 1000000 bindings");
+    if (s.topology.has_binding(binding)) return s.reply(s.last_gate, session, request, Plain{});
+    const Journal::Place place = s.log_binding(RecordType::bind, binding);
+    s.topology.bind(binding);
+    s.reply(place.position, session, request, Plain{});
+}
+
+void Engine::unbind(SessionId session, std::uint64_t request, const Binding& binding) {
+    State& s = *state_;
+    if (!s.topology.has_binding(binding)) {
+        return s.fail(session, request, Code::no_such_binding,
+                      "exchange '" + binding.source + "' has no such binding to '" +
+                          binding.destination + "'");
+    }
+    s.log_binding(RecordType::unbind, binding);
+    s.topology.unbind(binding);
+    const Exchange* exchange = s.topology.find(binding.source);
+    if (exchange->options.auto_delete && exchange->bindings == 0)
+        s.delete_exchange_now(binding.source);
+    s.reply(s.last_gate, session, request, Plain{});
+}
+
+// ---- queries ----
+
+QueueView Engine::State::view(const Queue& q, Now now) const {
+    QueueView v;
+    v.name = q.name;
+    v.id = q.id;
+    v.durable = q.options.durable;
+    v.exclusive = q.options.exclusive;
+    v.auto_delete = q.options.auto_delete;
+    v.lease_ms = q.lease_ms;
+    v.ready = q.ready.messages();
+    v.ready_bytes = q.ready.bytes();
+    v.unacked = q.unacked;
+    v.consumers = q.subscriptions.size();
+    v.published = q.published;
+    v.delivered = q.delivered;
+    v.acked = q.acked;
+    v.returned = q.returned;
+    for (const auto* list : {&q.subscriptions, &q.pullers}) {
+        for (const Subscription* s : *list) {
+            if (s->chunks.empty()) continue;
+            const std::uint64_t age =
+                now.mono.ns - std::min(now.mono.ns, s->chunks.begin()->second.taken.ns);
+            v.oldest_unacked_ms = std::max(v.oldest_unacked_ms, age / 1'000'000);
+        }
+    }
+    return v;
+}
+
+std::optional<QueueView> Engine::queue(std::string_view name, Now now) const {
+    const Queue* queue = state_->queue_named(name);
+    if (queue == nullptr) return std::nullopt;
+    return state_->view(*queue, now);
+}
+
+std::vector<QueueView> Engine::queues(std::string_view after, std::size_t most, Now now) const {
+    std::vector<QueueView> views;
+    for (auto at = state_->queue_ids.upper_bound(after);
+         at != state_->queue_ids.end() && views.size() < most; ++at) {
+        views.push_back(state_->view(*state_->queue_of(at->second), now));
+    }
+    return views;
+}
+
+namespace {
+ExchangeView view_of(const std::string& name, const Exchange& e) {
+    return {name, e.type, e.options.durable, e.options.auto_delete, e.options.internal, e.bindings};
+}
+}  // namespace
+
+std::optional<ExchangeView> Engine::exchange(std::string_view name) const {
+    const Exchange* exchange = std::as_const(state_->topology).find(name);
+    if (exchange == nullptr) return std::nullopt;
+    return view_of(std::string(name), *exchange);
+}
+
+std::vector<ExchangeView> Engine::exchanges(std::string_view after, std::size_t most) const {
+    const auto& all = state_->topology.exchanges();
+    std::vector<ExchangeView> views;
+    for (auto at = all.upper_bound(after); at != all.end() && views.size() < most; ++at) {
+        views.push_back(view_of(at->first, at->second));
+    }
+    return views;
+}
+
+std::vector<Binding> Engine::bindings_of(std::string_view name) const {
+    std::vector<Binding> all;
+    const Exchange* exchange = std::as_const(state_->topology).find(name);
+    if (exchange == nullptr) return all;
+    for (const auto& [key, bindings] : exchange->by_key)
+        all.insert(all.end(), bindings.begin(), bindings.end());
+    return all;
+}
+
+std::vector<PeekItem> Engine::peek(std::string_view name, std::uint64_t skip,
+                                   std::size_t most) const {
+    std::vector<PeekItem> items;
+    const Queue* queue = state_->queue_named(name);
+    if (queue == nullptr) return items;
+    queue->ready.visit_memory([&](const Extent& e, std::uint32_t attempts) {
+        if (skip >= e.count) {
+            skip -= e.count;
+            return true;
+        }
+        const auto from = static_cast<std::uint32_t>(skip);
+        const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(e.count - from, most));
+        skip = 0;
+        items.push_back({part_of(e, from, n), attempts + 1});
+        most -= n;
+        return most > 0;
+    });
+    return items;
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,220 @@
+// Handing out messages, and keeping a queue's index small.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+// How far the horizon moves ahead of deliveries, and when it is moved again. Positions are bytes of
+// log.
+constexpr Position horizon_step = 16ULL << 20;
+constexpr Position horizon_low = 8ULL << 20;
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+
+Subscription* next_with_credit(Queue& queue) {
+    const std::size_t n = queue.subscriptions.size();
+    for (std::size_t i = 0; i < n; ++i) {
+        Subscription* s = queue.subscriptions[(queue.next_subscription + i) % n];
+        if (s->credit_messages() == 0) continue;
+        queue.next_subscription = (queue.next_subscription + i + 1) % n;
+        return s;
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+void Engine::State::spill(Queue& queue) {
+    if (replaying) return;
+    constexpr std::size_t comfortable = 8192;
+    const std::uint64_t most = settings.extents_in_memory_max;
+    const std::size_t allowed = extents_in_memory < most / 2 ? comfortable
+                                : extents_in_memory < most   ? 1024
+                                                             : 32;
+    if (queue.ready.extents_in_memory() < allowed) return;
+    const std::vector<Extent> extents = queue.ready.to_spill(allowed);
+    if (extents.empty()) return;
+    body.clear();
+    encode_extents(body, RecordType::index_block, queue.id, extents);
+    const auto size = static_cast<std::uint32_t>(body.size());
+    const Journal::Place place = append(body);
+    account(queue, [&](ReadyList& ready) { ready.spilled(extents, place.position, size); });
+}
+
+void Engine::State::load_index_if_needed(Queue& queue) {
+    if (const std::optional<Position> record_position = queue.ready.block_to_load()) {
+        effects.push_back(LoadIndex{queue.id, *record_position});
+    }
+}
+
+bool Engine::State::extend_horizon(Queue& queue) {
+    if (queue.horizon_gate < durable) queue.horizon_durable = queue.horizon;
+    if (queue.horizon_durable < queue.horizon) return false;  // a step is under way
+    const Position back = queue.ready.back_end();
+    if (queue.horizon >= back) return false;
+    const Position from =
+        queue.ready.front_was_returned() ? queue.horizon : queue.ready.front_position();
+    const Position to = std::min(back, std::max(from, queue.horizon) + horizon_step);
+    body.clear();
+    put_u8(body, static_cast<std::uint8_t>(RecordType::horizon));
+    put_varint(body, queue.id);
+    put_varint(body, to);
+    queue.horizon_gate = append(body).position;
+    queue.horizon = to;
+    return true;
+}
+
+std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_t messages_max,
+                                     std::uint64_t bytes_max, Now now) {
+    switch (queue.ready.front(durable)) {
+        case ReadyList::Front::empty:
+            return 0;
+        case ReadyList::Front::waits_for_index:
+            return 0;
+        case ReadyList::Front::waits_for_log:
+            await_log(queue, last_gate);
+            return 0;
+        case ReadyList::Front::ready:
+            break;
+    }
+    if (!queue.ready.front_was_returned()) {
+        const Position at = queue.ready.front_position();
+        if (queue.horizon_gate < durable) queue.horizon_durable = queue.horizon;
+        if (at + horizon_low > queue.horizon_durable) extend_horizon(queue);
+        if (at >= queue.horizon_durable) {
+            await_log(queue, queue.horizon_gate);
+            return 0;
+        }
+        messages_max = std::min<std::uint64_t>(messages_max, queue.horizon_durable - at);
+    }
+    const ReadyList::Taken taken =
+        account(queue, [&](ReadyList& ready) { return ready.take(messages_max, bytes_max); });
+    const Extent& extent = taken.extent;
+    const Position token = taken.gate != 0 ? taken.gate : extent.first;
+    effects.push_back(
+        Deliver{s.session, s.id, s.next_tag, extent, taken.attempts + 1, token, s.options.no_ack});
+    queue.delivered += extent.count;
+    totals.delivered += extent.count;
+    // Without acks the driver settles a delivery when it has sent it: until then the window holds
+    // for it too.
+    const Instant deadline{now.mono.ns + s.options.lease_ms * ns_per_ms};
+    s.chunks.emplace_hint(s.chunks.end(), s.next_tag,
+                          Chunk{extent, taken.attempts + 1, token, now.mono, deadline});
+    s.unacked += extent.count;
+    s.unacked_bytes += extent.bytes;
+    queue.unacked += extent.count;
+    arm_lease(s, deadline);
+    s.next_tag += extent.count;
+    return extent.count;
+}
+
+bool Engine::State::serve_pull(Queue& queue, const WaitingPull& pull, Now now) {
+    Subscription* s = subscription_of(pull.session, pull.subscription);
+    if (s == nullptr) return true;
+    std::uint64_t got = 0;
+    std::uint64_t bytes_left = std::max<std::uint64_t>(1, pull.bytes_max);
+    while (got < pull.messages_max) {
+        const std::uint64_t before = s->unacked_bytes;
+        const std::uint64_t n = deliver(queue, *s, pull.messages_max - got, bytes_left, now);
+        if (n == 0) break;
+        got += n;
+        const std::uint64_t used = s->unacked_bytes - before;
+        if (used >= bytes_left) break;
+        bytes_left -= used;
+    }
+    // Messages that wait for the log or an index block are not "none": the answer waits with them.
+    if (got == 0 && queue.ready.messages() > 0 && !queue.ready.damaged()) return false;
+    effects.push_back(Reply{pull.session, pull.request, PullAnswer{got, queue.ready.messages()}});
+    return true;
+}
+
+void Engine::State::dispatch_queue(Queue& queue, Now now) {
+    load_index_if_needed(queue);
+    while (!queue.waiting_pulls.empty()) {
+        const WaitingPull pull = queue.waiting_pulls.front();
+        if (!serve_pull(queue, pull, now)) break;
+        queue.waiting_pulls.pop_front();
+    }
+    while (Subscription* s = next_with_credit(queue)) {
+        std::uint64_t most = s->credit_messages();
+        if (queue.subscriptions.size() > 1) {
+            // A short queue is shared out, not given to whoever comes first.
+            const std::uint64_t share = queue.ready.messages() / queue.subscriptions.size();
+            most = std::min(most, std::max<std::uint64_t>(1, share));
+        }
+        if (deliver(queue, *s, most, s->credit_bytes(), now) == 0) break;
+        load_index_if_needed(queue);
+    }
+}
+
+void Engine::credit(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                    std::uint64_t window_messages, std::uint64_t window_bytes) {
+    Subscription* s = state_->subscription_of(session, subscription);
+    if (s == nullptr) {
+        return state_->fail(session, request, Code::no_such_subscription,
+                            "there is no such subscription on this connection");
+    }
+    if (window_messages > limits::window_messages_max || window_bytes > limits::window_bytes_max) {
+        return state_->fail(session, request, Code::bad_option,
+                            "a window has at most 100000 messages and 268435456 bytes");
+    }
+    s->options.window_messages = window_messages;
+    s->options.window_bytes = window_bytes;
+    state_->effects.push_back(Reply{session, request, Plain{}});
+    state_->mark_dirty(*s->queue);
+}
+
+void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                  std::string_view name, std::uint64_t messages_max, std::uint64_t bytes_max,
+                  bool no_ack, Now now) {
+    State& st = *state_;
+    st.see(now.mono);
+    Session* owner = st.session_of(session);
+    FERRY_ASSERT(owner != nullptr, "the driver opened the session");
+    Queue* queue = st.queue_named(name);
+    if (queue == nullptr)
+        return st.fail(session, request, Code::no_such_queue,
+                       "there is no queue " + std::string(name));
+    if (queue->owner != 0 && queue->owner != session) {
+        return st.fail(session, request, Code::exclusive_elsewhere,
+                       "the queue belongs to another connection");
+    }
+    if (messages_max == 0 || messages_max > limits::window_messages_max ||
+        bytes_max > limits::window_bytes_max) {
+        return st.fail(session, request, Code::bad_option,
+                       "pull 1 to 100000 messages and at most 268435456 bytes");
+    }
+    std::unique_ptr<Subscription>& slot = owner->subscriptions[subscription];
+    if (slot == nullptr) {
+        if (owner->subscriptions.size() > limits::subscriptions_per_connection_max) {
+            owner->subscriptions.erase(subscription);
+            return st.fail(session, request, Code::limit_reached,
+                           "a connection has at most 4096 subscriptions");
+        }
+        slot = std::make_unique<Subscription>();
+        slot->session = session;
+        slot->id = subscription;
+        slot->queue = queue;
+        slot->pull_only = true;
+        slot->options.lease_ms = queue->lease_ms;
+        queue->pullers.push_back(slot.get());
+    }
+    Subscription& s = *slot;
+    if (!s.pull_only || s.queue != queue) {
+        return st.fail(session, request, Code::already_exists,
+                       "this subscription number is in use for something else");
+    }
+    if (s.unacked + messages_max > limits::window_messages_max) {
+        return st.fail(session, request, Code::limit_reached,
+                       "more than 100000 messages are unacked; ack some first");
+    }
+    s.options.no_ack = no_ack;
+    queue->waiting_pulls.push_back({session, request, subscription, messages_max, bytes_max});
+    st.mark_dirty(*queue);
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,331 @@
+// Publishing.
+//
+//   1 plan: walk the messages once, check them, find their routes, split them into runs of one fate
+//   2 write: one record for all that is stored (more only where something refused lies between)
+//   3 apply: the same function that replay uses puts the runs into their queues
+//
+// A malformed message anywhere means that nothing of the command is applied.
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/cursor.hpp"
+#include "ferry/wire/limits.hpp"
+#include "ferry/wire/verbs.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+constexpr std::size_t targets_per_record_max = 256 * 1024;
+// A queue with a consumer and no more than this waiting: its new messages count as delivered at
+// once.
+constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
+
+// Type-checks a property map without decoding it. False: malformed. Sets `unsupported` for what
+// this version does not act on.
+bool check_properties(Bytes properties, bool& unsupported) {
+    wire::Cursor cursor(properties);
+    std::uint32_t count = 0;
+    if (!cursor.read_map(count)) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::uint64_t key = 0;
+        if (!cursor.read_uint(key)) return false;
+        bool fits = true;
+        switch (static_cast<wire::Property>(key)) {
+            case wire::Property::id:
+            case wire::Property::ordering_key:
+            case wire::Property::content_type:
+            case wire::Property::reply_to:
+            case wire::Property::correlation_id: {
+                std::string_view text;
+                fits = cursor.read_str(text) && text.size() <= limits::short_text_bytes_max;
+                break;
+            }
+            case wire::Property::headers: {
+                const std::size_t before = cursor.remaining();
+                fits = cursor.next_is_map() && cursor.skip() &&
+                       before - cursor.remaining() <= limits::headers_bytes_max;
+                break;
+            }
+            case wire::Property::expires_at:
+            case wire::Property::deliver_at:
+                unsupported = true;
+                [[fallthrough]];
+            case wire::Property::published_at:
+            case wire::Property::priority: {
+                std::uint64_t number = 0;
+                fits = cursor.read_uint(number);
+                break;
+            }
+            default:
+                fits = cursor.skip();
+        }
+        if (!fits) return false;
+    }
+    return cursor.at_end();
+}
+
+std::string refusal_text(Code code, const PublishCommand& command) {
+    switch (code) {
+        case Code::no_route:
+            return "no queue is bound for the routing key of this mandatory message";
+        case Code::no_such_exchange:
+            return "the exchange of this message does not exist; declare it first";
+        case Code::not_supported:
+            return "deliver-at and expires-at are not supported by this broker";
+        case Code::limit_reached:
+            return "the message would reach more than 4096 queues";
+        case Code::disk_full:
+            return "the disk is full; publishing resumes by itself when there is space";
+        case Code::fenced:
+            return "a newer epoch of this producer exists";
+        case Code::no_such_producer:
+            return "producer handle " + std::to_string(command.producer) + " is not open here";
+        case Code::sequence_gap:
+            return "sequence " + std::to_string(command.first) + " does not follow on the mark";
+        default:
+            return std::string(wire::code_info(code).meaning);
+    }
+}
+
+}  // namespace
+
+void Engine::State::refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
+                           bool gated_by_log) {
+    totals.refused += sequences.last - sequences.first + 1;
+    Refuse effect{command.session, command.producer, sequences, code, refusal_text(code, command)};
+    if (gated_by_log) {
+        after(last_gate, std::move(effect));
+    } else {
+        effects.push_back(std::move(effect));
+    }
+}
+
+void Engine::State::open_sequences(Producer& producer, Range<Sequence> sequences) {
+    producer.open.add(sequences);
+    producer.mark = std::max(producer.mark, sequences.last);
+    auto& unlogged = producer.open_unlogged;
+    if (!unlogged.empty() && unlogged.back().last + 1 == sequences.first) {
+        unlogged.back().last = sequences.last;
+    } else {
+        unlogged.push_back(sequences);
+    }
+}
+
+void Engine::State::log_open_sequences(Producer& producer) {
+    if (producer.open_unlogged.empty()) return;
+    body.clear();
+    put_u8(body, static_cast<std::uint8_t>(RecordType::producer_open));
+    put_varint(body, producer.number);
+    put_ranges(body, producer.open_unlogged);
+    producer.open_unlogged.clear();
+    append(body);
+}
+
+bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer) {
+    plans.clear();
+    uncached_routes.clear();
+    wire::Cursor cursor(command.messages);
+    const bool mandatory = (command.flags & wire::publish_mandatory) != 0;
+    std::string_view last_exchange;
+    std::string_view last_key;
+    const Route* last_route = nullptr;
+    std::uint32_t offset = 0;
+    for (std::uint32_t i = 0; i < command.count; ++i) {
+        wire::MessageView message;
+        if (!wire::read_message(cursor, message)) return false;
+        bool unsupported = false;
+        if (message.properties.size() > 1 && !check_properties(message.properties, unsupported))
+            return false;
+        const Route* route = last_route;
+        if (route == nullptr || message.routing_key != last_key ||
+            message.exchange != last_exchange) {
+            route = &topology.route(message);
+            last_route = route->by_headers ? nullptr : route;
+            last_key = message.routing_key;
+            last_exchange = message.exchange;
+            if (route->by_headers) route = &uncached_routes.emplace_back(*route);
+        }
+        PublishPlan plan{PublishPlan::Fate::store,
+                         Code::ok,
+                         route,
+                         1,
+                         offset,
+                         static_cast<std::uint32_t>(message.whole.size())};
+        const Sequence sequence = command.first + i;
+        if (sequence <= producer.mark && !producer.open.contains(sequence)) {
+            plan.fate = PublishPlan::Fate::duplicate;
+        } else if (disk_full) {
+            plan = {PublishPlan::Fate::refuse, Code::disk_full, nullptr, 1, offset, plan.bytes};
+        } else if (unsupported) {
+            plan = {PublishPlan::Fate::refuse, Code::not_supported, nullptr, 1, offset, plan.bytes};
+        } else if (!route->exchange_exists || route->exchange_internal) {
+            plan = {
+                PublishPlan::Fate::refuse, Code::no_such_exchange, nullptr, 1, offset, plan.bytes};
+        } else if (route->too_many) {
+            plan = {PublishPlan::Fate::refuse, Code::limit_reached, nullptr, 1, offset, plan.bytes};
+        } else if (route->queues.empty()) {
+            plan.fate = mandatory ? PublishPlan::Fate::refuse : PublishPlan::Fate::drop;
+            plan.code = mandatory ? Code::no_route : Code::ok;
+        }
+        offset += plan.bytes;
+        if (!plans.empty() && plans.back().fate == plan.fate && plans.back().route == plan.route &&
+            plans.back().code == plan.code) {
+            ++plans.back().count;
+            plans.back().bytes += plan.bytes;
+        } else {
+            plans.push_back(plan);
+        }
+    }
+    return cursor.at_end();
+}
+
+bool Engine::State::counts_as_delivered(const Queue& queue) const {
+    if (queue.subscriptions.empty()) return false;
+    if (queue.ready.messages() == 0) return true;
+    return queue.ready.bytes() <= immediate_bytes_max &&
+           queue.ready.back_end() <= queue.horizon_durable;
+}
+
+void Engine::State::write_publish(const PublishCommand& command, Producer& producer, Now now) {
+    if (record.sequences == 0) return;
+    log_open_sequences(producer);
+    record.wall_ms = now.wall_ms;
+    record.producer = producer.number;
+    record.settled = command.settled;
+    head.clear();
+    encode_publish_head(head, record);
+    parts.front() = head;
+    const Journal::Place place = append(parts);
+    after(place.position, Confirm{command.session,
+                                  command.producer,
+                                  {record.first, record.first + record.sequences - 1},
+                                  false});
+    apply_publish(place, record);
+    record.clear();
+}
+
+void Engine::State::carry_out_plans(const PublishCommand& command, Producer& producer, Now now) {
+    Sequence sequence = command.first;
+    const auto begin_record = [&] {
+        record.clear();
+        parts.assign(1, Bytes{});
+    };
+    begin_record();
+    for (const PublishPlan& plan : plans) {
+        const Range<Sequence> sequences{sequence, sequence + plan.count - 1};
+        sequence += plan.count;
+        if (plan.fate == PublishPlan::Fate::duplicate || plan.fate == PublishPlan::Fate::refuse) {
+            write_publish(command, producer, now);
+            begin_record();
+            if (plan.fate == PublishPlan::Fate::duplicate) {
+                totals.duplicates += plan.count;
+                Confirm confirm{command.session, command.producer, sequences, true};
+                if (last_gate < durable) {
+                    effects.push_back(confirm);
+                } else {
+                    after(last_gate, confirm);  // the first copy may not be durable yet
+                }
+                continue;
+            }
+            open_sequences(producer, sequences);
+            if (!disk_full) log_open_sequences(producer);
+            refuse(command, sequences, plan.code, !disk_full);
+            continue;
+        }
+        if (record.sequences == 0) record.first = sequences.first;
+        record.sequences += plan.count;
+        if (plan.fate == PublishPlan::Fate::drop) {
+            totals.unroutable += plan.count;
+            continue;
+        }
+        const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
+        for (const QueueId id : plan.route->queues) {
+            const Queue* queue = queue_of(id);
+            FERRY_ASSERT(queue != nullptr, "routes name queues that exist");
+            record.targets.push_back({id, counts_as_delivered(*queue)});
+        }
+        record.runs.push_back({plan.count, plan.bytes, targets_first,
+                               static_cast<std::uint32_t>(record.targets.size()) - targets_first});
+        const Bytes bytes = command.messages.subspan(plan.offset, plan.bytes);
+        if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
+            parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
+        } else {
+            parts.push_back(bytes);
+        }
+        if (record.targets.size() > targets_per_record_max) {
+            write_publish(command, producer, now);
+            begin_record();
+        }
+    }
+    write_publish(command, producer, now);
+}
+
+bool Engine::State::publish(const PublishCommand& command, Now now) {
+    see(now.mono);
+    Session* session = session_of(command.session);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    if (command.count == 0 || command.first == 0 || command.first + command.count < command.first)
+        return false;
+    const Range<Sequence> all{command.first, command.first + command.count - 1};
+    const auto handle = session->producers.find(command.producer);
+    if (handle == session->producers.end()) {
+        refuse(command, all, Code::no_such_producer, false);
+        return true;
+    }
+    Producer* producer = producers.find(handle->second.number);
+    if (producer == nullptr || producer->epoch != handle->second.epoch) {
+        refuse(command, all, Code::fenced, false);
+        return true;
+    }
+    if (command.first > producer->mark + 1) {
+        refuse(command, all, Code::sequence_gap, false);
+        return true;
+    }
+    if (!plan_publish(command, *producer)) return false;
+    if (producer->open.size() > 0) producer->open.remove_upto(command.settled);
+    if (producer->open.size() + command.count > limits::open_sequences_max) {
+        effects.push_back(
+            CloseSession{command.session, Code::limit_reached,
+                         "too many refused sequences are open; send `settled` with publish"});
+        return true;
+    }
+    totals.published += command.count;
+    carry_out_plans(command, *producer, now);
+    return true;
+}
+
+void Engine::State::apply_publish(const Journal::Place& place, const PublishRecord& r) {
+    std::uint32_t index = 0;
+    std::uint32_t offset = r.messages_offset;
+    for (const Run& run : r.runs) {
+        Extent extent;
+        extent.first = place.position + index;
+        extent.count = run.count;
+        extent.index = static_cast<std::uint16_t>(index);
+        extent.offset = offset;
+        extent.bytes = run.bytes;
+        extent.exact = true;
+        index += run.count;
+        offset += run.bytes;
+        for (std::uint32_t i = 0; i < run.targets_count; ++i) {
+            const Target& target = r.targets[run.targets_first + i];
+            Queue* queue = queue_of(target.queue);
+            if (queue == nullptr) continue;  // replay: deleted later
+            live.add(place.position, extent.count, extent.bytes);
+            account(*queue, [&](ReadyList& ready) { ready.append(extent); });
+            queue->published += extent.count;
+            if (target.immediate) {
+                queue->horizon = std::max(queue->horizon, extent.end());
+                queue->horizon_durable = std::max(queue->horizon_durable, extent.end());
+            }
+            if (!queue->subscriptions.empty()) await_log(*queue, place.position);
+            spill(*queue);
+        }
+    }
+    if (r.producer != 0) {
+        Producer* producer = producers.find(r.producer);
+        if (producer != nullptr) Producers::advance(*producer, r.first, r.sequences, r.settled);
+    }
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ready_list.hpp"
+
+namespace ferry::engine {
+
+struct Subscription;
+
+/// A pull that is answered in dispatch().
+struct WaitingPull {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    std::uint64_t subscription = 0;
+    std::uint64_t messages_max = 0;
+    std::uint64_t bytes_max = 0;
+};
+
+/// One queue: what waits, who consumes, how far deliveries may go.
+///
+/// *Horizon*: positions below it may have been delivered at least once, and the log says so. It
+/// moves ahead of deliveries in large steps (or rides on the publish record when a consumer is
+/// waiting), so that after a crash every message that anybody may have seen is marked redelivered
+/// without a log record per delivery.
+struct Queue {
+    Queue(QueueId queue_id, std::string queue_name, LiveSpace& live)
+        : id(queue_id), name(std::move(queue_name)), ready(live) {}
+
+    QueueId id;
+    std::string name;
+    QueueOptions options;
+    std::uint64_t lease_ms = 0;
+    SessionId owner = 0;  // exclusive queues
+    bool had_consumer = false;
+
+    ReadyList ready;
+    std::vector<Subscription*> subscriptions;  // in order of subscribing
+    std::size_t next_subscription = 0;         // round robin
+    bool exclusive_consumer = false;
+    std::vector<Subscription*> pullers;
+    std::deque<WaitingPull> waiting_pulls;
+
+    Position horizon = 0;          // as far as records say
+    Position horizon_durable = 0;  // as far as durable records say
+    Position horizon_gate = 0;     // the record that makes `horizon` durable
+
+    std::uint64_t unacked = 0;
+    bool dirty = false;    // in State::dirty
+    bool awaited = false;  // in State::awaiting_log
+
+    std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;
+};
+
+/// Messages delivered together and not settled yet.
+struct Chunk {
+    Extent extent;
+    std::uint32_t attempts = 0;  // with this delivery
+    Position token = 0;
+    Instant taken;
+    Instant deadline;
+};
+
+/// One consumer of one queue, on one session.
+struct Subscription {
+    SessionId session = 0;
+    std::uint64_t id = 0;
+    Queue* queue = nullptr;
+    SubscribeOptions options;
+    bool pull_only = false;
+    Tag next_tag = 1;
+    std::uint64_t unacked = 0;
+    std::uint64_t unacked_bytes = 0;
+    std::map<Tag, Chunk> chunks;            // by first tag
+    Instant earliest_deadline{UINT64_MAX};  // a lower bound
+
+    [[nodiscard]] std::uint64_t credit_messages() const {
+        if (pull_only || unacked >= options.window_messages) return 0;
+        // One message is always allowed, whatever its size.
+        if (unacked > 0 && unacked_bytes >= options.window_bytes) return 0;
+        return options.window_messages - unacked;
+    }
+    [[nodiscard]] std::uint64_t credit_bytes() const {
+        return unacked_bytes >= options.window_bytes ? 1 : options.window_bytes - unacked_bytes;
+    }
+};
+
+}  // namespace ferry::engine

@@ -1,0 +1,486 @@
+#include "ready_list.hpp"
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+
+namespace ferry::engine {
+namespace {
+constexpr std::size_t spill_extents = 4096;    // in one index block
+constexpr std::size_t spill_extents_min = 16;  // when memory is scarce
+constexpr std::size_t load_below = 1024;  // extents left before an index block when it is asked for
+}  // namespace
+
+void ReadyList::append(const Extent& extent) {
+    messages_ += extent.count;
+    bytes_ += extent.bytes;
+    if (pieces_.empty() || pieces_.back().on_disk) pieces_.emplace_back();
+    std::deque<Extent>& run = pieces_.back().run;
+    if (!run.empty() && join(run.back(), extent)) return;
+    FERRY_ASSERT(run.empty() || run.back().end() <= extent.first, "messages are appended in order");
+    run.push_back(extent);
+    ++in_memory_;
+}
+
+Position ReadyList::back_end() const {
+    if (pieces_.empty() || (!pieces_.back().on_disk && pieces_.back().run.empty())) return 0;
+    return pieces_.back().end_position();
+}
+
+ReadyList::Front ReadyList::front(Position durable) const {
+    if (!returned_.empty()) {
+        const Returned& r = returned_.begin()->second;
+        return r.gate < durable && r.extent.record() < durable ? Front::ready
+                                                               : Front::waits_for_log;
+    }
+    if (pieces_.empty()) return Front::empty;
+    const Piece& piece = pieces_.front();
+    if (piece.on_disk) return Front::waits_for_index;
+    if (piece.run.empty()) return Front::empty;
+    return piece.run.front().record() < durable ? Front::ready : Front::waits_for_log;
+}
+
+Position ReadyList::front_position() const {
+    if (!returned_.empty()) return returned_.begin()->first;
+    FERRY_ASSERT(!pieces_.empty() && !pieces_.front().on_disk, "there is a message in memory");
+    return pieces_.front().run.front().first;
+}
+
+namespace {
+// How many of the extent's messages fit into the byte credit; at least one.
+std::uint32_t fitting(const Extent& e, std::uint64_t messages_max, std::uint64_t bytes_max) {
+    std::uint64_t n = std::min<std::uint64_t>(e.count, messages_max);
+    if (std::uint64_t{e.bytes} * n / e.count > bytes_max) {
+        n = std::max<std::uint64_t>(1, bytes_max * e.count / std::max<std::uint32_t>(1, e.bytes));
+    }
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(n, messages_max));
+}
+}  // namespace
+
+ReadyList::Taken ReadyList::take(std::uint64_t messages_max, std::uint64_t bytes_max) {
+    FERRY_ASSERT(messages_max > 0, "taking nothing is not taking");
+    Taken taken;
+    if (!returned_.empty()) {
+        auto node = returned_.extract(returned_.begin());
+        Returned& r = node.mapped();
+        const std::uint32_t n = fitting(r.extent, messages_max, bytes_max);
+        taken = {part_of(r.extent, 0, n), r.attempts, r.gate};
+        if (n < r.extent.count) {
+            r.extent = part_of(r.extent, n, r.extent.count - n);
+            node.key() = r.extent.first;
+            returned_.insert(std::move(node));
+        }
+    } else {
+        FERRY_ASSERT(!pieces_.empty() && !pieces_.front().on_disk,
+                     "take() needs a message in memory");
+        std::deque<Extent>& run = pieces_.front().run;
+        Extent& e = run.front();
+        std::uint32_t n = fitting(e, messages_max, bytes_max);
+        const bool suspect = e.first < suspect_;
+        if (suspect) n = static_cast<std::uint32_t>(std::min<Position>(n, suspect_ - e.first));
+        taken = {part_of(e, 0, n), suspect ? 1U : 0U, 0};
+        if (n < e.count) {
+            e = part_of(e, n, e.count - n);
+        } else {
+            run.pop_front();
+            --in_memory_;
+            drop_empty_front();
+        }
+    }
+    messages_ -= taken.extent.count;
+    bytes_ -= taken.extent.bytes;
+    return taken;
+}
+
+void ReadyList::drop_empty_front() {
+    while (!pieces_.empty() && !pieces_.front().on_disk && pieces_.front().run.empty())
+        pieces_.pop_front();
+}
+
+void ReadyList::give_back(const Extent& extent, std::uint32_t attempts, Position gate) {
+    messages_ += extent.count;
+    bytes_ += extent.bytes;
+    const bool fresh = returned_.emplace(extent.first, Returned{extent, attempts, gate}).second;
+    FERRY_ASSERT(fresh, "a message is returned once");
+}
+
+void ReadyList::count_out(const Extent& extent, bool release) {
+    messages_ -= extent.count;
+    bytes_ -= extent.bytes;
+    if (release) live_->remove(extent.record(), extent.count, extent.bytes);
+}
+
+std::uint64_t ReadyList::cut_returned(Position& first, std::uint32_t& count, bool release,
+                                      std::uint32_t* attempts_of) {
+    std::uint64_t found = 0;
+    const Position end = first + count;
+    auto at = returned_.upper_bound(first);
+    if (at != returned_.begin() && std::prev(at)->second.extent.end() > first) --at;
+    while (at != returned_.end() && at->first < end) {
+        const Returned r = at->second;
+        const Position from = std::max(first, r.extent.first);
+        const Position upto = std::min(end, r.extent.end());
+        const auto skip = static_cast<std::uint32_t>(from - r.extent.first);
+        const auto n = static_cast<std::uint32_t>(upto - from);
+        at = returned_.erase(at);
+        if (skip > 0) {
+            const Extent left = part_of(r.extent, 0, skip);
+            returned_.emplace(left.first, Returned{left, r.attempts, r.gate});
+        }
+        if (upto < r.extent.end()) {
+            const Extent right = part_of(r.extent, skip + n, r.extent.count - skip - n);
+            at = returned_.emplace(right.first, Returned{right, r.attempts, r.gate}).first;
+        }
+        if (attempts_of != nullptr) *attempts_of = r.attempts;
+        count_out(part_of(r.extent, skip, n), release);
+        found += n;
+    }
+    return found;
+}
+
+std::uint64_t ReadyList::cut_memory(Piece& piece, Position first, Position end, bool release) {
+    std::uint64_t found = 0;
+    std::deque<Extent>& run = piece.run;
+    std::size_t i = 0;
+    if (!run.empty() && run.front().end() <= first) {
+        i = static_cast<std::size_t>(
+            std::partition_point(run.begin(), run.end(),
+                                 [&](const Extent& e) { return e.end() <= first; }) -
+            run.begin());
+    }
+    while (i < run.size() && run[i].first < end) {
+        const Extent e = run[i];
+        const Position from = std::max(first, e.first);
+        const Position upto = std::min(end, e.end());
+        const auto skip = static_cast<std::uint32_t>(from - e.first);
+        const auto n = static_cast<std::uint32_t>(upto - from);
+        count_out(part_of(e, skip, n), release);
+        found += n;
+        if (skip == 0 && n == e.count) {
+            if (i == 0) {
+                run.pop_front();
+            } else {
+                run.erase(run.begin() + static_cast<std::ptrdiff_t>(i));
+            }
+            --in_memory_;
+            continue;
+        }
+        if (skip > 0) {
+            run[i] = part_of(e, 0, skip);
+            ++i;
+            if (upto < e.end()) {
+                run.insert(run.begin() + static_cast<std::ptrdiff_t>(i),
+                           part_of(e, skip + n, e.count - skip - n));
+                ++in_memory_;
+            }
+        } else {
+            run[i] = part_of(e, n, e.count - n);
+        }
+        if (upto == end) break;
+    }
+    return found;
+}
+
+std::uint64_t ReadyList::cut_disk(Piece& piece, Position first, Position end, bool release) {
+    const Position from = std::max(first, piece.first);
+    const Position upto = std::min(end, piece.end);
+    const auto n = static_cast<std::uint32_t>(upto - from);
+    const auto at = std::partition_point(piece.holes.begin(), piece.holes.end(),
+                                         [&](const Span& s) { return s.first < from; });
+    if (at != piece.holes.begin() && std::prev(at)->first + std::prev(at)->count == from) {
+        std::prev(at)->count += n;
+    } else {
+        piece.holes.insert(at, Span{from, n});
+    }
+    FERRY_ASSERT(n <= piece.messages, "a block does not lose more than it holds");
+    const Position segment = live_->segment_of(from);
+    for (Share& share : piece.shares) {
+        if (share.segment != segment) continue;
+        FERRY_ASSERT(share.references >= n, "shares cover their messages");
+        const std::uint64_t bytes = share.bytes * n / share.references;
+        if (release) live_->remove(from, n, bytes);
+        share.references -= n;
+        share.bytes -= bytes;
+        piece.bytes -= bytes;
+        bytes_ -= bytes;
+    }
+    piece.messages -= n;
+    messages_ -= n;
+    return n;
+}
+
+void ReadyList::release_piece_record(const Piece& piece) {
+    live_->remove(piece.record, 1, piece.record_bytes);
+}
+
+std::uint64_t ReadyList::cut(Position first, std::uint32_t count, bool release,
+                             std::uint32_t* attempts_of) {
+    std::uint64_t found = cut_returned(first, count, release, attempts_of);
+    const Position end = first + count;
+    if (found == count) return found;
+    // Acks mostly concern the front; elsewhere the pieces are few.
+    for (std::size_t i = 0; i < pieces_.size() && found < count; ++i) {
+        Piece& piece = pieces_[i];
+        if (!piece.on_disk && piece.run.empty()) continue;
+        if (piece.end_position() <= first) continue;
+        if (piece.begin_position() >= end) break;
+        const std::uint64_t here = piece.on_disk ? cut_disk(piece, first, end, release)
+                                                 : cut_memory(piece, first, end, release);
+        if (here > 0 && attempts_of != nullptr) *attempts_of = first < suspect_ ? 1 : 0;
+        found += here;
+        if (piece.on_disk && piece.messages == 0) {
+            release_piece_record(piece);
+            pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i--));
+        }
+    }
+    drop_empty_front();
+    return found;
+}
+
+std::uint64_t ReadyList::clear() {
+    const std::uint64_t all = messages_;
+    for (const auto& [first, r] : returned_)
+        live_->remove(r.extent.record(), r.extent.count, r.extent.bytes);
+    for (const Piece& piece : pieces_) {
+        for (const Extent& e : piece.run) live_->remove(e.record(), e.count, e.bytes);
+        if (!piece.on_disk) continue;
+        for (const Share& share : piece.shares) {
+            if (share.references > 0) live_->remove(share.segment, share.references, share.bytes);
+        }
+        release_piece_record(piece);
+    }
+    returned_.clear();
+    pieces_.clear();
+    in_memory_ = 0;
+    messages_ = bytes_ = 0;
+    damaged_ = false;
+    return all;
+}
+
+std::vector<Extent> ReadyList::to_spill(std::size_t extents_max) const {
+    std::vector<Extent> extents;
+    if (pieces_.empty() || pieces_.back().on_disk) return extents;
+    const std::deque<Extent>& run = pieces_.back().run;
+    const std::size_t block = std::min(spill_extents, std::max(spill_extents_min, extents_max / 2));
+    const bool is_front = pieces_.size() == 1;
+    std::size_t from = is_front ? block : 0;  // the front stays in memory: it is wanted next
+    if (run.size() < from + 2 * block) return extents;
+    while (from < run.size() && run[from].first < spilled_upto_) ++from;
+    if (run.size() < from + block) return extents;
+    extents.assign(run.begin() + static_cast<std::ptrdiff_t>(from),
+                   run.begin() + static_cast<std::ptrdiff_t>(from + block));
+    return extents;
+}
+
+void ReadyList::spilled(const std::vector<Extent>& extents, Position record,
+                        std::uint32_t record_bytes) {
+    FERRY_ASSERT(!extents.empty() && !pieces_.empty(), "a block holds extents");
+    const Position first = extents.front().first;
+    const Position end = extents.back().end();
+    std::size_t i = 0;
+    while (i < pieces_.size() &&
+           (pieces_[i].on_disk || pieces_[i].run.empty() || pieces_[i].end_position() <= first)) {
+        ++i;
+    }
+    FERRY_ASSERT(i < pieces_.size(), "the extents lie in memory");
+    std::deque<Extent>& run = pieces_[i].run;
+    const auto from = std::partition_point(run.begin(), run.end(),
+                                           [&](const Extent& e) { return e.first < first; });
+    const auto upto =
+        std::partition_point(from, run.end(), [&](const Extent& e) { return e.first < end; });
+
+    Piece block;
+    block.on_disk = true;
+    block.record = record;
+    block.record_bytes = record_bytes;
+    block.first = first;
+    block.end = end;
+    for (auto at = from; at != upto; ++at) {
+        block.messages += at->count;
+        block.bytes += at->bytes;
+        const Position segment = live_->segment_of(at->record());
+        if (block.shares.empty() || block.shares.back().segment != segment)
+            block.shares.push_back({segment, 0, 0});
+        block.shares.back().references += at->count;
+        block.shares.back().bytes += at->bytes;
+    }
+    Piece rest;
+    rest.run.assign(upto, run.end());
+    in_memory_ -= static_cast<std::size_t>(upto - from);
+    run.erase(from, run.end());
+    live_->add(record, 1, record_bytes);
+    spilled_upto_ = std::max(spilled_upto_, end);
+    auto at = pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1;
+    at = pieces_.insert(at, std::move(block)) + 1;
+    if (!rest.run.empty()) pieces_.insert(at, std::move(rest));
+    if (pieces_[i].run.empty()) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
+}
+
+std::optional<Position> ReadyList::block_to_load() {
+    std::size_t i = 0;
+    if (!pieces_.empty() && !pieces_.front().on_disk) {
+        if (pieces_.front().run.size() >= load_below) return std::nullopt;
+        i = 1;
+    }
+    if (i >= pieces_.size() || !pieces_[i].on_disk || pieces_[i].loading || damaged_)
+        return std::nullopt;
+    pieces_[i].loading = true;
+    return pieces_[i].record;
+}
+
+bool ReadyList::loaded(Position record, const std::vector<Extent>& extents) {
+    const auto at = std::find_if(pieces_.begin(), pieces_.end(),
+                                 [&](const Piece& p) { return p.on_disk && p.record == record; });
+    if (at == pieces_.end()) return false;
+    Piece& piece = *at;
+    std::deque<Extent> run(extents.begin(), extents.end());
+    std::vector<Span> holes;
+    holes.swap(piece.holes);
+    release_piece_record(piece);
+    const std::uint64_t estimated = piece.bytes;
+    piece.on_disk = piece.loading = false;
+    piece.shares.clear();
+    piece.run.swap(run);
+    in_memory_ += piece.run.size();
+    // Holes are cut without touching the books: they were booked when they were made.
+    const std::uint64_t messages_before = messages_;
+    for (const Span& hole : holes) cut_memory(piece, hole.first, hole.first + hole.count, false);
+    messages_ = messages_before;
+    std::uint64_t bytes = 0;
+    for (const Extent& e : piece.run) bytes += e.bytes;
+    bytes_ = bytes_ - std::min(bytes_, estimated) + bytes;
+    if (piece.run.empty()) {
+        pieces_.erase(at);
+    } else if (at != pieces_.begin() && !std::prev(at)->on_disk) {
+        std::deque<Extent>& before = std::prev(at)->run;
+        before.insert(before.end(), piece.run.begin(), piece.run.end());
+        pieces_.erase(at);
+    }
+    // Two runs side by side become one, so that the list stays short.
+    for (std::size_t i = 0; i + 1 < pieces_.size(); ++i) {
+        if (pieces_[i].on_disk || pieces_[i + 1].on_disk) continue;
+        std::deque<Extent>& left = pieces_[i].run;
+        left.insert(left.end(), pieces_[i + 1].run.begin(), pieces_[i + 1].run.end());
+        pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+        break;
+    }
+    return true;
+}
+
+void ReadyList::load_failed(Position record) {
+    for (Piece& piece : pieces_) {
+        if (piece.on_disk && piece.record == record) damaged_ = true;
+    }
+}
+
+void ReadyList::suspect_below(Position horizon) {
+    suspect_ = std::max(suspect_, horizon);
+    for (auto& [first, r] : returned_) ++r.attempts;
+}
+
+void ReadyList::live_in(Position base, Position end, LiveSet& out) const {
+    const auto add = [&](const Extent& e) {
+        if (e.record() >= base && e.record() < end) out.extents.push_back(e);
+    };
+    for (const auto& [first, r] : returned_) add(r.extent);
+    for (const Piece& piece : pieces_) {
+        for (const Extent& e : piece.run) add(e);
+        if (!piece.on_disk) continue;
+        if (piece.record >= base && piece.record < end) out.blocks.push_back(piece.record);
+        if (piece.first < end && piece.end > base) out.blocks_to_read.push_back(piece.record);
+    }
+}
+
+void ReadyList::save(std::vector<std::byte>& out) const {
+    put_varint(out, spilled_upto_);
+    put_varint(out, suspect_);
+    put_varint(out, returned_.size());
+    for (const auto& [first, r] : returned_) {
+        put_extent(out, r.extent, 0);
+        put_varint(out, r.attempts);
+    }
+    put_varint(out, pieces_.size());
+    for (const Piece& piece : pieces_) {
+        put_u8(out, piece.on_disk ? 1 : 0);
+        if (!piece.on_disk) {
+            put_varint(out, piece.run.size());
+            Position previous = 0;
+            for (const Extent& e : piece.run) {
+                put_extent(out, e, previous);
+                previous = e.end();
+            }
+            continue;
+        }
+        for (const std::uint64_t value : {piece.record, std::uint64_t{piece.record_bytes},
+                                          piece.first, piece.end, piece.messages, piece.bytes}) {
+            put_varint(out, value);
+        }
+        put_varint(out, piece.shares.size());
+        for (const Share& share : piece.shares) {
+            put_varint(out, share.segment);
+            put_varint(out, share.references);
+            put_varint(out, share.bytes);
+        }
+        put_varint(out, piece.holes.size());
+        for (const Span& hole : piece.holes) {
+            put_varint(out, hole.first);
+            put_varint(out, hole.count);
+        }
+    }
+}
+
+bool ReadyList::load(Reader& in) {
+    spilled_upto_ = in.varint();
+    suspect_ = in.varint();
+    const std::size_t returned = in.count(6);
+    for (std::size_t i = 0; i < returned && in.ok(); ++i) {
+        const Extent e = get_extent(in, 0);
+        const auto attempts = in.bounded<std::uint32_t>(UINT32_MAX);
+        if (in.ok() && e.count > 0 && returned_.count(e.first) == 0) give_back(e, attempts, 0);
+    }
+    const std::size_t pieces = in.count(2);
+    for (std::size_t i = 0; i < pieces && in.ok(); ++i) {
+        Piece piece;
+        piece.on_disk = in.u8() != 0;
+        if (!piece.on_disk) {
+            const std::size_t extents = in.count(5);
+            Position previous = 0;
+            for (std::size_t n = 0; n < extents && in.ok(); ++n) {
+                const Extent e = get_extent(in, previous);
+                if (e.count == 0) in.reject();
+                piece.run.push_back(e);
+                previous = e.end();
+                messages_ += e.count;
+                bytes_ += e.bytes;
+                ++in_memory_;
+            }
+            pieces_.push_back(std::move(piece));
+            continue;
+        }
+        piece.record = in.varint();
+        piece.record_bytes = in.bounded<std::uint32_t>(UINT32_MAX);
+        piece.first = in.varint();
+        piece.end = in.varint();
+        piece.messages = in.varint();
+        piece.bytes = in.varint();
+        const std::size_t shares = in.count(3);
+        for (std::size_t n = 0; n < shares && in.ok(); ++n) {
+            Share share;
+            share.segment = in.varint();
+            share.references = in.varint();
+            share.bytes = in.varint();
+            piece.shares.push_back(share);
+        }
+        const std::size_t holes = in.count(2);
+        for (std::size_t n = 0; n < holes && in.ok(); ++n) {
+            const Position first = in.varint();
+            piece.holes.push_back({first, in.bounded<std::uint32_t>(UINT32_MAX)});
+        }
+        messages_ += piece.messages;
+        bytes_ += piece.bytes;
+        pieces_.push_back(std::move(piece));
+    }
+    return in.ok();
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "live_space.hpp"
+#include "records.hpp"
+
+namespace ferry::engine {
+
+/// A queue's waiting messages, in order of position.
+///
+///     returned (by position, before all else) | piece | piece | … | piece     ◄── append
+///
+/// A piece is a run of extents in memory, or an index block: extents that were written to the log
+/// as a record of their own, so that memory does not grow with the backlog. An index block is read
+/// back when the piece before it runs short.
+///
+/// Replay does not know what was delivered: there, acked messages are cut out of wherever they lie.
+/// Of an index block that is not in memory only the hole is remembered.
+class ReadyList {
+public:
+    struct Taken {
+        Extent extent;
+        std::uint32_t attempts = 0;  // deliveries before this one
+        Position gate = 0;           // record that returned it; 0: never returned
+    };
+    enum class Front : std::uint8_t {
+        empty,
+        waits_for_log,    // the first message (or its return) is not durable
+        waits_for_index,  // the first piece is an index block; see block_to_load()
+        ready,
+    };
+
+    explicit ReadyList(LiveSpace& live) : live_(&live) {}
+
+    /// New messages, behind all others. Requires extent.first past everything appended before.
+    void append(const Extent& extent);
+    [[nodiscard]] Front front(Position durable) const;
+    /// Requires front() == ready. At most `messages_max` (> 0), stopping before `below` (a position
+    /// limit for messages never returned).
+    Taken take(std::uint64_t messages_max, std::uint64_t bytes_max);
+    /// First position that take() would give, and whether it was returned before.
+    [[nodiscard]] Position front_position() const;
+    [[nodiscard]] bool front_was_returned() const { return !returned_.empty(); }
+
+    /// Puts messages back that were taken. `gate`: the record that says so.
+    void give_back(const Extent& extent, std::uint32_t attempts, Position gate);
+    /// Replay: finds messages wherever they are and removes them. Calls live_ for what goes if
+    /// `release`. Returns how many were there.
+    std::uint64_t cut(Position first, std::uint32_t count, bool release,
+                      std::uint32_t* attempts_of = nullptr);
+    /// Removes everything, releasing it. Returns how many messages.
+    std::uint64_t clear();
+
+    /// Extents that should go to an index block now, if memory for this list may be at most about
+    /// `extents_max`; empty: none.
+    [[nodiscard]] std::vector<Extent> to_spill(std::size_t extents_max) const;
+    /// The record of these extents is at `record`.
+    void spilled(const std::vector<Extent>& extents, Position record, std::uint32_t record_bytes);
+    /// An index block that is needed soon; marks it as being loaded.
+    std::optional<Position> block_to_load();
+    /// False: that block is not wanted any more.
+    bool loaded(Position record, const std::vector<Extent>& extents);
+    void load_failed(Position record);
+    [[nodiscard]] bool damaged() const { return damaged_; }
+
+    /// After an unclean end: what lies below `horizon` counts as delivered once.
+    void suspect_below(Position horizon);
+    [[nodiscard]] Position suspect() const { return suspect_; }
+
+    [[nodiscard]] std::uint64_t messages() const { return messages_; }
+    [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+    [[nodiscard]] std::size_t extents_in_memory() const { return in_memory_ + returned_.size(); }
+    /// Past the last message in the pieces; 0 if there are none.
+    [[nodiscard]] Position back_end() const;
+
+    /// Calls visit(extent, attempts) for messages in memory, returned first, until it says false.
+    template <class Visit>
+    void visit_memory(Visit&& visit) const {
+        for (const auto& [first, r] : returned_) {
+            if (!visit(r.extent, r.attempts)) return;
+        }
+        for (const Piece& piece : pieces_) {
+            if (piece.on_disk) return;
+            for (const Extent& e : piece.run) {
+                if (!visit(e, e.first < suspect_ ? 1U : 0U)) return;
+            }
+        }
+    }
+    /// What lives in [base, end): extents in memory, and index blocks that may name some.
+    void live_in(Position base, Position end, LiveSet& out) const;
+
+    void save(std::vector<std::byte>& out) const;
+    [[nodiscard]] bool load(Reader& in);
+
+private:
+    struct Share {
+        Position segment = 0;
+        std::uint64_t references = 0;
+        std::uint64_t bytes = 0;
+    };
+    struct Piece {
+        std::deque<Extent> run;
+        // An index block:
+        bool on_disk = false;
+        bool loading = false;
+        Position record = 0;
+        std::uint32_t record_bytes = 0;
+        Position first = 0;
+        Position end = 0;
+        std::uint64_t messages = 0;
+        std::uint64_t bytes = 0;
+        std::vector<Share> shares;  // of the messages still there, by segment
+        std::vector<Span> holes;    // sorted
+
+        [[nodiscard]] Position begin_position() const {
+            return on_disk ? first : run.front().first;
+        }
+        [[nodiscard]] Position end_position() const { return on_disk ? end : run.back().end(); }
+    };
+    struct Returned {
+        Extent extent;
+        std::uint32_t attempts = 0;
+        Position gate = 0;
+    };
+
+    std::uint64_t cut_returned(Position& first, std::uint32_t& count, bool release,
+                               std::uint32_t* attempts_of);
+    std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
+    std::uint64_t cut_disk(Piece& piece, Position first, Position end, bool release);
+    void release_piece_record(const Piece& piece);
+    void drop_empty_front();
+    void count_out(const Extent& extent, bool release);
+
+    LiveSpace* live_;
+    std::map<Position, Returned> returned_;
+    std::deque<Piece> pieces_;
+    std::size_t in_memory_ = 0;
+    std::uint64_t messages_ = 0;
+    std::uint64_t bytes_ = 0;
+    Position spilled_upto_ =
+        0;  // extents below came from an index block once; they are not spilled again
+    Position suspect_ = 0;
+    bool damaged_ = false;
+};
+
+}  // namespace ferry::engine

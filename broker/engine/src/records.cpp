@@ -1,0 +1,264 @@
+#include "records.hpp"
+
+#include <bit>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+
+namespace ferry::engine {
+
+void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
+    const std::size_t begin = out.size();
+    put_u8(out, static_cast<std::uint8_t>(RecordType::publish));
+    put_u64(out, record.wall_ms);
+    put_varint(out, record.producer);
+    if (record.producer != 0) {
+        put_varint(out, record.first);
+        put_varint(out, record.sequences);
+        put_varint(out, record.settled);
+    }
+    put_varint(out, record.runs.size());
+    for (const Run& run : record.runs) {
+        put_varint(out, run.count);
+        put_varint(out, run.bytes);
+        put_varint(out, run.targets_count);
+        for (std::uint32_t i = 0; i < run.targets_count; ++i) {
+            const Target& target = record.targets[run.targets_first + i];
+            put_varint(out, std::uint64_t{target.queue} << 1 | (target.immediate ? 1U : 0U));
+        }
+    }
+    record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
+}
+
+bool decode_publish(Bytes body, PublishRecord& out) {
+    out.clear();
+    Reader in(body);
+    if (in.u8() != static_cast<std::uint8_t>(RecordType::publish)) return false;
+    out.wall_ms = in.u64();
+    out.producer = in.varint();
+    if (out.producer != 0) {
+        out.first = in.varint();
+        out.sequences = in.varint();
+        out.settled = in.varint();
+    }
+    const std::size_t runs = in.count(3);
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+    for (std::size_t i = 0; i < runs && in.ok(); ++i) {
+        Run run;
+        run.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
+        run.bytes = in.bounded<std::uint32_t>(body.size());
+        run.targets_first = static_cast<std::uint32_t>(out.targets.size());
+        run.targets_count = static_cast<std::uint32_t>(in.count(1));
+        for (std::uint32_t t = 0; t < run.targets_count; ++t) {
+            const auto value = in.bounded<std::uint64_t>(0x1'ffff'ffffULL);
+            out.targets.push_back({static_cast<QueueId>(value >> 1), (value & 1U) != 0});
+        }
+        messages += run.count;
+        bytes += run.bytes;
+        out.runs.push_back(run);
+    }
+    out.messages_offset = static_cast<std::uint32_t>(in.offset());
+    return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();
+}
+
+void encode_ack(std::vector<std::byte>& out, std::span<const QueueSpans> groups) {
+    put_u8(out, static_cast<std::uint8_t>(RecordType::ack));
+    put_varint(out, groups.size());
+    for (const QueueSpans& group : groups) {
+        put_varint(out, group.queue);
+        put_varint(out, group.spans.size());
+        Position previous = 0;
+        for (const Span& span : group.spans) {
+            // Acks come in any order: differences are signed (zigzag).
+            const auto step = static_cast<std::int64_t>(span.first - previous);
+            put_varint(out, (static_cast<std::uint64_t>(step) << 1) ^
+                                static_cast<std::uint64_t>(step >> 63));
+            put_varint(out, span.count);
+            previous = span.first + span.count;
+        }
+    }
+}
+
+bool decode_ack(Bytes body, std::vector<QueueSpans>& out) {
+    out.clear();
+    Reader in(body);
+    if (in.u8() != static_cast<std::uint8_t>(RecordType::ack)) return false;
+    const std::size_t groups = in.count(2);
+    for (std::size_t g = 0; g < groups && in.ok(); ++g) {
+        QueueSpans group;
+        group.queue = in.bounded<QueueId>(UINT32_MAX);
+        const std::size_t spans = in.count(2);
+        group.spans.reserve(spans);
+        Position previous = 0;
+        for (std::size_t i = 0; i < spans && in.ok(); ++i) {
+            const std::uint64_t zigzag = in.varint();
+            Span span;
+            span.first = previous + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
+            span.count = in.bounded<std::uint32_t>(UINT32_MAX);
+            previous = span.first + span.count;
+            group.spans.push_back(span);
+        }
+        out.push_back(std::move(group));
+    }
+    return in.ok() && in.at_end();
+}
+
+void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
+    const auto step = static_cast<std::int64_t>(e.first - base);
+    put_varint(out,
+               (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
+    put_varint(out, e.count);
+    put_varint(out, std::uint64_t{e.index} << 1 | (e.exact ? 1U : 0U));
+    put_varint(out, e.offset);
+    put_varint(out, e.bytes);
+}
+
+Extent get_extent(Reader& in, Position base) {
+    Extent e;
+    const std::uint64_t zigzag = in.varint();
+    e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
+    e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
+    const auto index = in.bounded<std::uint32_t>(limits::messages_per_frame_max * 2);
+    e.index = static_cast<std::uint16_t>(index >> 1);
+    e.exact = (index & 1U) != 0;
+    e.offset = in.bounded<std::uint32_t>(UINT32_MAX);
+    e.bytes = in.bounded<std::uint32_t>(UINT32_MAX);
+    return e;
+}
+
+void encode_extents(std::vector<std::byte>& out, RecordType type, QueueId queue,
+                    std::span<const Extent> extents) {
+    put_u8(out, static_cast<std::uint8_t>(type));
+    put_varint(out, queue);
+    put_varint(out, extents.size());
+    Position previous = 0;
+    for (const Extent& e : extents) {
+        put_extent(out, e, previous);
+        previous = e.end();
+    }
+}
+
+bool decode_extents(Bytes body, RecordType type, QueueId& queue, std::vector<Extent>& out) {
+    out.clear();
+    Reader in(body);
+    if (in.u8() != static_cast<std::uint8_t>(type)) return false;
+    queue = in.bounded<QueueId>(UINT32_MAX);
+    const std::size_t count = in.count(5);
+    out.reserve(count);
+    Position previous = 0;
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        out.push_back(get_extent(in, previous));
+        if (out.back().count == 0 || out.back().index > out.back().first) return false;
+        previous = out.back().end();
+    }
+    return in.ok() && in.at_end();
+}
+
+void put_arguments(std::vector<std::byte>& out, const Arguments& arguments) {
+    put_varint(out, arguments.size());
+    for (const auto& [name, value] : arguments) {
+        put_text(out, name);
+        put_u8(out, static_cast<std::uint8_t>(value.index()));
+        if (const auto* flag = std::get_if<bool>(&value)) put_u8(out, *flag ? 1 : 0);
+        if (const auto* number = std::get_if<std::int64_t>(&value)) {
+            put_u64(out, static_cast<std::uint64_t>(*number));
+        }
+        if (const auto* real = std::get_if<double>(&value))
+            put_u64(out, std::bit_cast<std::uint64_t>(*real));
+        if (const auto* text = std::get_if<std::string>(&value)) put_text(out, *text);
+    }
+}
+
+Arguments get_arguments(Reader& in) {
+    Arguments arguments;
+    const std::size_t count = in.count(2);
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        std::string name(in.text());
+        Argument value;
+        switch (in.u8()) {
+            case 0:
+                break;
+            case 1:
+                value = in.u8() != 0;
+                break;
+            case 2:
+                value = static_cast<std::int64_t>(in.u64());
+                break;
+            case 3:
+                value = std::bit_cast<double>(in.u64());
+                break;
+            case 4:
+                value = std::string(in.text());
+                break;
+            default:
+                in.reject();
+                break;
+        }
+        arguments.emplace_back(std::move(name), std::move(value));
+    }
+    return arguments;
+}
+
+void put_binding(std::vector<std::byte>& out, const Binding& binding) {
+    put_text(out, binding.source);
+    put_text(out, binding.destination);
+    put_u8(out, binding.to_exchange ? 1 : 0);
+    put_text(out, binding.key);
+    put_arguments(out, binding.arguments);
+}
+
+Binding get_binding(Reader& in) {
+    Binding binding;
+    binding.source = in.text();
+    binding.destination = in.text();
+    binding.to_exchange = in.u8() != 0;
+    binding.key = in.text();
+    binding.arguments = get_arguments(in);
+    return binding;
+}
+
+void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ranges) {
+    put_varint(out, ranges.size());
+    for (const auto& range : ranges) {
+        put_varint(out, range.first);
+        put_varint(out, range.last - range.first);
+    }
+}
+
+std::vector<Range<Sequence>> get_ranges(Reader& in) {
+    std::vector<Range<Sequence>> ranges;
+    const std::size_t count = in.count(2);
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        const Sequence first = in.varint();
+        ranges.push_back({first, first + in.varint()});
+    }
+    return ranges;
+}
+
+Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
+    FERRY_ASSERT(count > 0 && skip + count <= extent.count, "a part lies inside its extent");
+    if (count == extent.count) return extent;
+    Extent part;
+    part.first = extent.first + skip;
+    part.count = count;
+    part.index = static_cast<std::uint16_t>(extent.index + skip);
+    part.offset = skip == 0 ? extent.offset : 0;
+    part.exact = false;
+    // Shares add up to the whole: what the left parts took is what the right parts do not have.
+    const std::uint64_t before = std::uint64_t{extent.bytes} * skip / extent.count;
+    const std::uint64_t upto = std::uint64_t{extent.bytes} * (skip + count) / extent.count;
+    part.bytes = static_cast<std::uint32_t>(upto - before);
+    return part;
+}
+
+bool join(Extent& extent, const Extent& next) {
+    const bool follows = extent.end() == next.first && extent.record() == next.record() &&
+                         extent.exact && next.exact && extent.offset + extent.bytes == next.offset;
+    if (!follows) return false;
+    extent.count += next.count;
+    extent.bytes += next.bytes;
+    return true;
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "ferry/engine/types.hpp"
+#include "varint.hpp"
+
+// Bodies of log records; docs/storage-format.md, "Record bodies", has every byte.
+namespace ferry::engine {
+
+enum class RecordType : std::uint8_t {
+    publish = 1,
+    ack = 2,
+    returned = 3,
+    queue_declare = 4,
+    queue_delete = 5,
+    exchange_declare = 6,
+    exchange_delete = 7,
+    bind = 8,
+    unbind = 9,
+    producer = 10,
+    producer_open = 11,
+    purge = 12,
+    horizon = 13,
+    index_block = 14,
+    producer_forget = 15,
+    slice = 16,
+};
+
+/// Messages of one record that take the same route, one behind another.
+struct Run {
+    std::uint32_t count = 0;
+    std::uint32_t bytes = 0;
+    std::uint32_t targets_first = 0;  // into PublishRecord::targets
+    std::uint32_t targets_count = 0;
+};
+struct Target {
+    QueueId queue = 0;
+    bool immediate = false;  // a consumer is waiting: the messages count as delivered from now on
+};
+struct PublishRecord {
+    std::uint64_t wall_ms = 0;
+    std::uint64_t producer = 0;  // number; 0: none
+    Sequence first = 0;
+    std::uint64_t sequences = 0;
+    Sequence settled = 0;
+    std::vector<Run> runs;
+    std::vector<Target> targets;
+    std::uint32_t messages_offset = 0;  // in the body
+
+    void clear() {
+        runs.clear();
+        targets.clear();
+        wall_ms = producer = first = sequences = settled = 0;
+        messages_offset = 0;
+    }
+};
+
+/// Everything before the messages; sets messages_offset.
+void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record);
+[[nodiscard]] bool decode_publish(Bytes body, PublishRecord& out);
+
+/// Positions of messages, without what is needed to find them on disk.
+struct Span {
+    Position first = 0;
+    std::uint32_t count = 0;
+};
+struct QueueSpans {
+    QueueId queue = 0;
+    std::vector<Span> spans;
+};
+void encode_ack(std::vector<std::byte>& out, std::span<const QueueSpans> groups);
+[[nodiscard]] bool decode_ack(Bytes body, std::vector<QueueSpans>& out);
+
+void put_extent(std::vector<std::byte>& out, const Extent& extent, Position base);
+[[nodiscard]] Extent get_extent(Reader& in, Position base);
+/// A queue and extents: records `returned` (attempts grow by one) and `index_block`.
+void encode_extents(std::vector<std::byte>& out, RecordType type, QueueId queue,
+                    std::span<const Extent> extents);
+[[nodiscard]] bool decode_extents(Bytes body, RecordType type, QueueId& queue,
+                                  std::vector<Extent>& out);
+
+void put_arguments(std::vector<std::byte>& out, const Arguments& arguments);
+[[nodiscard]] Arguments get_arguments(Reader& in);
+void put_binding(std::vector<std::byte>& out, const Binding& binding);
+[[nodiscard]] Binding get_binding(Reader& in);
+void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ranges);
+[[nodiscard]] std::vector<Range<Sequence>> get_ranges(Reader& in);
+
+/// The part [skip, skip + count) of `extent`; exact only when it is all of it.
+[[nodiscard]] Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count);
+/// Joins `next` to `extent` if it follows directly in the same record.
+[[nodiscard]] bool join(Extent& extent, const Extent& next);
+
+}  // namespace ferry::engine

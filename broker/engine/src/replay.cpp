@@ -1,0 +1,309 @@
+// From the log back to the state it stands for. Every record changes durable state through the same
+// functions as the command that wrote it; what replay cannot know is what was delivered and not
+// settled.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+constexpr std::uint8_t checkpoint_version = 1;
+
+Status corrupt(Position at, std::string_view what) {
+    return Error{Errc::corrupt, 0, at, what};
+}
+
+QueueOptions queue_options(std::uint8_t flags) {
+    QueueOptions options;
+    options.durable = (flags & 1U) != 0;
+    options.exclusive = (flags & 2U) != 0;
+    options.auto_delete = (flags & 4U) != 0;
+    return options;
+}
+
+}  // namespace
+
+bool Engine::State::replay_topology(RecordType type, Bytes bytes) {
+    Reader in(bytes);
+    in.u8();
+    switch (type) {
+        case RecordType::queue_declare: {
+            const auto id = in.bounded<QueueId>(UINT32_MAX - 1);
+            const std::string name(in.text());
+            const std::uint8_t flags = in.u8();
+            const std::uint64_t lease = in.varint();
+            if (!in.ok() || queue_of(id) != nullptr || queue_ids.count(name) != 0) return false;
+            // Numbers are given in order; a wild one would make the table of queues as long as it
+            // is large.
+            if (id > next_queue_id + 1'000'000) return false;
+            make_queue(id, name, queue_options(flags), lease);
+            return true;
+        }
+        case RecordType::queue_delete: {
+            Queue* queue = queue_of(in.bounded<QueueId>(UINT32_MAX));
+            if (!in.ok() || queue == nullptr) return false;
+            const std::string name = queue->name;
+            drop_queue(*queue, Code::ok, "");
+            topology.forget_destination(name,
+                                        false);  // auto-deleted exchanges have records of their own
+            return true;
+        }
+        case RecordType::exchange_declare: {
+            const std::string name(in.text());
+            const auto kind = in.bounded<std::uint8_t>(3);
+            const std::uint8_t flags = in.u8();
+            if (!in.ok() || topology.find(name) != nullptr) return false;
+            ExchangeOptions options;
+            options.auto_delete = (flags & 1U) != 0;
+            options.internal = (flags & 2U) != 0;
+            options.durable = (flags & 4U) != 0;
+            topology.add(name, static_cast<ExchangeType>(kind), options);
+            return true;
+        }
+        case RecordType::exchange_delete: {
+            const std::string name(in.text());
+            const Exchange* exchange = topology.find(name);
+            if (!in.ok() || exchange == nullptr || exchange->predeclared) return false;
+            topology.remove(name);
+            topology.forget_destination(name, true);
+            return true;
+        }
+        default: {
+            const Binding binding = get_binding(in);
+            if (!in.ok() || topology.find(binding.source) == nullptr) return false;
+            return type == RecordType::bind ? topology.bind(binding) : topology.unbind(binding);
+        }
+    }
+}
+
+bool Engine::State::replay_producer(RecordType type, Bytes bytes) {
+    Reader in(bytes);
+    in.u8();
+    const std::uint64_t number = in.varint();
+    if (!in.ok() || number == 0) return false;
+    if (type == RecordType::producer) {
+        const std::string name(in.text());
+        const std::uint64_t epoch = in.varint();
+        const bool temporary = in.u8() != 0;
+        if (!in.ok()) return false;
+        producers.put(number, name, epoch, temporary);
+        return true;
+    }
+    if (type == RecordType::producer_forget) {
+        producers.forget(number);
+        return true;
+    }
+    const auto ranges = get_ranges(in);
+    Producer* producer = producers.find(number);
+    if (!in.ok() || producer == nullptr) return false;
+    for (const auto& range : ranges) {
+        if (range.first == 0 || range.last < range.first) return false;
+        producer->open.add(range);
+        producer->mark = std::max(producer->mark, range.last);
+    }
+    return true;
+}
+
+bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, Bytes bytes) {
+    if (type == RecordType::horizon) {
+        Reader in(bytes);
+        in.u8();
+        Queue* queue = queue_of(in.bounded<QueueId>(UINT32_MAX));
+        const Position horizon = in.varint();
+        if (in.ok() && queue != nullptr) queue->horizon = std::max(queue->horizon, horizon);
+        return in.ok();
+    }
+    QueueId id = 0;
+    std::vector<Extent> extents;
+    if (!decode_extents(bytes, type, id, extents)) return false;
+    Queue* queue = queue_of(id);
+    if (queue == nullptr) return true;
+    if (type == RecordType::index_block) {
+        if (extents.empty()) return false;
+        const auto size = static_cast<std::uint32_t>(bytes.size());
+        account(*queue, [&](ReadyList& ready) { ready.spilled(extents, place.position, size); });
+        return true;
+    }
+    std::vector<std::uint32_t> attempts(extents.size(), 0);
+    const bool purge = type == RecordType::purge;
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+        const Extent& e = extents[i];
+        const std::uint64_t found = account(*queue, [&](ReadyList& ready) {
+            return ready.cut(e.first, e.count, false, &attempts[i]);
+        });
+        if (found != e.count) return false;
+    }
+    if (purge) account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+        account(*queue, [&](ReadyList& ready) {
+            ready.give_back(extents[i], attempts[i] + (purge ? 0 : 1), place.position);
+        });
+    }
+    return true;
+}
+
+Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
+    if (bytes.empty()) return corrupt(place.position, "a record is empty");
+    live.note_place(place);
+    last_gate = place.position;
+    const auto type = static_cast<RecordType>(bytes[0]);
+    bool fits = false;
+    switch (type) {
+        case RecordType::publish:
+            fits = decode_publish(bytes, record);
+            if (fits && record.producer != 0 && record.sequences == 0) fits = false;
+            if (fits) apply_publish(place, record);
+            break;
+        case RecordType::ack: {
+            std::vector<QueueSpans> groups;
+            fits = decode_ack(bytes, groups);
+            for (const QueueSpans& group : groups) {
+                Queue* queue = queue_of(group.queue);
+                if (queue == nullptr) continue;
+                for (const Span& span : group.spans) {
+                    account(*queue, [&](ReadyList& ready) {
+                        return ready.cut(span.first, span.count, true);
+                    });
+                }
+            }
+            break;
+        }
+        case RecordType::queue_declare:
+        case RecordType::queue_delete:
+        case RecordType::exchange_declare:
+        case RecordType::exchange_delete:
+        case RecordType::bind:
+        case RecordType::unbind:
+            fits = replay_topology(type, bytes);
+            break;
+        case RecordType::producer:
+        case RecordType::producer_open:
+        case RecordType::producer_forget:
+            fits = replay_producer(type, bytes);
+            break;
+        case RecordType::returned:
+        case RecordType::purge:
+        case RecordType::horizon:
+        case RecordType::index_block:
+            fits = replay_queue(type, place, bytes);
+            break;
+        case RecordType::slice:
+            break;  // only in compacted segments, which are never replayed
+    }
+    effects.clear();  // replay speaks to nobody
+    if (!fits) return corrupt(place.position, "a record's body is not what its type demands");
+    return ok_status();
+}
+
+void Engine::recovered(bool unclean, Now now) {
+    State& s = *state_;
+    s.last_now = now.mono;
+    if (unclean) {
+        for (auto& [id, queue] : s.queues) queue->ready.suspect_below(queue->horizon);
+    }
+    s.replaying = false;
+    for (auto& [id, queue] : s.queues) {
+        queue->horizon_durable = queue->horizon;
+        queue->published = 0;
+    }
+    for (auto& [number, producer] : s.producers.all()) {
+        producer.sessions = 0;
+        if (producer.temporary && producer.idle_since_ms == 0) producer.idle_since_ms = now.wall_ms;
+    }
+    // What was not meant to outlive the broker.
+    std::vector<Queue*> gone;
+    for (auto& [id, queue] : s.queues) {
+        if (!queue->options.durable || queue->options.exclusive) gone.push_back(queue.get());
+    }
+    for (Queue* queue : gone) s.delete_queue_now(*queue, Code::ok, "the broker restarted");
+    std::vector<std::string> exchanges;
+    for (const auto& [name, exchange] : s.topology.exchanges()) {
+        if (!exchange.predeclared && !exchange.options.durable) exchanges.push_back(name);
+    }
+    for (const std::string& name : exchanges) {
+        if (s.topology.find(name) != nullptr) s.delete_exchange_now(name);
+    }
+    s.effects.clear();
+    s.totals = Totals{};
+}
+
+void Engine::save(std::vector<std::byte>& out, bool clean) const {
+    const State& s = *state_;
+    out.clear();
+    put_u8(out, checkpoint_version);
+    s.live.save(out);
+    s.producers.save(out);
+    s.topology.save(out);
+    put_varint(out, s.next_queue_id);
+    put_varint(out, s.generated_names);
+    put_varint(out, s.queues.size());
+    for (const auto& [id, queue] : s.queues) {
+        put_varint(out, id);
+        put_text(out, queue->name);
+        put_u8(out, static_cast<std::uint8_t>((queue->options.durable ? 1 : 0) |
+                                              (queue->options.exclusive ? 2 : 0) |
+                                              (queue->options.auto_delete ? 4 : 0)));
+        put_varint(out, queue->lease_ms);
+        // After a clean stop nothing that lies ready was on its way.
+        put_varint(out, clean ? 0 : queue->horizon);
+        // Unacked messages count as returned, as they would after a crash.
+        std::vector<std::pair<Extent, std::uint32_t>> unacked;
+        for (const auto* list : {&queue->subscriptions, &queue->pullers}) {
+            for (const Subscription* subscription : *list) {
+                for (const auto& [tag, chunk] : subscription->chunks)
+                    unacked.emplace_back(chunk.extent, chunk.attempts);
+            }
+        }
+        FERRY_ASSERT(!clean || unacked.empty(), "return_all() comes before a clean checkpoint");
+        put_varint(out, unacked.size());
+        for (const auto& [extent, attempts] : unacked) {
+            put_extent(out, extent, 0);
+            put_varint(out, attempts);
+        }
+        queue->ready.save(out);
+    }
+}
+
+Status Engine::load(Bytes checkpoint) {
+    State& s = *state_;
+    Reader in(checkpoint);
+    if (in.u8() != checkpoint_version)
+        return corrupt(0, "the checkpoint has a version this broker does not know");
+    if (!s.live.load(in)) return corrupt(0, "the checkpoint's space table is damaged");
+    if (!s.producers.load(in)) return corrupt(0, "the checkpoint's producers are damaged");
+    if (!s.topology.load(in)) return corrupt(0, "the checkpoint's exchanges are damaged");
+    const auto next_id = in.bounded<QueueId>(UINT32_MAX);
+    s.generated_names = in.varint();
+    const std::size_t count = in.count(6);
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        const auto id = in.bounded<QueueId>(UINT32_MAX - 1);
+        const std::string name(in.text());
+        const std::uint8_t flags = in.u8();
+        const std::uint64_t lease = in.varint();
+        const Position horizon = in.varint();
+        if (!in.ok() || id >= next_id || s.queue_of(id) != nullptr)
+            return corrupt(0, "the checkpoint's queues are damaged");
+        Queue& queue = s.make_queue(id, name, queue_options(flags), lease);
+        queue.horizon = horizon;
+        const std::size_t unacked = in.count(6);
+        std::vector<std::pair<Extent, std::uint32_t>> back;
+        for (std::size_t n = 0; n < unacked && in.ok(); ++n) {
+            const Extent e = get_extent(in, 0);
+            back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX));
+        }
+        const bool fits = s.account(queue, [&](ReadyList& ready) { return ready.load(in); });
+        if (!fits) break;
+        for (const auto& part : back) {
+            s.account(queue,
+                      [&](ReadyList& ready) { ready.give_back(part.first, part.second, 0); });
+        }
+    }
+    s.next_queue_id = next_id;
+    if (!in.ok() || !in.at_end()) return corrupt(0, "the checkpoint is damaged");
+    return ok_status();
+}
+
+}  // namespace ferry::engine

@@ -1,0 +1,294 @@
+// Acks, nacks, leases: how deliveries end.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+constexpr std::size_t ack_spans_per_record_max = 65'536;
+constexpr std::size_t extents_per_record_max = 32'768;
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+
+Chunk part_of_chunk(const Chunk& chunk, std::uint32_t skip, std::uint32_t count) {
+    Chunk part = chunk;
+    part.extent = part_of(chunk.extent, skip, count);
+    return part;
+}
+
+// Takes what lies in `tags` out of the subscription, part by part: on_part(first tag, chunk). Tags
+// that are not there, because their lease ended before, are listed in `lost`.
+template <class OnPart>
+void take_parts(Subscription& s, Range<Tag> tags, std::vector<Range<Tag>>& lost, OnPart&& on_part) {
+    Tag at = tags.first;
+    auto it = s.chunks.upper_bound(tags.first);
+    if (it != s.chunks.begin() &&
+        std::prev(it)->first + std::prev(it)->second.extent.count > tags.first)
+        --it;
+    while (it != s.chunks.end() && it->first <= tags.last) {
+        const Tag first = it->first;
+        const Tag last = first + it->second.extent.count - 1;
+        const Tag from = std::max(first, tags.first);
+        const Tag upto = std::min(last, tags.last);
+        if (from > at) lost.push_back({at, from - 1});
+        at = upto + 1;
+        const auto skip = static_cast<std::uint32_t>(from - first);
+        const auto count = static_cast<std::uint32_t>(upto - from + 1);
+        const Chunk whole = it->second;
+        if (skip == 0 && upto == last) {
+            it = s.chunks.erase(it);
+        } else if (skip == 0) {
+            auto node = s.chunks.extract(it++);
+            node.key() = upto + 1;
+            node.mapped() = part_of_chunk(whole, count, whole.extent.count - count);
+            s.chunks.insert(it, std::move(node));
+        } else {
+            it->second = part_of_chunk(whole, 0, skip);
+            ++it;
+            if (upto < last) {
+                s.chunks.emplace_hint(
+                    it, upto + 1,
+                    part_of_chunk(whole, skip + count, whole.extent.count - skip - count));
+            }
+        }
+        const Chunk part = part_of_chunk(whole, skip, count);
+        s.unacked -= part.extent.count;
+        s.unacked_bytes -= part.extent.bytes;
+        s.queue->unacked -= part.extent.count;
+        on_part(from, part);
+    }
+    if (at <= tags.last) lost.push_back({at, tags.last});
+}
+
+}  // namespace
+
+Subscription* Engine::State::subscription_of(SessionId session, std::uint64_t id) {
+    Session* found = session_of(session);
+    if (found == nullptr) return nullptr;
+    const auto at = found->subscriptions.find(id);
+    return at == found->subscriptions.end() ? nullptr : at->second.get();
+}
+
+void Engine::State::book_ack(Queue& queue, const Extent& extent) {
+    live.remove(extent.record(), extent.count, extent.bytes);
+    queue.acked += extent.count;
+    totals.acked += extent.count;
+    std::vector<Span>& spans = acks[queue.id];
+    if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
+        spans.back().count += extent.count;
+        return;
+    }
+    spans.push_back({extent.first, extent.count});
+    if (++ack_spans >= ack_spans_per_record_max) flush_acks();
+}
+
+void Engine::State::flush_acks() {
+    Position gate = last_gate;
+    if (!acks.empty()) {
+        std::vector<QueueSpans> groups;
+        for (auto& [queue, spans] : acks) groups.push_back({queue, std::move(spans)});
+        acks.clear();
+        ack_spans = 0;
+        body.clear();
+        encode_ack(body, groups);
+        gate = append(body).position;
+    }
+    for (Settled& answer : settled) {
+        if (gate < durable) {
+            effects.push_back(std::move(answer));
+        } else {
+            after(gate, std::move(answer));
+        }
+    }
+    settled.clear();
+}
+
+void Engine::State::settle(SessionId session, std::uint64_t request, std::vector<Range<Tag>> lost,
+                           bool waits) {
+    if (request == 0) return;
+    if (waits) {
+        settled.push_back({session, request, std::move(lost)});
+    } else {
+        effects.push_back(Settled{session, request, std::move(lost)});
+    }
+}
+
+void Engine::State::return_extents(
+    Queue& queue, std::span<const std::pair<Extent, std::uint32_t>> parts_to_return) {
+    std::vector<Extent> extents;
+    while (!parts_to_return.empty()) {
+        const auto now =
+            parts_to_return.first(std::min(parts_to_return.size(), extents_per_record_max));
+        parts_to_return = parts_to_return.subspan(now.size());
+        extents.clear();
+        for (const auto& [extent, attempts] : now) extents.push_back(extent);
+        body.clear();
+        encode_extents(body, RecordType::returned, queue.id, extents);
+        const Journal::Place place = append(body);
+        for (const auto& part : now) {
+            const Extent& extent = part.first;
+            account(queue, [&](ReadyList& ready) {
+                ready.give_back(extent, part.second, place.position);
+            });
+            queue.returned += extent.count;
+            totals.returned += extent.count;
+        }
+        await_log(queue, place.position);
+    }
+    mark_dirty(queue);
+}
+
+void Engine::State::return_chunks(Subscription& s) {
+    std::vector<std::pair<Extent, std::uint32_t>> back;
+    for (const auto& [tag, chunk] : s.chunks) back.emplace_back(chunk.extent, chunk.attempts);
+    s.chunks.clear();
+    s.queue->unacked -= s.unacked;
+    s.unacked = s.unacked_bytes = 0;
+    if (!back.empty()) return_extents(*s.queue, back);
+}
+
+void Engine::State::arm_lease(Subscription& s, Instant deadline) {
+    if (deadline >= s.earliest_deadline) return;
+    lease_timers.erase({s.earliest_deadline.ns, {s.session, s.id}});
+    s.earliest_deadline = deadline;
+    lease_timers.insert({deadline.ns, {s.session, s.id}});
+}
+
+void Engine::State::expire_leases(Subscription& s, Now now) {
+    std::vector<std::pair<Extent, std::uint32_t>> back;
+    Instant earliest{UINT64_MAX};
+    for (auto at = s.chunks.begin(); at != s.chunks.end();) {
+        const Chunk& chunk = at->second;
+        if (chunk.deadline > now.mono) {
+            earliest = std::min(earliest, chunk.deadline);
+            ++at;
+            continue;
+        }
+        back.emplace_back(chunk.extent, chunk.attempts);
+        s.unacked -= chunk.extent.count;
+        s.unacked_bytes -= chunk.extent.bytes;
+        s.queue->unacked -= chunk.extent.count;
+        totals.leases_expired += chunk.extent.count;
+        at = s.chunks.erase(at);
+    }
+    s.earliest_deadline = Instant{UINT64_MAX};
+    if (earliest.ns != UINT64_MAX) arm_lease(s, earliest);
+    if (!back.empty()) return_extents(*s.queue, back);
+}
+
+namespace {
+bool well_formed(std::span<const Range<Tag>> tags) {
+    return std::all_of(tags.begin(), tags.end(), [](const Range<Tag>& r) {
+        return r.first > 0 && r.first <= r.last && r.last != UINT64_MAX;
+    });
+}
+constexpr const char* unknown_subscription = "there is no such subscription on this connection";
+constexpr const char* bad_ranges = "tags begin at 1 and a range's first is not above its last";
+}  // namespace
+
+void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                 std::span<const Range<Tag>> tags, Now now) {
+    State& st = *state_;
+    st.see(now.mono);
+    Subscription* s = st.subscription_of(session, subscription);
+    if (s == nullptr)
+        return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
+    if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
+    std::vector<Range<Tag>> lost;
+    for (const Range<Tag>& range : tags) {
+        take_parts(*s, range, lost,
+                   [&](Tag, const Chunk& part) { st.book_ack(*s->queue, part.extent); });
+    }
+    st.settle(session, request, std::move(lost), true);
+    st.mark_dirty(*s->queue);
+}
+
+void Engine::nack(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                  std::span<const Range<Tag>> tags, bool requeue, Now now) {
+    State& st = *state_;
+    if (!requeue)
+        return ack(session, request, subscription, tags, now);  // rejected: gone for this queue
+    st.see(now.mono);
+    Subscription* s = st.subscription_of(session, subscription);
+    if (s == nullptr)
+        return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
+    if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
+    std::vector<Range<Tag>> lost;
+    std::vector<std::pair<Extent, std::uint32_t>> back;
+    for (const Range<Tag>& range : tags) {
+        take_parts(*s, range, lost,
+                   [&](Tag, const Chunk& part) { back.emplace_back(part.extent, part.attempts); });
+    }
+    if (!back.empty()) st.return_extents(*s->queue, back);
+    st.settle(session, request, std::move(lost), true);
+}
+
+void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subscription,
+                    std::span<const Range<Tag>> tags, std::uint64_t lease_ms, Now now) {
+    State& st = *state_;
+    st.see(now.mono);
+    Subscription* s = st.subscription_of(session, subscription);
+    if (s == nullptr)
+        return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
+    if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
+    if (lease_ms < limits::lease_ms_min || lease_ms > limits::lease_ms_max) {
+        return st.fail(session, request, Code::bad_option,
+                       "a lease is 1000 ms to 604800000 ms (7 days)");
+    }
+    const Instant deadline{now.mono.ns + lease_ms * ns_per_ms};
+    std::vector<Range<Tag>> lost;
+    std::vector<std::pair<Tag, Chunk>> extended;
+    for (const Range<Tag>& range : tags) {
+        take_parts(*s, range, lost,
+                   [&](Tag first, const Chunk& part) { extended.emplace_back(first, part); });
+    }
+    for (auto& [first, chunk] : extended) {
+        chunk.deadline = deadline;
+        s->unacked += chunk.extent.count;
+        s->unacked_bytes += chunk.extent.bytes;
+        s->queue->unacked += chunk.extent.count;
+        s->chunks.emplace(first, chunk);
+    }
+    if (!extended.empty()) st.arm_lease(*s, deadline);
+    st.settle(session, request, std::move(lost), false);
+}
+
+void Engine::tick(Now now) {
+    State& st = *state_;
+    st.see(now.mono);
+    while (!st.lease_timers.empty() && st.lease_timers.begin()->first <= now.mono.ns) {
+        const auto [session, id] = st.lease_timers.begin()->second;
+        st.lease_timers.erase(st.lease_timers.begin());
+        Subscription* s = st.subscription_of(session, id);
+        FERRY_ASSERT(s != nullptr, "a timer goes with its subscription");
+        st.expire_leases(*s, now);
+    }
+    constexpr std::uint64_t check_every_ms = 10'000;
+    if (now.wall_ms < st.producers_checked_ms + check_every_ms &&
+        now.wall_ms >= st.producers_checked_ms)
+        return;
+    st.producers_checked_ms = now.wall_ms;
+    std::vector<std::uint64_t> idle;
+    for (const auto& [number, p] : st.producers.all()) {
+        const bool old = p.idle_since_ms != 0 &&
+                         p.idle_since_ms + st.settings.temporary_producer_ms <= now.wall_ms;
+        if (p.temporary && p.sessions == 0 && old) idle.push_back(number);
+    }
+    for (const std::uint64_t number : idle) {
+        st.body.clear();
+        put_u8(st.body, static_cast<std::uint8_t>(RecordType::producer_forget));
+        put_varint(st.body, number);
+        st.append(st.body);
+        st.producers.forget(number);
+    }
+}
+
+std::optional<Instant> Engine::next_timer() const {
+    if (state_->lease_timers.empty()) return std::nullopt;
+    return Instant{state_->lease_timers.begin()->first};
+}
+
+}  // namespace ferry::engine

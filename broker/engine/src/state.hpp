@@ -1,0 +1,175 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ferry/engine/engine.hpp"
+#include "live_space.hpp"
+#include "producers.hpp"
+#include "queue.hpp"
+#include "topology.hpp"
+
+namespace ferry::engine {
+
+struct OpenProducer {
+    std::uint64_t number = 0;
+    std::uint64_t epoch = 0;
+};
+
+struct Session {
+    std::vector<QueueId> exclusive_queues;
+    std::map<std::uint64_t, OpenProducer> producers;  // by handle
+    std::uint64_t next_handle = 1;
+    std::map<std::uint64_t, std::unique_ptr<Subscription>> subscriptions;
+};
+
+/// An effect that waits until the record at `gate` is durable.
+struct Gated {
+    Position gate = 0;
+    Effect effect;
+};
+
+/// A run of messages of one publish command that share one fate.
+struct PublishPlan {
+    enum class Fate : std::uint8_t { store, drop, duplicate, refuse };
+    Fate fate = Fate::store;
+    Code code = Code::ok;
+    const Route* route = nullptr;
+    std::uint32_t count = 0;
+    std::uint32_t offset = 0;  // in the command's messages
+    std::uint32_t bytes = 0;
+};
+
+/// Everything the engine knows. The command groups (publish.cpp, settle.cpp, dispatch.cpp,
+/// admin.cpp, replay.cpp …) are its members.
+struct Engine::State {
+    State(Journal& journal_to_use, Effects& effects_to_fill, Settings settings_to_use)
+        : journal(journal_to_use),
+          effects(effects_to_fill),
+          settings(settings_to_use),
+          topology(queue_ids) {}
+
+    Journal& journal;
+    Effects& effects;
+    Settings settings;
+
+    LiveSpace live;
+    Topology::QueueIds queue_ids;  // by name
+    Topology topology;
+    std::map<QueueId, std::unique_ptr<Queue>> queues;
+    std::vector<Queue*> queue_table;  // by id, for the hot path; null: gone
+    Producers producers;
+    std::unordered_map<SessionId, Session> sessions;  // looked up, never walked
+    QueueId next_queue_id = 1;
+    std::uint64_t generated_names = 0;
+
+    Position durable = 0;
+    bool disk_full = false;
+    bool replaying = true;  // until recovered()
+    Instant last_now;
+    std::deque<Gated> gated;  // in order of gate
+    Position last_gate = 0;
+    std::deque<std::pair<Position, QueueId>>
+        awaiting_log;            // queues with messages that become durable
+    std::vector<QueueId> dirty;  // queues to look at in dispatch()
+
+    std::map<QueueId, std::vector<Span>> acks;  // of this turn
+    std::size_t ack_spans = 0;
+    std::vector<Settled> settled;  // answers that wait for the record of `acks`
+
+    // Lower bounds of lease deadlines, one per subscription that has unacked messages.
+    std::set<std::pair<std::uint64_t, std::pair<SessionId, std::uint64_t>>> lease_timers;
+    std::uint64_t producers_checked_ms = 0;
+
+    Totals totals;
+    std::uint64_t extents_in_memory = 0;  // of all queues, kept up to date by account()
+
+    // Scratch memory of publish(), kept to avoid allocation.
+    PublishRecord record;
+    std::vector<PublishPlan> plans;
+    std::deque<Route> uncached_routes;
+    std::vector<Bytes> parts;
+    std::vector<std::byte> head;
+    std::vector<std::byte> body;
+
+    // -- common --
+    void see(Instant now);
+    Queue* queue_of(QueueId id) { return id < queue_table.size() ? queue_table[id] : nullptr; }
+    Queue* queue_named(std::string_view name);
+    Session* session_of(SessionId id);
+    Journal::Place append(Bytes body_bytes);
+    Journal::Place append(std::span<const Bytes> parts);
+    void after(Position gate, Effect effect);
+    void fail(SessionId session, std::uint64_t request, Code code, std::string text);
+    void reply(Position gate, SessionId session, std::uint64_t request, Answer answer);
+    void mark_dirty(Queue& queue);
+    void await_log(Queue& queue, Position position);
+    /// Runs `change` on the queue's ready list and keeps the global count of extents right.
+    template <class F>
+    auto account(Queue& queue, F&& change) {
+        const std::size_t before = queue.ready.extents_in_memory();
+        struct Settle {
+            State& state;
+            Queue& queue;
+            std::size_t before;
+            ~Settle() { state.extents_in_memory += queue.ready.extents_in_memory() - before; }
+        } settle{*this, queue, before};
+        return change(queue.ready);
+    }
+
+    // -- publish.cpp --
+    bool publish(const PublishCommand& command, Now now);
+    bool plan_publish(const PublishCommand& command, const Producer& producer);
+    void carry_out_plans(const PublishCommand& command, Producer& producer, Now now);
+    void write_publish(const PublishCommand& command, Producer& producer, Now now);
+    void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
+                bool gated_by_log);
+    void open_sequences(Producer& producer, Range<Sequence> sequences);
+    void log_open_sequences(Producer& producer);
+    bool counts_as_delivered(const Queue& queue) const;
+    void apply_publish(const Journal::Place& place, const PublishRecord& record);
+    void spill(Queue& queue);
+
+    // -- settle.cpp --
+    Subscription* subscription_of(SessionId session, std::uint64_t id);
+    void book_ack(Queue& queue, const Extent& extent);
+    void flush_acks();
+    void return_extents(Queue& queue,
+                        std::span<const std::pair<Extent, std::uint32_t>> parts_to_return);
+    void arm_lease(Subscription& subscription, Instant deadline);
+    void expire_leases(Subscription& subscription, Now now);
+    void return_chunks(Subscription& subscription);
+    void settle(SessionId session, std::uint64_t request, std::vector<Range<Tag>> lost, bool waits);
+
+    // -- dispatch.cpp --
+    void dispatch_queue(Queue& queue, Now now);
+    bool extend_horizon(Queue& queue);
+    std::uint64_t deliver(Queue& queue, Subscription& subscription, std::uint64_t messages_max,
+                          std::uint64_t bytes_max, Now now);
+    void load_index_if_needed(Queue& queue);
+    bool serve_pull(Queue& queue, const WaitingPull& pull, Now now);
+
+    // -- topology --
+    Queue& make_queue(QueueId id, std::string_view name, const QueueOptions& options,
+                      std::uint64_t lease_ms);
+    void drop_queue(Queue& queue, Code reason, std::string_view why);
+    void delete_queue_now(Queue& queue, Code reason, std::string_view why);
+    void delete_exchange_now(std::string_view name);
+    void end_subscription(Session& session, Subscription& subscription);
+    Journal::Place log_binding(RecordType type, const Binding& binding);
+    void close_session(SessionId id, Now now);
+    QueueView view(const Queue& queue, Now now) const;
+
+    // -- replay.cpp --
+    Status replay(const Journal::Place& place, Bytes bytes);
+    bool replay_topology(RecordType type, Bytes bytes);
+    bool replay_queue(RecordType type, const Journal::Place& place, Bytes bytes);
+    bool replay_producer(RecordType type, Bytes bytes);
+};
+
+}  // namespace ferry::engine
