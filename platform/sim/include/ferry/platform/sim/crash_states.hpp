@@ -16,7 +16,7 @@ enum class Profile : std::uint8_t {
               // a new, renamed or removed name may or may not have reached the disk
     ext4_ordered,  // names survive in the order they were changed, a file grows only with its data,
                    // and syncing a new or grown file also keeps every change of names before it
-    prefix_only,   // all that happened up to some moment, nothing after it
+    prefix_only,   // all that happened up to some moment, nothing after it; any sync keeps all before it
 };
 
 struct CrashLimits {
