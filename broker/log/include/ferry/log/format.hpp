@@ -16,4 +16,16 @@ inline constexpr std::uint64_t batch_alignment = 512;  // a torn sector never to
 inline constexpr std::uint32_t batch_header_bytes = 64;
 inline constexpr std::uint32_t record_header_bytes = 8;  // u32 body length, u32 crc32c of length and body
 
+// No record is ever this long: what stands where a record could stand and claims a length of this
+// or more is padding that runs into the next batch header.
+inline constexpr std::uint32_t record_bytes_limit = 1U << 30;
+
+inline constexpr std::uint32_t compacted_entry_bytes = 16;  // u64 position, u32 length, u32 crc32c
+inline constexpr std::uint32_t compacted_index_bytes = 16;  // u64 position, u64 file offset
+inline constexpr std::uint64_t compacted_index_stride = 64 * 1024;
+
+inline constexpr std::uint32_t checkpoint_header_bytes = 96;
+inline constexpr std::uint32_t checkpoint_segment_bytes = 32;
+inline constexpr std::uint32_t checkpoint_flag_clean = 1;
+
 }  // namespace ferry::log::format
