@@ -23,7 +23,7 @@ Place BatchBuffer::append(std::span<const Bytes> parts) {
     std::byte* const record = at_ + used_;
     const Position position = position_ + used_;
     store_le(record, static_cast<std::uint32_t>(total));
-    std::uint32_t crc = crc32c(Bytes(record, 4));
+    std::uint32_t crc = record_crc_seed(position, static_cast<std::uint32_t>(total));
     std::byte* out = record + format::record_header_bytes;
     for (const Bytes& part : parts) {
         if (part.empty()) continue;

@@ -107,10 +107,15 @@ bool batch_intact(const BatchHeader& header, Bytes batch) {
            crc32c(batch.subspan(8)) == header.crc;
 }
 
-std::uint32_t record_crc(Bytes body) {
-    std::byte length[4];
-    store_le(length, static_cast<std::uint32_t>(body.size()));
-    return crc32c(body, crc32c(Bytes(length, sizeof length)));
+std::uint32_t record_crc_seed(Position position, std::uint32_t length) {
+    std::byte head[12];
+    store_le(head, position);
+    store_le(head + 8, length);
+    return crc32c(Bytes(head, sizeof head));
+}
+
+std::uint32_t record_crc(Position position, Bytes body) {
+    return crc32c(body, record_crc_seed(position, static_cast<std::uint32_t>(body.size())));
 }
 
 }  // namespace ferry::log

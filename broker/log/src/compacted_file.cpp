@@ -103,6 +103,27 @@ struct Located {
     EntryHead head;
 };
 
+// The walk looked at heads only, and a damaged one leads it astray: before saying that a record is not
+// there, the entries it passed are checked as a whole.
+Error why_missing(const Segment& segment, std::uint64_t at, std::uint64_t upto, Position record) {
+    const Error damaged{Errc::corrupt, 0, record, "a compacted segment is damaged"};
+    const std::uint64_t end = std::min(segment.header.entries_end, segment.file_bytes);
+    if (end != segment.header.entries_end) return damaged;
+    while (at <= upto && at < end) {
+        auto raw = read_piece(segment, at, std::min<std::uint64_t>(end - at, format::compacted_entry_bytes));
+        if (!raw.ok()) return raw.error();
+        if (raw.value().size() < format::compacted_entry_bytes) return damaged;
+        const EntryHead head = decode_entry(raw.value());
+        at += format::compacted_entry_bytes;
+        if (head.length > end - at) return damaged;
+        auto body = read_piece(segment, at, head.length);
+        if (!body.ok()) return body.error();
+        if (record_crc(head.position, body.value()) != head.crc) return damaged;
+        at += head.length;
+    }
+    return Error{Errc::not_found, 0, record, "the record was compacted away"};
+}
+
 // The entry of `record`, or the first one if `record` is the segment's base.
 Result<Located> locate(const Segment& segment, Position record) {
     auto index = index_of(segment);
@@ -127,7 +148,7 @@ Result<Located> locate(const Segment& segment, Position record) {
         if (head.position > record) break;
         at += format::compacted_entry_bytes + head.length;
     }
-    return Error{Errc::not_found, 0, record, "the record was compacted away"};
+    return why_missing(segment, start_offset(*index.value(), record), at, record);
 }
 
 }  // namespace
@@ -153,7 +174,7 @@ Result<Block> read_compacted(const Segment& segment, Position record, std::size_
         const std::uint64_t total = std::uint64_t{format::compacted_entry_bytes} + head.length;
         if (total > bytes.size() - at) break;
         const Bytes body = bytes.subspan(at + format::compacted_entry_bytes, head.length);
-        if (record_crc(body) != head.crc) {
+        if (record_crc(head.position, body) != head.crc) {
             if (!block.records.empty()) return block;
             return Error{Errc::corrupt, 0, head.position, "a stored record is damaged"};
         }

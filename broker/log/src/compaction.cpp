@@ -23,7 +23,7 @@ public:
         std::byte head[format::compacted_entry_bytes];
         store_le(head, position);
         store_le(head + 8, static_cast<std::uint32_t>(body.size()));
-        store_le(head + 12, record_crc(body));
+        store_le(head + 12, record_crc(position, body));
         out_.insert(out_.end(), head, head + sizeof head);
         out_.insert(out_.end(), body.begin(), body.end());
         return out_.size() < flush_bytes ? ok_status() : flush();

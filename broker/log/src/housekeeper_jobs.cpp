@@ -128,13 +128,14 @@ Status Housekeeper::remove_segment(SegmentTable::Entry entry) {
 
 // The file becomes a spare unless somebody still reads it or it is no use as one.
 Status Housekeeper::retire_file(SegmentRef segment) {
-    const bool unread = segment.use_count() == 1;
-    std::atomic_thread_fence(std::memory_order_acquire);
     const std::string old_path = core_.path(segment->name);
     auto size = segment->file->size();
-    const bool usable = unread && !segment->header.compacted && size.ok() &&
-                        size.value() == spares_.file_bytes() && spares_.wants_more();
+    const bool fits = !segment->header.compacted && size.ok() &&
+                      size.value() == spares_.file_bytes() && spares_.wants_more();
+    // The table does not hold it any more: once expired, no reader can come or is still there.
+    const std::weak_ptr<Segment> held = segment;
     segment.reset();
+    const bool usable = fits && held.expired();
     if (!usable) {
         if (auto status = core_.files.remove(old_path);
             !status.ok() && status.error().code != Errc::not_found)

@@ -11,7 +11,7 @@ namespace {
 constexpr std::uint64_t read_bytes_min = 4096;
 
 // Walks batches and records of a plain segment in memory, beginning anywhere a record or a batch
-// begins.
+// begins. Only a batch begins at a multiple of the alignment, so that elsewhere there must be a record.
 class PlainWalk {
 public:
     enum class Stop : std::uint8_t { end_of_bytes, damaged };
@@ -22,7 +22,10 @@ public:
     Stop run(Block& block) {
         for (;;) {
             block.next = start_ + at_;
-            if (left() < format::record_header_bytes) return Stop::end_of_bytes;
+            if (left() < format::record_header_bytes) {
+                missing_ = format::record_header_bytes;
+                return Stop::end_of_bytes;
+            }
             const auto length = load_le<std::uint32_t>(bytes_.data() + at_);
             if (length != 0 && length < format::record_bytes_limit) {
                 if (const auto stop = record(length, block)) return *stop;
@@ -44,7 +47,7 @@ private:
             return Stop::end_of_bytes;
         }
         const Bytes body = bytes_.subspan(at_ + format::record_header_bytes, length);
-        if (record_crc(body) != load_le<std::uint32_t>(bytes_.data() + at_ + 4))
+        if (record_crc(start_ + at_, body) != load_le<std::uint32_t>(bytes_.data() + at_ + 4))
             return Stop::damaged;
         block.records.push_back(StoredRecord{start_ + at_, body});
         at_ += total;
@@ -54,6 +57,11 @@ private:
     // Behind the last record of a batch: padding, then the next batch's header, or the end.
     std::optional<Stop> batch() {
         const std::uint64_t ahead = padded(start_ + at_) - (start_ + at_);
+        if (at_ == 0 && ahead != 0) return Stop::damaged;  // the record asked for has lost its length
+        const Bytes padding = bytes_.subspan(at_, std::min(ahead, left()));
+        const bool blank = std::all_of(padding.begin(), padding.end(),
+                                       [](std::byte byte) { return byte == std::byte{0}; });
+        if (!blank) return Stop::damaged;
         if (left() < ahead + format::batch_header_bytes) {
             missing_ = ahead + format::batch_header_bytes;
             return Stop::end_of_bytes;
