@@ -200,7 +200,7 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
         (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
         return refuse(Code::bad_option, "a lease is 1000 ms to 604800000 ms (7 days)");
     }
-    auto subscription = std::make_unique<Subscription>();
+    auto subscription = std::make_unique<Subscription>(&s.chunk_pool);
     subscription->session = session_id;
     subscription->id = id;
     subscription->queue = queue;
@@ -328,7 +328,7 @@ void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) 
         fail(pull.session, pull.request, reason, no_queue(queue.name));
     account(queue, [](ReadyList& ready) { return ready.clear(); });
     if (Session* owner = session_of(queue.owner)) std::erase(owner->exclusive_queues, queue.id);
-    acks.erase(queue.id);
+    ack_spans -= queue.acks.size();
     const QueueId id = queue.id;
     queue_ids.erase(queue.name);
     queue_table[id] = nullptr;

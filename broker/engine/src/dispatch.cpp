@@ -195,7 +195,7 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
             return st.fail(session, request, Code::limit_reached,
                            "a connection has at most 4096 subscriptions");
         }
-        slot = std::make_unique<Subscription>();
+        slot = std::make_unique<Subscription>(&st.chunk_pool);
         slot->session = session;
         slot->id = subscription;
         slot->queue = queue;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <deque>
 #include <map>
+#include <memory_resource>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,8 @@ struct Queue {
     Position horizon_durable = 0;  // as far as durable records say
     Position horizon_gate = 0;     // the record that makes `horizon` durable
 
+    std::vector<Span> acks;  // of this turn, not yet in a record
+
     std::uint64_t unacked = 0;
     bool dirty = false;    // in State::dirty
     bool awaited = false;  // in State::awaiting_log
@@ -65,6 +69,8 @@ struct Chunk {
 
 /// One consumer of one queue, on one session.
 struct Subscription {
+    explicit Subscription(std::pmr::memory_resource* pool) : chunks(pool) {}
+
     SessionId session = 0;
     std::uint64_t id = 0;
     Queue* queue = nullptr;
@@ -73,7 +79,7 @@ struct Subscription {
     Tag next_tag = 1;
     std::uint64_t unacked = 0;
     std::uint64_t unacked_bytes = 0;
-    std::map<Tag, Chunk> chunks;            // by first tag
+    std::pmr::map<Tag, Chunk> chunks;            // by first tag
     Instant earliest_deadline{UINT64_MAX};  // a lower bound
 
     [[nodiscard]] std::uint64_t credit_messages() const {

@@ -62,21 +62,21 @@ bool decode_publish(Bytes body, PublishRecord& out) {
     return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();
 }
 
-void encode_ack(std::vector<std::byte>& out, std::span<const QueueSpans> groups) {
+void begin_ack(std::vector<std::byte>& out, std::size_t groups) {
     put_u8(out, static_cast<std::uint8_t>(RecordType::ack));
-    put_varint(out, groups.size());
-    for (const QueueSpans& group : groups) {
-        put_varint(out, group.queue);
-        put_varint(out, group.spans.size());
-        Position previous = 0;
-        for (const Span& span : group.spans) {
-            // Acks come in any order: differences are signed (zigzag).
-            const auto step = static_cast<std::int64_t>(span.first - previous);
-            put_varint(out, (static_cast<std::uint64_t>(step) << 1) ^
-                                static_cast<std::uint64_t>(step >> 63));
-            put_varint(out, span.count);
-            previous = span.first + span.count;
-        }
+    put_varint(out, groups);
+}
+
+void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const Span> spans) {
+    put_varint(out, queue);
+    put_varint(out, spans.size());
+    Position previous = 0;
+    for (const Span& span : spans) {
+        // Acks come in any order: differences are signed (zigzag).
+        const auto step = static_cast<std::int64_t>(span.first - previous);
+        put_varint(out, (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
+        put_varint(out, span.count);
+        previous = span.first + span.count;
     }
 }
 

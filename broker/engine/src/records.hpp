@@ -70,7 +70,8 @@ struct QueueSpans {
     QueueId queue = 0;
     std::vector<Span> spans;
 };
-void encode_ack(std::vector<std::byte>& out, std::span<const QueueSpans> groups);
+void begin_ack(std::vector<std::byte>& out, std::size_t groups);
+void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const Span> spans);
 [[nodiscard]] bool decode_ack(Bytes body, std::vector<QueueSpans>& out);
 
 void put_extent(std::vector<std::byte>& out, const Extent& extent, Position base);

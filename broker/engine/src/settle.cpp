@@ -76,7 +76,8 @@ void Engine::State::book_ack(Queue& queue, const Extent& extent) {
     live.remove(extent.record(), extent.count, extent.bytes);
     queue.acked += extent.count;
     totals.acked += extent.count;
-    std::vector<Span>& spans = acks[queue.id];
+    std::vector<Span>& spans = queue.acks;
+    if (spans.empty()) acked_queues.push_back(queue.id);
     if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
         spans.back().count += extent.count;
         return;
@@ -87,13 +88,17 @@ void Engine::State::book_ack(Queue& queue, const Extent& extent) {
 
 void Engine::State::flush_acks() {
     Position gate = last_gate;
-    if (!acks.empty()) {
-        std::vector<QueueSpans> groups;
-        for (auto& [queue, spans] : acks) groups.push_back({queue, std::move(spans)});
-        acks.clear();
-        ack_spans = 0;
+    if (ack_spans > 0) {
+        std::erase_if(acked_queues, [&](QueueId id) { return queue_of(id) == nullptr; });
         body.clear();
-        encode_ack(body, groups);
+        begin_ack(body, acked_queues.size());
+        for (const QueueId id : acked_queues) {
+            Queue& queue = *queue_of(id);
+            put_ack_group(body, id, queue.acks);
+            queue.acks.clear();
+        }
+        ack_spans = 0;
+        acked_queues.clear();
         gate = append(body).position;
     }
     for (Settled& answer : settled) {

@@ -58,6 +58,7 @@ struct Engine::State {
     Effects& effects;
     Settings settings;
 
+    std::pmr::unsynchronized_pool_resource chunk_pool;  // outlives the subscriptions
     LiveSpace live;
     Topology::QueueIds queue_ids;  // by name
     Topology topology;
@@ -78,7 +79,7 @@ struct Engine::State {
         awaiting_log;            // queues with messages that become durable
     std::vector<QueueId> dirty;  // queues to look at in dispatch()
 
-    std::map<QueueId, std::vector<Span>> acks;  // of this turn
+    std::vector<QueueId> acked_queues;  // with acks of this turn
     std::size_t ack_spans = 0;
     std::vector<Settled> settled;  // answers that wait for the record of `acks`
 

@@ -1,0 +1,79 @@
+// What the engine alone costs per message: plan, record, queue, dispatch, ack; a journal that only counts.
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+#include "ferry/engine/engine.hpp"
+#include "ferry/wire/message.hpp"
+
+namespace {
+
+using namespace ferry;
+
+class CountingJournal final : public engine::Journal {
+public:
+    Place append(std::span<const Bytes> parts) override {
+        const engine::Position at = next_;
+        std::size_t size = 8;
+        for (const Bytes part : parts) size += part.size();
+        next_ += size;
+        return {at, at / segment_bytes * segment_bytes};
+    }
+    [[nodiscard]] engine::Position end() const { return next_; }
+
+private:
+    static constexpr engine::Position segment_bytes = 64ULL << 20;
+    engine::Position next_ = 64;
+};
+
+wire::Buffer batch_of(std::size_t messages, std::size_t queues, std::size_t payload) {
+    wire::Buffer bytes;
+    wire::Encoder encoder(bytes);
+    for (std::size_t i = 0; i < messages; ++i) {
+        wire::Message message;
+        message.routing_key = "orders" + std::to_string(i % queues);
+        message.payload.assign(payload, 'x');
+        wire::write_message(encoder, message);
+    }
+    return bytes;
+}
+
+// Arguments: messages per frame, queues.
+void PublishDeliverAck(benchmark::State& state) {
+    const auto per_frame = static_cast<std::uint32_t>(state.range(0));
+    const auto queues = static_cast<std::size_t>(state.range(1));
+    CountingJournal journal;
+    engine::Effects effects;
+    engine::Engine engine(journal, effects, {});
+    engine.recovered(false, {});
+    engine.open_session(1);
+    engine.open_producer(1, 1, "bench", std::nullopt, true, {});
+    for (std::size_t q = 0; q < queues; ++q) {
+        engine.declare_queue(1, 1, "orders" + std::to_string(q), {}, {});
+        engine.subscribe(1, 1, q, "orders" + std::to_string(q), {100'000, 64U << 20, false, false, 0}, {});
+    }
+    const wire::Buffer frame = batch_of(per_frame, queues, 100);
+    engine::Sequence sequence = 1;
+    std::uint64_t delivered = 0;
+    for (auto _ : state) {
+        if (!engine.publish({1, 1, sequence, 0, sequence - 1, per_frame, frame}, {})) state.SkipWithError("malformed");
+        sequence += per_frame;
+        engine.durable(journal.end());
+        engine.dispatch({});
+        std::vector<std::pair<std::uint64_t, engine::Range<engine::Tag>>> got;
+        for (const engine::Effect& effect : effects) {
+            if (const auto* d = std::get_if<engine::Deliver>(&effect)) {
+                got.emplace_back(d->subscription, engine::Range<engine::Tag>{d->first_tag, d->first_tag + d->extent.count - 1});
+                delivered += d->extent.count;
+            }
+        }
+        effects.clear();
+        for (const auto& [subscription, tags] : got) engine.ack(1, 0, subscription, std::span(&tags, 1), {});
+    }
+    state.SetItemsProcessed(static_cast<std::int64_t>(delivered));
+}
+BENCHMARK(PublishDeliverAck)->Args({512, 1})->Args({64, 1})->Args({1, 1})->Args({512, 1000});
+
+}  // namespace
+BENCHMARK_MAIN();
