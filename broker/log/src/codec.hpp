@@ -53,8 +53,8 @@ std::optional<BatchHeader> decode_batch(Bytes bytes, std::uint64_t epoch, Positi
 /// `batch` holds header and records.
 bool batch_intact(const BatchHeader& header, Bytes batch);
 
-/// CRC that stands in a record's header. It covers the position, so that a record which a disk wrote to
-/// or read from the wrong place is not taken for the right one.
+/// CRC that stands in a record's header. It covers the position, so that a record which a disk
+/// wrote to or read from the wrong place is not taken for the right one.
 std::uint32_t record_crc(Position position, Bytes body);
 /// The same before the body; go on with crc32c(part, seed).
 std::uint32_t record_crc_seed(Position position, std::uint32_t length);

@@ -103,14 +103,15 @@ struct Located {
     EntryHead head;
 };
 
-// The walk looked at heads only, and a damaged one leads it astray: before saying that a record is not
-// there, the entries it passed are checked as a whole.
+// The walk looked at heads only, and a damaged one leads it astray: before saying that a record is
+// not there, the entries it passed are checked as a whole.
 Error why_missing(const Segment& segment, std::uint64_t at, std::uint64_t upto, Position record) {
     const Error damaged{Errc::corrupt, 0, record, "a compacted segment is damaged"};
     const std::uint64_t end = std::min(segment.header.entries_end, segment.file_bytes);
     if (end != segment.header.entries_end) return damaged;
     while (at <= upto && at < end) {
-        auto raw = read_piece(segment, at, std::min<std::uint64_t>(end - at, format::compacted_entry_bytes));
+        auto raw = read_piece(segment, at,
+                              std::min<std::uint64_t>(end - at, format::compacted_entry_bytes));
         if (!raw.ok()) return raw.error();
         if (raw.value().size() < format::compacted_entry_bytes) return damaged;
         const EntryHead head = decode_entry(raw.value());

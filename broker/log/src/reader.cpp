@@ -11,10 +11,16 @@ namespace {
 constexpr std::uint64_t read_bytes_min = 4096;
 
 // Walks batches and records of a plain segment in memory, beginning anywhere a record or a batch
-// begins. Only a batch begins at a multiple of the alignment, so that elsewhere there must be a record.
+// begins. Only a batch begins at a multiple of the alignment behind zeros, so that elsewhere there
+// must be a record; otherwise a record that has lost its length would be passed over in silence.
 class PlainWalk {
 public:
-    enum class Stop : std::uint8_t { end_of_bytes, damaged };
+    enum class Stop : std::uint8_t {
+        between,  // behind a record or a batch, in padding at most
+        unclear,  // behind a record, with too few bytes left to tell padding from a record
+        inside,   // a record
+        damaged,
+    };
 
     PlainWalk(const Segment& segment, Position start, Bytes bytes)
         : segment_(segment), start_(start), bytes_(bytes) {}
@@ -22,19 +28,18 @@ public:
     Stop run(Block& block) {
         for (;;) {
             block.next = start_ + at_;
-            if (left() < format::record_header_bytes) {
-                missing_ = format::record_header_bytes;
-                return Stop::end_of_bytes;
-            }
+            missing_ = format::record_header_bytes;
+            if (left() == 0) return Stop::between;
+            if (left() < format::record_header_bytes) return Stop::unclear;
             const auto length = load_le<std::uint32_t>(bytes_.data() + at_);
             if (length != 0 && length < format::record_bytes_limit) {
                 if (const auto stop = record(length, block)) return *stop;
                 continue;
             }
-            if (const auto stop = batch()) return *stop;
+            if (const auto stop = batch(block)) return *stop;
         }
     }
-    // How many bytes the record needs that did not fit.
+    // How many bytes behind Block::next are needed to go on.
     [[nodiscard]] std::uint64_t missing() const { return missing_; }
 
 private:
@@ -44,7 +49,7 @@ private:
         const std::uint64_t total = std::uint64_t{format::record_header_bytes} + length;
         if (total > left()) {
             missing_ = total;
-            return Stop::end_of_bytes;
+            return Stop::inside;
         }
         const Bytes body = bytes_.subspan(at_ + format::record_header_bytes, length);
         if (record_crc(start_ + at_, body) != load_le<std::uint32_t>(bytes_.data() + at_ + 4))
@@ -55,18 +60,19 @@ private:
     }
 
     // Behind the last record of a batch: padding, then the next batch's header, or the end.
-    std::optional<Stop> batch() {
+    std::optional<Stop> batch(Block& block) {
         const std::uint64_t ahead = padded(start_ + at_) - (start_ + at_);
-        if (at_ == 0 && ahead != 0) return Stop::damaged;  // the record asked for has lost its length
+        if (at_ == 0 && ahead != 0) return Stop::damaged;
         const Bytes padding = bytes_.subspan(at_, std::min(ahead, left()));
         const bool blank = std::all_of(padding.begin(), padding.end(),
                                        [](std::byte byte) { return byte == std::byte{0}; });
         if (!blank) return Stop::damaged;
-        if (left() < ahead + format::batch_header_bytes) {
-            missing_ = ahead + format::batch_header_bytes;
-            return Stop::end_of_bytes;
-        }
         const Position position = start_ + at_ + ahead;
+        if (left() < ahead + format::batch_header_bytes) {
+            block.next = position;
+            missing_ = format::batch_header_bytes;
+            return Stop::between;
+        }
         const auto header =
             decode_batch(bytes_.subspan(at_ + ahead, format::batch_header_bytes),
                          segment_.header.epoch, position, format::record_bytes_limit);
@@ -84,6 +90,23 @@ private:
     std::uint64_t missing_ = 0;
 };
 
+Result<std::size_t> read_segment(const Segment& segment, Position from, MutableBytes out) {
+    auto got =
+        segment.file->read_at(format::segment_header_bytes + (from - segment.header.base), out);
+    if (got.ok()) return got;
+    Error error = got.error();
+    error.position = from;
+    return error;
+}
+
+// Whether a record or padding stands at `position`, where a read happened to end.
+Result<Position> clear_up(const Segment& segment, Position position) {
+    std::byte length[4] = {};
+    const auto got = read_segment(segment, position, length);
+    if (!got.ok()) return got.error();
+    return load_le<std::uint32_t>(length) == 0 ? padded(position) : position;
+}
+
 }  // namespace
 
 Result<Block> Reader::read(Position record, std::size_t bytes_wanted) const {
@@ -97,40 +120,36 @@ Result<Block> Reader::read(Position record, std::size_t bytes_wanted) const {
 
 Result<Block> Reader::read_plain(const SegmentTable::Entry& entry, Position record,
                                  std::size_t bytes_wanted) const {
+    using Stop = PlainWalk::Stop;
     Position limit = core_.durable.load(std::memory_order_acquire);
     if (entry.end != 0) limit = std::min(limit, entry.end);
     std::uint64_t want = std::max<std::uint64_t>(bytes_wanted, read_bytes_min);
-    const std::uint64_t offset =
-        format::segment_header_bytes + (record - entry.segment->header.base);
     for (;;) {
-        // A read that ends just before the limit could not tell padding there from a record.
         want = std::min(want, limit - record);
-        if (limit - record - want < 2 * format::batch_alignment) want = limit - record;
         Block block;
         block.bytes.resize(want);
-        auto got = entry.segment->file->read_at(offset, block.bytes);
-        if (!got.ok()) {
-            Error error = got.error();
-            error.position = record;
-            return error;
-        }
-        const Bytes bytes = Bytes(block.bytes).first(got.value());
-        PlainWalk walk(*entry.segment, record, bytes);
-        const auto stop = walk.run(block);
+        auto got = read_segment(*entry.segment, record, block.bytes);
+        if (!got.ok()) return got.error();
+        PlainWalk walk(*entry.segment, record, Bytes(block.bytes).first(got.value()));
+        const Stop stop = walk.run(block);
+        const bool to_limit = want == limit - record && got.value() == want;
+        const bool at_end = to_limit && (stop == Stop::between || stop == Stop::unclear);
         if (!block.records.empty()) {
-            // All was read and what is left is less than a sector: padding before the end.
-            if (record + bytes.size() == limit && padded(block.next) >= limit) block.next = limit;
+            if (at_end) {
+                block.next = limit;
+            } else if (stop == Stop::unclear) {
+                auto next = clear_up(*entry.segment, block.next);
+                if (!next.ok()) return next.error();
+                block.next = next.value();
+            }
             return block;
         }
-        // Nothing yet. The first record may be longer than what was read; it can be no longer than
-        // the segment.
+        if (at_end && stop == Stop::between)
+            return Error{Errc::not_found, 0, record, "no record behind this one"};
+        // The first record may be longer than what was read, but not than the segment.
         const std::uint64_t need = (block.next - record) + walk.missing();
-        const bool longer = stop == PlainWalk::Stop::end_of_bytes && walk.missing() != 0;
-        if (!longer || need > limit - record || need <= want) {
-            const bool only_seals = stop == PlainWalk::Stop::end_of_bytes && walk.missing() == 0;
-            if (only_seals) return Error{Errc::not_found, 0, record, "no record behind this one"};
+        if (stop == Stop::damaged || got.value() < want || need > limit - record || need <= want)
             return Error{Errc::corrupt, 0, block.next, "a stored record is damaged"};
-        }
         want = need;
     }
 }
