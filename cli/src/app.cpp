@@ -1,0 +1,64 @@
+#include "app.hpp"
+
+#include <cstdio>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "commands/commands.hpp"
+#include "output.hpp"
+
+namespace ferry::cli {
+
+std::string examples(std::initializer_list<const char*> lines) {
+    std::string text = "Examples:";
+    for (const char* line : lines) text += std::string("\n  ") + line;
+    return text;
+}
+
+std::unique_ptr<CLI::App> make_app(Context& context) {
+    auto app = std::make_unique<CLI::App>(
+        "ferry - publish to, consume from and look after a ferrymq broker", "ferry");
+    // Commands inherit this: global options may stand anywhere on the line.
+    app->fallthrough();
+    app->require_subcommand(1);
+    app->set_version_flag("--version", "ferry " FERRY_VERSION);
+    app->set_help_all_flag("--help-all", "Help for every command");
+    app->add_option("--url", context.url, "Where the broker listens: ferry://host:port")
+        ->envname("FERRY_URL")
+        ->capture_default_str();
+    app->add_flag("--json", context.json, "Print JSON, one value per line");
+    app->footer(
+        examples({"ferry queue declare orders", "ferry publish orders 'hello'",
+                  "ferry consume orders", "ferry top"}) +
+        "\n\nExit status: 0 done, 1 refused or not found, 2 wrong usage, 3 broker unreachable.\n"
+        "Data goes to stdout, everything else to stderr.");
+    add_ping(*app, context);
+    add_publish(*app, context);
+    add_consume(*app, context);
+    add_queue(*app, context);
+    add_exchange(*app, context);
+    add_top(*app, context);
+    add_bench(*app, context);
+    add_backup(*app, context);
+    add_restore(*app, context);
+    add_log(*app, context);
+    add_completion(*app, context);
+    return app;
+}
+
+int run_app(int argc, const char* const* argv) {
+    Context context;
+    const auto app = make_app(context);
+    try {
+        app->parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app->exit(error) == 0 ? exit_done : exit_usage;
+    }
+    if (!context.run) return fail(exit_usage, "this command needs more; see --help");
+    const int status = context.run();
+    if (!flush_out() && status == exit_done) return fail(exit_refused, "cannot write to stdout");
+    return status;
+}
+
+}  // namespace ferry::cli

@@ -1,0 +1,235 @@
+#include "bench/bench.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bench/consumer.hpp"
+#include "bench/pinger.hpp"
+#include "bench/publisher.hpp"
+#include "bench/signal.hpp"
+#include "progress.hpp"
+
+namespace ferry::cli::bench {
+namespace {
+
+using transport::Answer;
+using transport::Client;
+using transport::ClientError;
+
+double own_cpu_seconds() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    };
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Only meaningful when the broker runs here; the name guards against another machine's number.
+std::optional<double> process_cpu_seconds(std::uint64_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    if (pid == 0 || !std::getline(file, line)) return std::nullopt;
+    const std::size_t name_end = line.rfind(')');
+    if (name_end == std::string::npos || line.find("(ferryd") == std::string::npos)
+        return std::nullopt;
+    std::istringstream rest(line.substr(name_end + 1));
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) rest >> skipped;  // fields 3 to 13
+    double user = 0;
+    double system = 0;
+    if (!(rest >> user >> system)) return std::nullopt;
+    return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+/// What is read before and after the measured part.
+struct Meter {
+    std::uint64_t began_ns = 0;
+    double client_cpu = 0;
+    std::optional<double> server_cpu;
+    std::uint64_t syncs = 0;
+    std::uint64_t pid = 0;
+
+    static Answer<Meter> read(Client& admin) {
+        const auto stats = admin.stats();
+        if (!stats.ok()) return stats.error();
+        Meter meter;
+        meter.syncs = stats.value().figure("syncs");
+        meter.pid = stats.value().figure("pid");
+        meter.server_cpu = process_cpu_seconds(meter.pid);
+        meter.client_cpu = own_cpu_seconds();
+        meter.began_ns = now_ns();
+        return meter;
+    }
+    Answer<Done> into(Client& admin, Outcome& out) const {
+        out.seconds = static_cast<double>(now_ns() - began_ns) / 1e9;
+        out.client_cpu_s = own_cpu_seconds() - client_cpu;
+        const auto later = process_cpu_seconds(pid);
+        if (server_cpu && later) out.server_cpu_s = *later - *server_cpu;
+        const auto stats = admin.stats();
+        if (!stats.ok()) return stats.error();
+        out.fsyncs = stats.value().figure("syncs") - syncs;
+        return Done{};
+    }
+};
+
+ClientError worthless(const Signal& signal) {
+    return {Errc::unreachable, wire::Code::ok, signal.why()};
+}
+
+/// The queues of one measurement; empties and (unless they are to be kept) deletes them.
+class Queues {
+public:
+    Queues(Client& admin, const Settings& settings) : admin_(admin), keep_(settings.keep) {
+        for (std::uint32_t i = 0; i < settings.queues; ++i) {
+            names_.push_back(settings.prefix + "-" + std::to_string(i));
+        }
+    }
+    ~Queues() {
+        if (keep_) return;
+        for (const std::string& name : names_) {
+            admin_.delete_queue(name).ignore(
+                "the measurement is over; a left-over queue is harmless");
+        }
+    }
+    Queues(const Queues&) = delete;
+    Queues& operator=(const Queues&) = delete;
+
+    Answer<Done> prepare() {
+        for (const std::string& name : names_) {
+            if (const auto made = admin_.declare_queue(name); !made.ok()) return made.error();
+            if (const auto gone = admin_.purge_queue(name); !gone.ok()) return gone.error();
+        }
+        return Done{};
+    }
+    [[nodiscard]] std::span<const std::string> names() const { return names_; }
+
+private:
+    Client& admin_;
+    bool keep_;
+    std::vector<std::string> names_;
+};
+
+// Shows how far it is while the I/O threads work; on a terminal only.
+bool wait_showing(const Signal& signal, const char* what, std::uint64_t total,
+                  const std::function<std::uint64_t()>& done) {
+    if (::isatty(STDERR_FILENO) != 1) {
+        return signal.wait_until([&] { return done() >= total; });
+    }
+    Progress progress(what, total);
+    while (done() < total && !signal.failed()) {
+        ::usleep(50'000);
+        progress.at(done());
+    }
+    return !signal.failed();
+}
+
+Answer<Outcome> produce(const Context& context, const Settings& settings, Client& admin,
+                        std::span<const std::string> queues) {
+    Signal signal;
+    Publisher publisher(settings, queues, signal);
+    if (const auto ready = publisher.connect(context); !ready.ok()) return ready.error();
+    Outcome out;
+    const auto before = Meter::read(admin);
+    if (!before.ok()) return before.error();
+    publisher.start();
+    if (!wait_showing(signal, "published", settings.count, [&] { return publisher.confirmed(); })) {
+        return worthless(signal);
+    }
+    if (const auto after = before.value().into(admin, out); !after.ok()) return after.error();
+    out.messages = settings.count;
+    out.confirm = publisher.latency();
+    return out;
+}
+
+Answer<Outcome> consume(const Context& context, const Settings& settings, Client& admin,
+                        std::span<const std::string> queues) {
+    if (const auto filled = produce(context, settings, admin, queues); !filled.ok()) return filled;
+    Signal signal;
+    Consumer consumer(settings, queues, signal);
+    if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
+    Outcome out;
+    const auto before = Meter::read(admin);
+    if (!before.ok()) return before.error();
+    if (const auto begun = consumer.subscribe(); !begun.ok()) return begun.error();
+    if (!wait_showing(signal, "consumed", settings.count, [&] { return consumer.received(); })) {
+        return worthless(signal);
+    }
+    if (const auto settled = consumer.settle(); !settled.ok()) return settled.error();
+    if (const auto after = before.value().into(admin, out); !after.ok()) return after.error();
+    out.messages = settings.count;
+    return out;
+}
+
+Answer<Outcome> end_to_end(const Context& context, const Settings& settings, Client& admin,
+                           std::span<const std::string> queues) {
+    Signal signal;
+    Publisher publisher(settings, queues, signal);
+    Consumer consumer(settings, queues, signal);
+    if (const auto ready = publisher.connect(context); !ready.ok()) return ready.error();
+    if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
+    if (const auto begun = consumer.subscribe(); !begun.ok()) return begun.error();
+    Outcome out;
+    const auto before = Meter::read(admin);
+    if (!before.ok()) return before.error();
+    publisher.start();
+    const auto both = [&] { return std::min(publisher.confirmed(), consumer.received()); };
+    if (!wait_showing(signal, "end to end", settings.count, both)) return worthless(signal);
+    if (const auto settled = consumer.settle(); !settled.ok()) return settled.error();
+    if (const auto after = before.value().into(admin, out); !after.ok()) return after.error();
+    out.messages = settings.count;
+    out.confirm = publisher.latency();
+    out.deliver = consumer.age();
+    return out;
+}
+
+Answer<Outcome> ping(const Context& context, const Settings& settings, Client& admin,
+                     std::span<const std::string> queues) {
+    Signal signal;
+    Outcome out;
+    const auto before = Meter::read(admin);
+    if (!before.ok()) return before.error();
+    {
+        Pinger confirms(settings, queues[0], false, signal);
+        if (const auto done = confirms.run(context); !done.ok()) return done.error();
+        out.confirm = confirms.latency();
+    }
+    const double confirm_seconds = static_cast<double>(now_ns() - before.value().began_ns) / 1e9;
+    if (const auto gone = admin.purge_queue(queues[0]); !gone.ok()) return gone.error();
+    {
+        Pinger deliveries(settings, queues[0], true, signal);
+        if (const auto done = deliveries.run(context); !done.ok()) return done.error();
+        out.deliver = deliveries.latency();
+    }
+    if (const auto after = before.value().into(admin, out); !after.ok()) return after.error();
+    // Messages a second are those of the first half; the second has acks in it.
+    out.seconds = confirm_seconds;
+    out.messages = out.confirm->count();
+    return out;
+}
+
+}  // namespace
+
+Answer<Outcome> run(const Context& context, const Settings& settings) {
+    auto admin = connect(context);
+    if (!admin.ok()) return admin.error();
+    Queues queues(*admin.value(), settings);
+    if (const auto ready = queues.prepare(); !ready.ok()) return ready.error();
+    if (settings.mode == "produce")
+        return produce(context, settings, *admin.value(), queues.names());
+    if (settings.mode == "consume")
+        return consume(context, settings, *admin.value(), queues.names());
+    if (settings.mode == "e2e")
+        return end_to_end(context, settings, *admin.value(), queues.names());
+    return ping(context, settings, *admin.value(), queues.names());
+}
+
+}  // namespace ferry::cli::bench

@@ -1,0 +1,216 @@
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.hpp"
+#include "message_json.hpp"
+#include "message_source.hpp"
+#include "options.hpp"
+#include "output.hpp"
+#include "progress.hpp"
+
+namespace ferry::cli {
+namespace {
+
+struct Options {
+    std::string key;  // routing key: with the default exchange, the queue's name
+    std::string payload;
+    bool has_payload = false;
+    std::string file;
+    std::string exchange;
+    std::string routing_key;
+    std::vector<std::string> headers;
+    std::string ordering_key;
+    std::string content_type;
+    std::string id;
+    std::string producer;
+    bool mandatory = false;
+    std::string timeout = "30s";
+};
+
+/// What the broker made of the messages, counted on the I/O thread.
+class Tally {
+public:
+    void add(std::uint64_t first, std::uint64_t last, const transport::Outcome& outcome) {
+        const std::uint64_t count = last - first + 1;
+        switch (outcome.kind) {
+            case transport::Outcome::Kind::confirmed:
+                confirmed_ += count;
+                break;
+            case transport::Outcome::Kind::duplicate:
+                duplicates_ += count;
+                break;
+            case transport::Outcome::Kind::in_doubt:
+                in_doubt_ += count;
+                break;
+            case transport::Outcome::Kind::refused: {
+                refused_ += count;
+                const std::lock_guard guard(mutex_);
+                if (why_.empty()) {
+                    why_ = std::string(wire::code_info(outcome.code).name) + ": " +
+                           std::string(outcome.text);
+                }
+            }
+        }
+    }
+    [[nodiscard]] std::uint64_t stored() const { return confirmed_ + duplicates_; }
+    [[nodiscard]] std::uint64_t refused() const { return refused_; }
+    [[nodiscard]] Json json(std::uint64_t taken) const {
+        return {{"published", taken},
+                {"confirmed", confirmed_.load()},
+                {"duplicates", duplicates_.load()},
+                {"refused", refused_.load()},
+                {"in_doubt", taken - confirmed_ - duplicates_ - refused_}};
+    }
+    [[nodiscard]] std::string why() const {
+        const std::lock_guard guard(mutex_);
+        return why_;
+    }
+
+private:
+    std::atomic<std::uint64_t> confirmed_{0};
+    std::atomic<std::uint64_t> duplicates_{0};
+    std::atomic<std::uint64_t> refused_{0};
+    std::atomic<std::uint64_t> in_doubt_{0};
+    mutable std::mutex mutex_;
+    std::string why_;
+};
+
+Result<MessageSource> open_source(const Options& options) {
+    if (options.has_payload) return MessageSource::of_text(options.payload);
+    if (!options.file.empty()) return MessageSource::of_file(options.file);
+    if (::isatty(STDIN_FILENO) == 1) {
+        std::fputs("ferry: one message per line; end with Ctrl-D\n", stderr);
+    }
+    return MessageSource::of_lines(stdin);
+}
+
+int fill_message(const Options& options, wire::Message& message) {
+    message.exchange = options.exchange;
+    message.routing_key = options.routing_key.empty() ? options.key : options.routing_key;
+    message.properties.id = options.id;
+    message.properties.ordering_key = options.ordering_key;
+    message.properties.content_type = options.content_type;
+    for (const std::string& text : options.headers) {
+        auto header = parse_header(text);
+        if (!header) return fail(exit_usage, "--header wants name=value, not '" + text + "'");
+        message.properties.headers.push_back(std::move(*header));
+    }
+    return exit_done;
+}
+
+// Gives the messages to the client as fast as it takes them; `taken` counts them.
+int feed(transport::Client& client, MessageSource& source, const Options& options,
+         wire::Message& message, std::uint64_t& taken) {
+    if (const std::string wrong = wire::check_message(message); !wrong.empty()) {
+        return fail(exit_refused, wrong);
+    }
+    std::vector<std::byte> properties;
+    wire::Encoder encoder(properties);
+    wire::write_properties(encoder, message.properties);
+    const std::uint64_t payload_max = client.server().payload_bytes_max;
+    Progress progress("published", 0);
+    std::string payload;
+    while (!interrupted()) {
+        const Result<bool> more = source.next(payload);
+        if (!more.ok()) return fail(more.error(), "publishing");
+        if (!more.value()) break;
+        if (payload_max != 0 && payload.size() > payload_max) {
+            return fail(exit_refused, "message " + std::to_string(taken + 1) + " has " +
+                                          std::to_string(payload.size()) +
+                                          " bytes; the broker takes at most " +
+                                          std::to_string(payload_max));
+        }
+        const auto sequence =
+            client.enqueue(message.exchange, message.routing_key,
+                           {reinterpret_cast<const std::byte*>(payload.data()), payload.size()},
+                           properties, transport::PublishOptions{options.mandatory});
+        if (!sequence.ok()) return fail(sequence.error(), "publishing");
+        progress.at(++taken);
+    }
+    return exit_done;
+}
+
+int run_publish(const Context& context, const Options& options) {
+    wire::Message message;
+    if (const int status = fill_message(options, message); status != exit_done) return status;
+    Result<MessageSource> source = open_source(options);
+    if (!source.ok()) return fail(source.error(), options.file);
+    Tally tally;  // outlives the client, whose thread adds to it
+    transport::ClientOptions client_options;
+    client_options.producer = options.producer;
+    client_options.on_confirm = [&tally](std::uint64_t first, std::uint64_t last,
+                                         const transport::Outcome& outcome) {
+        tally.add(first, last, outcome);
+    };
+    auto client = connect(context, std::move(client_options));
+    if (!client.ok()) return fail(client.error());
+    std::uint64_t taken = 0;
+    int status = feed(*client.value(), source.value(), options, message, taken);
+    const Status flushed = client.value()->flush(*parse_duration(options.timeout));
+    if (context.json) {
+        print_json(tally.json(taken));
+    } else if (taken != 1) {
+        std::fprintf(stderr, "%s published, %s confirmed\n", with_commas(taken).c_str(),
+                     with_commas(tally.stored()).c_str());
+    }
+    if (!flushed.ok()) {
+        return fail(exit_unreachable, with_commas(taken - tally.stored() - tally.refused()) +
+                                          " messages are neither confirmed nor refused: the broker "
+                                          "may or may not have stored them");
+    }
+    if (tally.refused() > 0) {
+        return fail(exit_refused, with_commas(tally.refused()) + " refused. " + tally.why());
+    }
+    return status;
+}
+
+}  // namespace
+
+void add_publish(CLI::App& app, Context& context) {
+    CLI::App* command = app.add_subcommand(
+        "publish",
+        "Publish one message, a file, or each line of stdin; returns when all are on disk");
+    auto options = std::make_shared<Options>();
+    command->add_option("queue", options->key, "Queue name, or routing key with --exchange");
+    CLI::Option* payload = command->add_option("message", options->payload, "The payload");
+    command->add_option("--file", options->file, "Publish this whole file as one message")
+        ->excludes(payload);
+    command->add_option("--exchange", options->exchange, "Exchange to publish to");
+    command->add_option("--routing-key", options->routing_key,
+                        "Routing key, if it is not the first word");
+    command->add_option("--header", options->headers, "Header name=value; may be repeated")
+        ->allow_extra_args(false);
+    command->add_option("--key", options->ordering_key, "Ordering key");
+    command->add_option("--content-type", options->content_type,
+                        "Content type, such as text/plain");
+    command->add_option("--id", options->id, "Message id");
+    command->add_option("--producer", options->producer,
+                        "Publish as this lasting producer (default: one for this run only)");
+    command->add_flag("--mandatory", options->mandatory, "Refuse what reaches no queue");
+    add_duration(*command, "--timeout", options->timeout, "How long to wait for the last confirm");
+    command->footer(
+        examples({"ferry publish orders 'hello'",
+                  "ferry publish orders --file order.json --content-type application/json",
+                  "seq 1000000 | ferry publish orders",
+                  "ferry publish eu.paid 'x' --exchange events --header region=eu --mandatory"}));
+    command->callback([&context, options, payload] {
+        options->has_payload = payload->count() > 0;
+        context.run = [&context, options] {
+            if (options->key.empty() && options->routing_key.empty() && options->exchange.empty()) {
+                return fail(exit_usage, "name a queue, or an exchange with --exchange");
+            }
+            return run_publish(context, *options);
+        };
+    });
+}
+
+}  // namespace ferry::cli

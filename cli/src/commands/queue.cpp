@@ -1,0 +1,233 @@
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "bindings.hpp"
+#include "commands/commands.hpp"
+#include "message_json.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace ferry::cli {
+namespace {
+
+struct Options {
+    std::string name;
+    transport::QueueOptions declare;
+    bool transient = false;
+    std::string lease;
+    transport::DeleteQueueOptions remove;
+    std::uint64_t skip = 0;
+    std::uint32_t count = 10;
+};
+
+Json queue_json(const transport::QueueInfo& queue) {
+    return {{"name", queue.name},
+            {"durable", queue.durable},
+            {"exclusive", queue.exclusive},
+            {"auto_delete", queue.auto_delete},
+            {"lease_ms", queue.lease_ms},
+            {"ready", queue.ready},
+            {"ready_bytes", queue.ready_bytes},
+            {"unacked", queue.unacked},
+            {"consumers", queue.consumers},
+            {"published", queue.published},
+            {"delivered", queue.delivered},
+            {"acked", queue.acked},
+            {"returned", queue.returned},
+            {"oldest_unacked_ms", queue.oldest_unacked_ms}};
+}
+
+int declare(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    transport::QueueOptions wanted = options.declare;
+    wanted.durable = !options.transient;
+    if (!options.lease.empty()) {
+        wanted.lease_ms = static_cast<std::uint64_t>(parse_duration(options.lease)->count());
+    }
+    const auto declared = client.value()->declare_queue(options.name, wanted);
+    if (!declared.ok()) return fail(declared.error());
+    if (context.json) {
+        print_json({{"queue", declared.value().name},
+                    {"messages", declared.value().messages},
+                    {"consumers", declared.value().consumers}});
+    } else {
+        std::printf("%s\n", declared.value().name.c_str());
+    }
+    return exit_done;
+}
+
+int list(const Context& context) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    std::vector<std::vector<std::string>> rows{
+        {"name", ">ready", ">unacked", ">consumers", ">published", ">acked", ">bytes ready"}};
+    std::string after;
+    for (bool more = true; more;) {
+        const auto page = client.value()->list_queues(after);
+        if (!page.ok()) return fail(page.error());
+        for (const transport::QueueInfo& queue : page.value().queues) {
+            if (context.json) {
+                print_json(queue_json(queue));
+                continue;
+            }
+            rows.push_back({queue.name, with_commas(queue.ready), with_commas(queue.unacked),
+                            with_commas(queue.consumers), with_commas(queue.published),
+                            with_commas(queue.acked), human_bytes(queue.ready_bytes)});
+        }
+        more = page.value().more && !page.value().queues.empty();
+        if (more) after = page.value().queues.back().name;
+    }
+    if (!context.json) print_table(rows);
+    return exit_done;
+}
+
+int show(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    const auto queue = client.value()->show_queue(options.name);
+    if (!queue.ok()) return fail(queue.error());
+    const Json json = queue_json(queue.value());
+    if (context.json) {
+        print_json(json);
+        return exit_done;
+    }
+    for (const auto& [name, value] : json.items()) {
+        const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+        std::printf("%-18s %s\n", name.c_str(), text.c_str());
+    }
+    return exit_done;
+}
+
+int report_count(const Context& context, const char* name,
+                 const transport::Answer<std::uint64_t>& gone) {
+    if (!gone.ok()) return fail(gone.error());
+    if (context.json) {
+        print_json({{name, gone.value()}});
+    } else {
+        std::fprintf(stderr, "%s messages dropped\n", with_commas(gone.value()).c_str());
+    }
+    return exit_done;
+}
+
+int purge(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    return report_count(context, "messages", client.value()->purge_queue(options.name));
+}
+
+int remove(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    return report_count(context, "messages",
+                        client.value()->delete_queue(options.name, options.remove));
+}
+
+int peek(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    std::uint64_t seen = 0;
+    while (seen < options.count) {
+        const auto wanted =
+            static_cast<std::uint32_t>(std::min<std::uint64_t>(options.count - seen, 1000));
+        const auto page = client.value()->peek_queue(options.name, options.skip + seen, wanted);
+        if (!page.ok()) return fail(page.error());
+        if (page.value().empty()) break;
+        for (const transport::PeekedMessage& message : page.value()) {
+            if (context.json) {
+                print_json(message_json(message.message, {options.name, message.position,
+                                                          message.attempt, message.published_ms}));
+            } else {
+                write_out(message.message.payload);
+                write_out("\n");
+            }
+        }
+        seen += page.value().size();
+    }
+    return exit_done;
+}
+
+void add_peek(CLI::App& queue, Context& context) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command = queue.add_subcommand("peek", "Print messages without taking them");
+    command->add_option("queue", options->name, "The queue")->required();
+    command->add_option("--skip", options->skip, "Pass over so many first");
+    command->add_option("--count", options->count, "At most so many")->capture_default_str();
+    command->footer(
+        examples({"ferry queue peek orders", "ferry queue peek orders --skip 100 --json"}));
+    command->callback([&context, options] {
+        context.run = [&context, options] { return peek(context, *options); };
+    });
+}
+
+void add_declare(CLI::App& queue, Context& context) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        queue.add_subcommand("declare", "Make a queue, or check that it is as said");
+    command->add_option("queue", options->name,
+                        "The queue; left out: a name is invented and printed");
+    command->add_flag("--transient", options->transient, "The queue does not survive a restart");
+    command->add_flag("--exclusive", options->declare.exclusive, "Only for this connection");
+    command->add_flag("--auto-delete", options->declare.auto_delete, "Goes with its last consumer");
+    command->add_flag("--passive", options->declare.passive, "Only ask whether it exists");
+    add_duration(*command, "--lease", options->lease,
+                 "How long a consumer may keep a message unacked (default: the broker's)");
+    command->footer(
+        examples({"ferry queue declare orders", "ferry queue declare jobs --lease 10m"}));
+    command->callback([&context, options] {
+        context.run = [&context, options] { return declare(context, *options); };
+    });
+}
+
+void add_list_and_show(CLI::App& queue, Context& context) {
+    CLI::App* all = queue.add_subcommand("list", "All queues with their figures");
+    all->footer(examples({"ferry queue list", "ferry queue list --json | jq .ready"}));
+    all->callback([&context] { context.run = [&context] { return list(context); }; });
+
+    auto options = std::make_shared<Options>();
+    CLI::App* one = queue.add_subcommand("show", "One queue with its settings and figures");
+    one->add_option("queue", options->name, "The queue")->required();
+    one->footer(examples({"ferry queue show orders"}));
+    one->callback([&context, options] {
+        context.run = [&context, options] { return show(context, *options); };
+    });
+}
+
+void add_purge_and_delete(CLI::App& queue, Context& context) {
+    auto options = std::make_shared<Options>();
+    CLI::App* empty = queue.add_subcommand("purge", "Drop what is ready (not what is unacked)");
+    empty->add_option("queue", options->name, "The queue")->required();
+    empty->footer(examples({"ferry queue purge orders"}));
+    empty->callback([&context, options] {
+        context.run = [&context, options] { return purge(context, *options); };
+    });
+    CLI::App* gone = queue.add_subcommand("delete", "Delete a queue with all that is in it");
+    gone->add_option("queue", options->name, "The queue")->required();
+    gone->add_flag("--if-empty", options->remove.if_empty, "Refuse when messages are ready");
+    gone->add_flag("--if-unused", options->remove.if_unused, "Refuse when it has consumers");
+    gone->footer(examples({"ferry queue delete orders", "ferry queue delete orders --if-empty"}));
+    gone->callback([&context, options] {
+        context.run = [&context, options] { return remove(context, *options); };
+    });
+}
+
+}  // namespace
+
+void add_queue(CLI::App& app, Context& context) {
+    CLI::App* queue = app.add_subcommand("queue", "Declare, look at, bind and delete queues");
+    queue->require_subcommand(1);
+    queue->footer(examples({"ferry queue declare orders", "ferry queue list",
+                            "ferry queue bind orders --exchange events --key 'order.*'"}));
+    add_declare(*queue, context);
+    add_list_and_show(*queue, context);
+    add_binding_commands(*queue, context, "queue");
+    add_peek(*queue, context);
+    add_purge_and_delete(*queue, context);
+}
+
+}  // namespace ferry::cli

@@ -1,0 +1,77 @@
+#include "context.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace ferry::cli {
+namespace {
+
+volatile std::sig_atomic_t stop_asked = 0;
+
+void on_signal(int) {
+    stop_asked = 1;
+}
+
+bool has_scheme(std::string_view url, std::string_view scheme) {
+    return url.starts_with(scheme) && url.substr(scheme.size()).starts_with("://");
+}
+
+}  // namespace
+
+int fail(int status, std::string_view text) {
+    std::fprintf(stderr, "ferry: %.*s\n", static_cast<int>(text.size()), text.data());
+    return status;
+}
+
+int fail(const transport::ClientError& error) {
+    const bool no_answer = error.code == Errc::unreachable || error.code == Errc::indeterminate;
+    std::string text = error.text.empty() ? std::string("the broker refused") : error.text;
+    if (error.wire_code != wire::Code::ok) {
+        const wire::CodeInfo& info = wire::code_info(error.wire_code);
+        text = std::string(info.name) + ": " + text;
+    }
+    return fail(no_answer ? exit_unreachable : exit_refused, text);
+}
+
+int fail(const Error& error, std::string_view doing) {
+    std::string text(doing);
+    text += ": ";
+    text += error.what;
+    if (error.os_errno != 0) text += std::string(" (") + std::strerror(error.os_errno) + ")";
+    const bool no_answer = error.code == Errc::unreachable || error.code == Errc::indeterminate;
+    return fail(no_answer ? exit_unreachable : exit_refused, text);
+}
+
+transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& context,
+                                                              transport::ClientOptions options) {
+    if (has_scheme(context.url, "kafka")) {
+        return transport::ClientError{
+            Errc::rejected, wire::Code::ok,
+            "kafka:// is not built yet; this version speaks to ferryd only (ferry://host:port)"};
+    }
+    options.url = context.url;
+    options.name = "ferry";
+    return transport::Client::connect(std::move(options));
+}
+
+transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& context) {
+    transport::ClientOptions options;
+    options.publisher = false;
+    return connect(context, std::move(options));
+}
+
+void catch_interrupts() {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    ::sigemptyset(&action.sa_mask);
+    ::sigaction(SIGINT, &action, nullptr);
+    ::sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() {
+    return stop_asked != 0;
+}
+
+}  // namespace ferry::cli

@@ -1,0 +1,31 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace ferry::cli {
+
+CLI::Option* add_duration(CLI::App& command, const std::string& names, std::string& target,
+                          const std::string& about) {
+    const auto check = [](const std::string& text) {
+        const auto value = parse_duration(text);
+        constexpr auto longest = std::chrono::hours(24 * 7);
+        if (value && *value <= longest) return std::string{};
+        return "'" + text + "' is not a duration of at most a week, such as 500ms, 5s, 2m or 1h";
+    };
+    return command.add_option(names, target, about)
+        ->check(CLI::Validator(check, "DURATION"))
+        ->type_name("");
+}
+
+CLI::Option* add_size(CLI::App& command, const std::string& names, std::string& target,
+                      const std::string& about) {
+    const auto check = [](const std::string& text) {
+        if (parse_size(text)) return std::string{};
+        return "'" + text + "' is not a size, such as 100, 4KiB or 1MiB";
+    };
+    return command.add_option(names, target, about)
+        ->check(CLI::Validator(check, "SIZE"))
+        ->type_name("");
+}
+
+}  // namespace ferry::cli
