@@ -1,0 +1,198 @@
+#include "sample_families.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace ferry::telemetry {
+namespace {
+
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+struct BrokerFigure {
+    const char* name;
+    const char* help;
+    MetricType type;
+    double (*value)(const BrokerSample&);
+};
+
+struct QueueFigure {
+    const char* name;
+    const char* help;
+    MetricType type;
+    double (*value)(const QueueSample&);
+};
+
+constexpr auto counter = MetricType::Counter;
+constexpr auto gauge = MetricType::Gauge;
+
+#define FERRY_FIGURE(sample, field) [](const sample& s) { return static_cast<double>(s.field); }
+
+const BrokerFigure broker_figures[] = {
+    {"ferry_messages_published_total", "Messages accepted from publishers.", counter,
+     FERRY_FIGURE(BrokerSample, published)},
+    {"ferry_messages_confirmed_total", "Messages confirmed to publishers.", counter,
+     FERRY_FIGURE(BrokerSample, confirmed)},
+    {"ferry_messages_refused_total", "Messages refused with an error code.", counter,
+     FERRY_FIGURE(BrokerSample, refused)},
+    {"ferry_messages_delivered_total", "Messages delivered to consumers, redeliveries included.",
+     counter, FERRY_FIGURE(BrokerSample, delivered)},
+    {"ferry_messages_acked_total", "Messages acked by consumers.", counter,
+     FERRY_FIGURE(BrokerSample, acked)},
+    {"ferry_messages_returned_total",
+     "Messages that went back to their queue: nacked, lease ended or connection lost.", counter,
+     FERRY_FIGURE(BrokerSample, returned)},
+    {"ferry_messages_ready", "Messages waiting for a consumer.", gauge,
+     FERRY_FIGURE(BrokerSample, ready)},
+    {"ferry_messages_ready_bytes", "Bytes of the messages waiting for a consumer.", gauge,
+     FERRY_FIGURE(BrokerSample, ready_bytes)},
+    {"ferry_messages_unacked", "Messages delivered and not acked yet.", gauge,
+     FERRY_FIGURE(BrokerSample, unacked)},
+    {"ferry_queues", "Queues.", gauge, FERRY_FIGURE(BrokerSample, queues)},
+    {"ferry_exchanges", "Exchanges.", gauge, FERRY_FIGURE(BrokerSample, exchanges)},
+    {"ferry_connections", "Open connections.", gauge, FERRY_FIGURE(BrokerSample, connections)},
+    {"ferry_connections_accepted_total", "Connections accepted.", counter,
+     FERRY_FIGURE(BrokerSample, connections_accepted)},
+    {"ferry_connections_refused_total", "Connections turned away, limits.connections reached.",
+     counter, FERRY_FIGURE(BrokerSample, connections_refused)},
+    {"ferry_protocol_errors_total", "Connections closed for a frame that breaks the protocol.",
+     counter, FERRY_FIGURE(BrokerSample, protocol_errors)},
+    {"ferry_publishers_blocked", "Connections not read at the moment because the log is behind.",
+     gauge, FERRY_FIGURE(BrokerSample, publishers_blocked)},
+    {"ferry_received_bytes_total", "Bytes read from connections.", counter,
+     FERRY_FIGURE(BrokerSample, received_bytes)},
+    {"ferry_sent_bytes_total", "Bytes written to connections.", counter,
+     FERRY_FIGURE(BrokerSample, sent_bytes)},
+    {"ferry_log_fsyncs_total", "Completed fdatasync calls of the commit log.", counter,
+     FERRY_FIGURE(BrokerSample, syncs)},
+    {"ferry_log_written_bytes_total", "Bytes written to the commit log.", counter,
+     FERRY_FIGURE(BrokerSample, log_written_bytes)},
+    {"ferry_log_compactions_total", "Segments compacted.", counter,
+     FERRY_FIGURE(BrokerSample, compactions)},
+    {"ferry_log_read_errors_total", "Stored messages that could not be read back.", counter,
+     FERRY_FIGURE(BrokerSample, read_errors)},
+    {"ferry_log_file_bytes", "Size of all files of the commit log, spares included.", gauge,
+     FERRY_FIGURE(BrokerSample, log_file_bytes)},
+    {"ferry_log_live_bytes", "Bytes in the commit log that somebody still needs.", gauge,
+     FERRY_FIGURE(BrokerSample, log_live_bytes)},
+    {"ferry_log_pending_bytes", "Bytes appended to the commit log and not durable yet.", gauge,
+     FERRY_FIGURE(BrokerSample, log_pending_bytes)},
+    {"ferry_log_segments", "Segments of the commit log.", gauge,
+     FERRY_FIGURE(BrokerSample, log_segments)},
+    {"ferry_disk_full", "1 while publishes are refused because the disk is full.", gauge,
+     FERRY_FIGURE(BrokerSample, disk_full)},
+    {"ferry_log_failed", "1 after a write or fsync failed: the broker is about to stop.", gauge,
+     FERRY_FIGURE(BrokerSample, log_failed)},
+};
+
+const QueueFigure queue_figures[] = {
+    {"ferry_queue_published_total", "Messages routed to the queue.", counter,
+     FERRY_FIGURE(QueueSample, published)},
+    {"ferry_queue_delivered_total", "Messages delivered from the queue, redeliveries included.",
+     counter, FERRY_FIGURE(QueueSample, delivered)},
+    {"ferry_queue_acked_total", "Messages of the queue acked.", counter,
+     FERRY_FIGURE(QueueSample, acked)},
+    {"ferry_queue_returned_total", "Messages that went back to the queue.", counter,
+     FERRY_FIGURE(QueueSample, returned)},
+    {"ferry_queue_ready", "Messages waiting in the queue.", gauge,
+     FERRY_FIGURE(QueueSample, ready)},
+    {"ferry_queue_ready_bytes", "Bytes of the messages waiting in the queue.", gauge,
+     FERRY_FIGURE(QueueSample, ready_bytes)},
+    {"ferry_queue_unacked", "Messages of the queue delivered and not acked yet.", gauge,
+     FERRY_FIGURE(QueueSample, unacked)},
+    {"ferry_queue_consumers", "Consumers of the queue.", gauge,
+     FERRY_FIGURE(QueueSample, consumers)},
+    {"ferry_queue_oldest_unacked_seconds", "Age of the oldest unacked delivery; 0 without one.",
+     gauge, [](const QueueSample& s) { return static_cast<double>(s.oldest_unacked_ms) / 1000.0; }},
+};
+
+#undef FERRY_FIGURE
+
+void set(prometheus::ClientMetric& metric, MetricType type, double value) {
+    (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+}
+
+void sum_into(QueueSample& total, const QueueSample& queue) {
+    total.published += queue.published;
+    total.delivered += queue.delivered;
+    total.acked += queue.acked;
+    total.returned += queue.returned;
+    total.ready += queue.ready;
+    total.ready_bytes += queue.ready_bytes;
+    total.unacked += queue.unacked;
+    total.consumers += queue.consumers;
+    total.oldest_unacked_ms = std::max(total.oldest_unacked_ms, queue.oldest_unacked_ms);
+}
+
+/// A sum over changing members may fall, which rate() would take for a restart and count the whole
+/// sum again; so only rises are passed on.
+void grow(std::uint64_t& total, std::uint64_t before, std::uint64_t now) {
+    total += now > before ? now - before : 0;
+}
+
+}  // namespace
+
+void SampleFamilies::update(const BrokerSample& broker, std::span<const QueueSample> queues) {
+    const std::lock_guard lock(mutex_);
+    broker_ = broker;
+    admit(queues);
+    QueueSample sums;
+    for (const QueueSample& queue : queues) {
+        const auto own = queues_.find(queue.name);
+        if (own == queues_.end()) {
+            sum_into(sums, queue);
+        } else {
+            own->second = queue;
+            own->second.name = {};
+        }
+    }
+    QueueSample other = sums;
+    other.published = other_.published;
+    other.delivered = other_.delivered;
+    other.acked = other_.acked;
+    other.returned = other_.returned;
+    grow(other.published, other_before_.published, sums.published);
+    grow(other.delivered, other_before_.delivered, sums.delivered);
+    grow(other.acked, other_before_.acked, sums.acked);
+    grow(other.returned, other_before_.returned, sums.returned);
+    other_ = other;
+    other_before_ = sums;
+}
+
+/// Forgets vanished queues, then gives free places to new ones. Requires mutex_.
+void SampleFamilies::admit(std::span<const QueueSample> queues) {
+    std::set<std::string_view> present;
+    for (const QueueSample& queue : queues) present.insert(queue.name);
+    for (auto it = queues_.begin(); it != queues_.end();) {
+        it = present.contains(it->first) ? std::next(it) : queues_.erase(it);
+    }
+    for (const QueueSample& queue : queues) {
+        if (queues_.size() >= queues_max_) return;
+        if (!queues_.contains(queue.name)) queues_.emplace(queue.name, QueueSample{});
+    }
+}
+
+std::vector<MetricFamily> SampleFamilies::Collect() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<MetricFamily> families;
+    for (const BrokerFigure& figure : broker_figures) {
+        prometheus::ClientMetric metric;
+        set(metric, figure.type, figure.value(broker_));
+        families.push_back({figure.name, figure.help, figure.type, {metric}});
+    }
+    for (const QueueFigure& figure : queue_figures) {
+        MetricFamily family{figure.name, figure.help, figure.type, {}};
+        const auto add = [&](const std::string& name, const QueueSample& queue) {
+            prometheus::ClientMetric metric;
+            metric.label = {{"queue", name}};
+            set(metric, figure.type, figure.value(queue));
+            family.metric.push_back(std::move(metric));
+        };
+        for (const auto& entry : queues_) add(entry.first, entry.second);
+        add("_other", other_);
+        families.push_back(std::move(family));
+    }
+    return families;
+}
+
+}  // namespace ferry::telemetry
