@@ -1,0 +1,39 @@
+#include "ferry/transport/url.hpp"
+
+#include <gtest/gtest.h>
+
+namespace ferry::transport {
+namespace {
+
+TEST(Url, reads_host_and_port_with_and_without_a_scheme) {
+    for (const char* text :
+         {"ferry://example.org:7001", "example.org:7001", "ferry://example.org:7001/"}) {
+        const auto url = parse_url(text);
+        ASSERT_TRUE(url.ok()) << text;
+        EXPECT_EQ(url.value().host, "example.org");
+        EXPECT_EQ(url.value().port, 7001);
+    }
+}
+
+TEST(Url, takes_the_usual_port_when_none_is_given) {
+    EXPECT_EQ(parse_url("ferry://localhost").value().port, default_port);
+}
+
+TEST(Url, reads_and_shows_an_ipv6_address_in_brackets) {
+    const auto url = parse_url("ferry://[::1]:7002");
+    ASSERT_TRUE(url.ok());
+    EXPECT_EQ(url.value().host, "::1");
+    EXPECT_EQ(url.value().port, 7002);
+    EXPECT_EQ(url.value().text(), "ferry://[::1]:7002");
+}
+
+TEST(Url, refuses_what_it_cannot_mean) {
+    for (const char* text : {"", "ferry://", "http://x:1", "kafka://x:1", "ferry://x:0",
+                             "ferry://x:65536", "ferry://x:12a", "ferry://x:", "ferry://x:1:2",
+                             "ferry://[::1", "ferry://[::1]x", "ferry://x/y", "ferry://:7420"}) {
+        EXPECT_FALSE(parse_url(text).ok()) << text;
+    }
+}
+
+}  // namespace
+}  // namespace ferry::transport

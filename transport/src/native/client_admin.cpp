@@ -1,0 +1,238 @@
+#include <chrono>
+
+#include "ferry/platform/random.hpp"
+#include "ferry/transport/client.hpp"
+#include "native/core.hpp"
+#include "native/decode.hpp"
+
+// Each call: encode the fields, ask, decode the answer.
+namespace ferry::transport {
+
+using native::Core;
+using native::Request;
+using native::RequestPtr;
+
+namespace {
+
+constexpr std::string_view queue_prefix = "queue ";
+constexpr std::string_view exchange_prefix = "exchange ";
+
+RequestPtr make_request(wire::Verb verb, std::uint32_t field_count, bool repeatable) {
+    auto request = std::make_shared<Request>();
+    request->verb = verb;
+    request->field_count = field_count;
+    request->repeatable = repeatable;
+    return request;
+}
+
+ClientError malformed() {
+    return ClientError{Errc::indeterminate, wire::Code::ok, "the broker's answer is malformed"};
+}
+
+/// Asks and decodes.
+template <class T, class Decode>
+Answer<T> ask(Core& core, RequestPtr request, Timeout timeout, Decode decode) {
+    const auto answer = core.call(std::move(request), timeout);
+    if (!answer.ok()) return answer.error();
+    T out{};
+    if (!decode(answer.value(), out)) return malformed();
+    return out;
+}
+
+bool decode_nothing(Bytes, Done&) {
+    return true;
+}
+
+/// A successful declaration is remembered before its caller hears of it: a reconnect may come at
+/// any moment.
+void remember_on_success(Core& core, const RequestPtr& request, std::string key, bool transient,
+                         std::string touches = {}, std::string touches_too = {}) {
+    Core::Declared declared{request->verb,  request->field_count, request->fields,
+                            std::move(key), std::move(touches),   std::move(touches_too)};
+    request->on_done = [&core, declared, transient](const Request& answered) {
+        if (!answered.failed) core.remember(declared, transient);
+    };
+}
+
+void forget_on_success(Core& core, const RequestPtr& request, std::string key) {
+    request->on_done = [&core, key = std::move(key)](const Request& answered) {
+        if (!answered.failed) core.forget_declared(key);
+    };
+}
+
+std::string invented_name() {
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string name = "gen-";
+    for (int word = 0; word < 2; ++word) {
+        std::uint64_t bits = system_random().next();
+        for (int i = 0; i < 16; ++i, bits >>= 4) name.push_back(digits[bits & 15]);
+    }
+    return name;
+}
+
+std::string named(std::string_view prefix, std::string_view name) {
+    return std::string(prefix) + std::string(name);
+}
+
+}  // namespace
+
+// ---- queues ----
+
+Answer<DeclaredQueue> Client::declare_queue(std::string_view name, const QueueOptions& options,
+                                            Timeout timeout) {
+    // The client invents the name itself: the broker would choose another one after each reconnect.
+    const std::string queue = name.empty() ? invented_name() : std::string(name);
+    auto request = make_request(wire::Verb::queue_declare, 2, true);
+    wire::Encoder out(request->fields);
+    out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U));
+    out.str("durable").boolean(options.durable);
+    out.str("exclusive").boolean(options.exclusive);
+    out.str("auto_delete").boolean(options.auto_delete);
+    out.str("passive").boolean(options.passive);
+    if (options.lease_ms != 0) out.str("lease_ms").uint(options.lease_ms);
+    if (!options.passive) {
+        const bool transient = !options.durable || options.exclusive || options.auto_delete;
+        remember_on_success(*core_, request, named(queue_prefix, queue), transient);
+    }
+    return ask<DeclaredQueue>(*core_, request, timeout, native::decode_declared_queue);
+}
+
+namespace {
+
+bool decode_messages(Bytes result, std::uint64_t& out) {
+    return native::decode_figure(result, "messages", out);
+}
+
+}  // namespace
+
+Answer<std::uint64_t> Client::delete_queue(std::string_view name, const DeleteQueueOptions& options,
+                                           Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_delete, 2, false);
+    wire::Encoder out(request->fields);
+    out.str(name).map(2);
+    out.str("if_unused").boolean(options.if_unused);
+    out.str("if_empty").boolean(options.if_empty);
+    forget_on_success(*core_, request, named(queue_prefix, name));
+    return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
+}
+
+Answer<std::uint64_t> Client::purge_queue(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_purge, 1, false);
+    wire::Encoder(request->fields).str(name);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
+}
+
+Answer<QueuePage> Client::list_queues(std::string_view after, std::uint32_t at_most,
+                                      Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_list, 2, true);
+    wire::Encoder(request->fields).str(after).uint(at_most);
+    return ask<QueuePage>(*core_, request, timeout, native::decode_queue_page);
+}
+
+Answer<QueueInfo> Client::show_queue(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_show, 1, true);
+    wire::Encoder(request->fields).str(name);
+    return ask<QueueInfo>(*core_, request, timeout, native::decode_queue);
+}
+
+Answer<std::vector<PeekedMessage>> Client::peek_queue(std::string_view name, std::uint64_t skip,
+                                                      std::uint32_t messages, std::uint64_t bytes,
+                                                      Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_peek, 4, true);
+    wire::Encoder(request->fields).str(name).uint(skip).uint(messages).uint(bytes);
+    return ask<std::vector<PeekedMessage>>(*core_, request, timeout, native::decode_peeked);
+}
+
+// ---- exchanges and bindings ----
+
+Answer<Done> Client::declare_exchange(std::string_view name, std::string_view type,
+                                      const ExchangeOptions& options, Timeout timeout) {
+    auto request = make_request(wire::Verb::exchange_declare, 3, true);
+    wire::Encoder out(request->fields);
+    out.str(name).str(type).map(4);
+    out.str("durable").boolean(options.durable);
+    out.str("auto_delete").boolean(options.auto_delete);
+    out.str("internal").boolean(options.internal);
+    out.str("passive").boolean(options.passive);
+    if (!options.passive) {
+        const bool transient = !options.durable || options.auto_delete;
+        remember_on_success(*core_, request, named(exchange_prefix, name), transient);
+    }
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<Done> Client::delete_exchange(std::string_view name, bool if_unused, Timeout timeout) {
+    auto request = make_request(wire::Verb::exchange_delete, 2, false);
+    wire::Encoder(request->fields).str(name).map(1).str("if_unused").boolean(if_unused);
+    forget_on_success(*core_, request, named(exchange_prefix, name));
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<ExchangePage> Client::list_exchanges(std::string_view after, std::uint32_t at_most,
+                                            Timeout timeout) {
+    auto request = make_request(wire::Verb::exchange_list, 2, true);
+    wire::Encoder(request->fields).str(after).uint(at_most);
+    return ask<ExchangePage>(*core_, request, timeout, native::decode_exchange_page);
+}
+
+Answer<ExchangeInfo> Client::show_exchange(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::exchange_show, 1, true);
+    wire::Encoder(request->fields).str(name);
+    return ask<ExchangeInfo>(*core_, request, timeout, native::decode_exchange);
+}
+
+namespace {
+
+RequestPtr binding_request(wire::Verb verb, const Binding& binding) {
+    auto request = make_request(verb, 5, verb == wire::Verb::bind);
+    wire::Encoder out(request->fields);
+    out.str(binding.source).str(binding.destination).str(binding.kind).str(binding.key);
+    native::encode_headers(binding.arguments, out);
+    return request;
+}
+
+/// Two bindings are the same when all their fields are.
+std::string binding_key(const RequestPtr& request) {
+    return "binding " + std::string(as_text(request->fields));
+}
+
+}  // namespace
+
+Answer<Done> Client::bind(const Binding& binding, Timeout timeout) {
+    auto request = binding_request(wire::Verb::bind, binding);
+    const bool to_queue = binding.kind == "queue";
+    remember_on_success(*core_, request, binding_key(request), false,
+                        named(exchange_prefix, binding.source),
+                        named(to_queue ? queue_prefix : exchange_prefix, binding.destination));
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<Done> Client::unbind(const Binding& binding, Timeout timeout) {
+    auto request = binding_request(wire::Verb::unbind, binding);
+    forget_on_success(*core_, request, binding_key(request));
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+// ---- the broker ----
+
+Answer<BrokerStats> Client::stats(Timeout timeout) {
+    return ask<BrokerStats>(*core_, make_request(wire::Verb::stats, 0, true), timeout,
+                            native::decode_stats);
+}
+
+Answer<BackupInfo> Client::backup(std::string_view directory, Timeout timeout) {
+    auto request = make_request(wire::Verb::backup, 1, false);
+    wire::Encoder(request->fields).str(directory);
+    return ask<BackupInfo>(*core_, request, timeout, native::decode_backup);
+}
+
+Answer<std::uint64_t> Client::ping(Timeout timeout) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto answer = stats(timeout);
+    if (!answer.ok()) return answer.error();
+    const auto taken = std::chrono::steady_clock::now() - begin;
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(taken).count());
+}
+
+}  // namespace ferry::transport

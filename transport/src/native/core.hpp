@@ -1,0 +1,213 @@
+#pragma once
+
+#include <uv.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "ferry/transport/admin.hpp"
+#include "ferry/transport/options.hpp"
+#include "ferry/transport/port.hpp"
+#include "ferry/wire/frame.hpp"
+#include "native/link.hpp"
+#include "native/publish_pipe.hpp"
+#include "native/request.hpp"
+#include "native/subscription_state.hpp"
+
+namespace ferry::transport::native {
+
+/// The client behind Client and Subscription: one I/O thread with its own loop.
+///
+///            connect()          hello ok              producer ok
+///   resting ──────────► greeting ───────► opening ───────────────► ready
+///      ▲                   │                 │                       │
+///      └───────────────────┴── lost(): wait, with backoff ───────────┘
+///
+///   any ── FENCED, wrong version, stop() ──► over
+///
+/// Threads   The public functions: any. Everything private that is not marked otherwise: the I/O
+/// thread.
+///           `mutex_` guards what both sides touch and is never held during a callback or an uv
+///           call.
+class Core final : public Link::Owner {
+public:
+    Core(ClientOptions options, Url url);
+    ~Core() override;
+
+    /// Starts the thread and waits for the first connection.
+    Answer<Done> start();
+    /// Ends the thread. What is unconfirmed or unanswered then is told so. Not from the I/O thread.
+    void stop();
+
+    [[nodiscard]] bool on_io_thread() const {
+        return io_thread_.load() == std::this_thread::get_id();
+    }
+    [[nodiscard]] const ClientOptions& options() const { return options_; }
+    PublishPipe& pipe() { return pipe_; }
+    void wake();
+
+    /// Asks and waits. The result is the msgpack of the answer's third field.
+    Answer<wire::Buffer> call(RequestPtr request, Timeout timeout);
+    /// Asks and does not wait.
+    void post(RequestPtr request);
+
+    // ---- subscriptions ----
+    std::shared_ptr<SubscriptionState> add_subscription(std::string_view queue,
+                                                        const SubscribeOptions& options,
+                                                        DeliveryHandler handler, bool pull);
+    [[nodiscard]] std::shared_ptr<SubscriptionState> find_subscription(std::uint64_t id);
+    [[nodiscard]] std::shared_ptr<SubscriptionState> pull_state(std::string_view queue,
+                                                                bool no_ack);
+    void forget_subscription(std::uint64_t id);
+    enum class Settlement : std::uint8_t { ack, requeue, reject, extend };
+    Status note(SubscriptionState& state, const DeliveryTag& first, const DeliveryTag& last,
+                Settlement settlement, std::uint64_t lease_ms);
+
+    // ---- declarations that are made again ----
+    struct Declared {
+        wire::Verb verb{};
+        std::uint32_t field_count = 0;
+        wire::Buffer fields;
+        std::string key;      // what it is: the same key replaces
+        std::string touches;  // a binding goes with the exchange or queue it leads from or to
+        std::string touches_too;
+    };
+    void remember(Declared declared, bool transient);
+    /// Forgets the declaration with this key and the bindings that touch it.
+    void forget_declared(const std::string& key);
+
+    [[nodiscard]] ServerInfo server() const;
+    [[nodiscard]] bool connected() const { return ready_.load(); }
+    [[nodiscard]] std::string producer() const { return producer_name_; }
+    [[nodiscard]] Timeout timeout_or_default(Timeout timeout) const;
+    /// A connection that ends from now on is not made again.
+    void expect_the_end() { ending_.store(true); }
+
+private:
+    enum class Phase : std::uint8_t { resting, greeting, opening, ready, over };
+
+    // ---- core_loop.cpp ----
+    void run();
+    void turn();
+    void open_connection();
+    void lost(const std::string& why);
+    void schedule_reconnect();
+    void give_up(wire::Code code, const std::string& why);
+    void close_everything();
+    void tick();
+    void tell_state(StateChange::State state, wire::Code code, std::string text);
+    void tell(PublishPipe::Told& told, const Outcome& outcome);
+    void settle_start(Answer<Done> answer);
+    void forget_sent_requests(const std::string& why);
+    void drop_sessions_of_subscriptions();
+    void on_connected() override;
+    void on_read_done() override;
+    void on_writable() override;
+    void on_gone(const std::string& why) override;
+
+    // ---- core_session.cpp ----
+    void say_hello();
+    void on_hello(const Request& request);
+    void open_producer();
+    void on_producer(const Request& request);
+    void become_ready();
+    void redeclare_round();
+    void on_redeclared(const std::string& key, const Request& request);
+    void send_subscribe_again(const std::shared_ptr<SubscriptionState>& state);
+    void end_round_step();
+    void end_subscription(const std::shared_ptr<SubscriptionState>& state, wire::Code code,
+                          std::string_view text);
+    RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
+
+    // ---- core_frames.cpp ----
+    void on_frame(Bytes body) override;
+    void on_answer(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_error(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_confirm(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_refused(const wire::FrameHead& head, wire::Cursor& cursor);
+    void refuse(std::uint64_t first, std::uint64_t last, wire::Code code, std::string_view text);
+    void on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body);
+    void hand_over(SubscriptionState& state, const std::shared_ptr<const wire::Buffer>& kept);
+    void on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor);
+    void protocol_error(std::string_view what);
+    void finish(const RequestPtr& request, Bytes result);
+    void fail_request(const RequestPtr& request, ClientError error);
+    RequestPtr take_request(std::uint64_t id);
+
+    // ---- core_send.cpp ----
+    void send(const RequestPtr& request);
+    void send_waiting_requests();
+    void send_notes();
+    template <class F>
+    void send_ranges(SubscriptionState& state, wire::Verb verb, const std::vector<Range>& ranges,
+                     F&& extra);
+    void read_again_if_possible();
+
+    const ClientOptions options_;
+    const Url url_;
+    std::string producer_name_;
+    PublishPipe pipe_;
+
+    std::thread thread_;
+    std::atomic<std::thread::id> io_thread_{};
+    std::atomic<bool> ready_{false};
+    std::atomic<bool> ending_{false};
+
+    std::mutex wake_mutex_;  // the handle must not be used once the loop is gone
+    bool wakeable_ = false;
+    bool stop_ = false;
+
+    mutable std::mutex mutex_;
+    std::condition_variable started_changed_;
+    std::optional<Answer<Done>> started_;
+    bool over_ = false;  // nothing is asked any more
+    ClientError over_because_;
+    std::string last_failure_ = "no answer yet";
+    std::unordered_map<std::uint64_t, RequestPtr> requests_;
+    std::vector<RequestPtr> unsent_;
+    std::unordered_map<std::uint64_t, std::shared_ptr<SubscriptionState>> subscriptions_;
+    std::map<std::string, std::uint64_t> pulls_;
+    std::vector<std::shared_ptr<SubscriptionState>> with_notes_;
+    std::vector<Declared> declared_;
+    ServerInfo server_;
+    std::uint64_t next_id_ = 0;
+    std::uint64_t next_subscription_ = 0;
+
+    // the I/O thread's
+    uv_loop_t loop_{};
+    uv_async_t async_{};
+    uv_timer_t reconnect_timer_{};
+    uv_timer_t attempt_timer_{};
+    uv_timer_t tick_timer_{};
+    uv_timer_t linger_timer_{};
+    uv_timer_t retry_timer_{};
+    uv_timer_t round_timer_{};
+    std::unique_ptr<Link> link_;
+    Phase phase_ = Phase::resting;
+    std::uint64_t generation_ = 0;  // of the connection; 0 is never one
+    std::uint64_t connected_at_ms_ = 0;
+    std::uint32_t failures_ = 0;
+    std::uint64_t heartbeat_ms_ = 0;
+    std::uint64_t handle_ = 0;  // of the producer, on this connection
+    std::uint64_t epoch_ = 0;
+    bool epoch_known_ = false;
+    bool begun_ = false;  // the pipe has its first mark
+    bool rebased_ = false;
+    bool ever_ready_ = false;
+    bool linger_over_ = false;
+    bool reading_paused_ = false;
+    bool turn_comes_ = false;  // turn() will be called without being woken
+    wire::Code last_code_ = wire::Code::ok;
+    std::uint32_t round_pending_ = 0;
+    bool round_again_ = false;
+    std::vector<std::string> declared_here_;  // keys that this connection has made again
+    std::vector<Delivery> deliveries_;        // reused from frame to frame
+};
+
+}  // namespace ferry::transport::native

@@ -1,0 +1,305 @@
+#include "native/decode.hpp"
+
+#include <algorithm>
+
+#include "ferry/transport/message.hpp"
+#include "ferry/wire/limits.hpp"
+
+namespace ferry::transport::native {
+namespace {
+
+using wire::Cursor;
+
+/// Calls `with(key, cursor)` for each entry of a map; it returns true if it read the value.
+template <class F>
+bool each_entry(Cursor& cursor, F&& with) {
+    std::uint32_t count = 0;
+    if (!cursor.read_map(count)) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::string_view key;
+        if (!cursor.read_str(key)) return false;
+        const std::byte* const before = cursor.position();
+        if (!with(key, cursor) && (cursor.position() != before || !cursor.skip())) return false;
+    }
+    return true;
+}
+
+/// Calls `with(cursor)` for each element. The declared count is not believed: each read checks.
+template <class F>
+bool each_element(Cursor& cursor, F&& with) {
+    std::uint32_t count = 0;
+    if (!cursor.read_array(count)) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (!with(cursor)) return false;
+    }
+    return true;
+}
+
+bool read_text(Cursor& cursor, std::string& out) {
+    std::string_view text;
+    if (!cursor.read_str(text)) return false;
+    out.assign(text);
+    return true;
+}
+
+/// An id, in whatever form the broker shows it.
+bool read_id(Cursor& cursor, std::string& out) {
+    if (read_text(cursor, out)) return true;
+    std::uint64_t number = 0;
+    if (cursor.read_uint(number)) {
+        out = std::to_string(number);
+        return true;
+    }
+    Bytes bytes;
+    if (!cursor.read_bin(bytes) || bytes.size() > 64) return false;
+    static constexpr char digits[] = "0123456789abcdef";
+    out.clear();
+    for (const std::byte byte : bytes) {
+        out.push_back(digits[std::to_integer<unsigned>(byte) >> 4]);
+        out.push_back(digits[std::to_integer<unsigned>(byte) & 15]);
+    }
+    return true;
+}
+
+bool read_headers(Cursor& cursor, wire::Headers& out) {
+    // Arguments have the form of a message's headers, and the same limits.
+    const std::byte* const begin = cursor.position();
+    if (!cursor.next_is_map() || !cursor.skip()) return false;
+    wire::Buffer properties;
+    wire::Encoder(properties)
+        .map(1)
+        .uint(static_cast<std::uint64_t>(wire::Property::headers))
+        .raw(Bytes(begin, cursor.position()));
+    wire::Properties parsed;
+    if (!wire::read_properties(properties, parsed)) return false;
+    out = std::move(parsed.headers);
+    return true;
+}
+
+bool read_queue(Cursor& cursor, QueueInfo& q) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "name") return read_text(c, q.name);
+        if (key == "durable") return c.read_bool(q.durable);
+        if (key == "exclusive") return c.read_bool(q.exclusive);
+        if (key == "auto_delete") return c.read_bool(q.auto_delete);
+        if (key == "lease_ms") return c.read_uint(q.lease_ms);
+        if (key == "ready") return c.read_uint(q.ready);
+        if (key == "ready_bytes") return c.read_uint(q.ready_bytes);
+        if (key == "unacked") return c.read_uint(q.unacked);
+        if (key == "consumers") return c.read_uint(q.consumers);
+        if (key == "published") return c.read_uint(q.published);
+        if (key == "delivered") return c.read_uint(q.delivered);
+        if (key == "acked") return c.read_uint(q.acked);
+        if (key == "returned") return c.read_uint(q.returned);
+        if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
+        return false;
+    });
+}
+
+bool read_binding(Cursor& cursor, Binding& b) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "destination") return read_text(c, b.destination);
+        if (key == "kind") return read_text(c, b.kind);
+        if (key == "key") return read_text(c, b.key);
+        if (key == "arguments") return read_headers(c, b.arguments);
+        return false;
+    });
+}
+
+bool read_exchange(Cursor& cursor, ExchangeInfo& x) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "name") return read_text(c, x.name);
+        if (key == "type") return read_text(c, x.type);
+        if (key == "durable") return c.read_bool(x.durable);
+        if (key == "auto_delete") return c.read_bool(x.auto_delete);
+        if (key == "internal") return c.read_bool(x.internal);
+        if (key != "bindings") return false;
+        if (c.read_uint(x.binding_count)) return true;  // lists only count them
+        return each_element(c, [&](Cursor& inner) {
+            Binding binding;
+            if (!read_binding(inner, binding)) return false;
+            x.bindings.push_back(std::move(binding));
+            ++x.binding_count;
+            return true;
+        });
+    });
+}
+
+bool read_peeked(Cursor& cursor, PeekedMessage& out) {
+    std::uint32_t fields = 0;
+    if (!cursor.read_array(fields) || fields < 4) return false;
+    wire::MessageView view;
+    if (!cursor.read_uint(out.position) || !cursor.read_uint(out.attempt) ||
+        !cursor.read_uint(out.published_ms) || !wire::read_message(cursor, view)) {
+        return false;
+    }
+    for (std::uint32_t i = 4; i < fields; ++i) {
+        if (!cursor.skip()) return false;
+    }
+    return to_message(view, out.message);
+}
+
+}  // namespace
+
+bool decode_hello(Bytes result, ServerInfo& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "server") return read_text(c, out.server);
+        if (key == "log_id") return read_id(c, out.log_id);
+        if (key == "session") return c.read_uint(out.session);
+        if (key == "heartbeat_ms") return c.read_uint(out.heartbeat_ms);
+        if (key == "frame_bytes_max") return c.read_uint(out.frame_bytes_max);
+        if (key == "payload_bytes_max") return c.read_uint(out.payload_bytes_max);
+        return false;
+    });
+}
+
+bool decode_producer(Bytes result, ProducerAnswer& out) {
+    Cursor cursor(result);
+    bool handle = false;
+    bool mark = false;
+    const bool read = each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "producer") return handle = c.read_uint(out.producer);
+        if (key == "epoch") return c.read_uint(out.epoch);
+        if (key == "mark") return mark = c.read_uint(out.mark);
+        return false;
+    });
+    // Sequences must be able to grow: a mark near the end of the numbers would wrap them.
+    return read && handle && mark && out.mark < (1ULL << 62);
+}
+
+bool decode_declared_queue(Bytes result, DeclaredQueue& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "queue") return read_text(c, out.name);
+        if (key == "messages") return c.read_uint(out.messages);
+        if (key == "consumers") return c.read_uint(out.consumers);
+        return false;
+    });
+}
+
+bool decode_figure(Bytes result, std::string_view wanted, std::uint64_t& out) {
+    Cursor cursor(result);
+    return each_entry(
+        cursor, [&](std::string_view key, Cursor& c) { return key == wanted && c.read_uint(out); });
+}
+
+bool decode_queue(Bytes result, QueueInfo& out) {
+    Cursor cursor(result);
+    return read_queue(cursor, out);
+}
+
+bool decode_queue_page(Bytes result, QueuePage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "queues") return false;
+        return each_element(c, [&](Cursor& inner) {
+            QueueInfo queue;
+            if (!read_queue(inner, queue)) return false;
+            out.queues.push_back(std::move(queue));
+            return true;
+        });
+    });
+}
+
+bool decode_peeked(Bytes result, std::vector<PeekedMessage>& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key != "messages") return false;
+        return each_element(c, [&](Cursor& inner) {
+            PeekedMessage message;
+            if (!read_peeked(inner, message)) return false;
+            out.push_back(std::move(message));
+            return true;
+        });
+    });
+}
+
+bool decode_exchange(Bytes result, ExchangeInfo& out) {
+    Cursor cursor(result);
+    if (!read_exchange(cursor, out)) return false;
+    for (Binding& binding : out.bindings) binding.source = out.name;
+    return true;
+}
+
+bool decode_exchange_page(Bytes result, ExchangePage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "exchanges") return false;
+        return each_element(c, [&](Cursor& inner) {
+            ExchangeInfo exchange;
+            if (!read_exchange(inner, exchange)) return false;
+            out.exchanges.push_back(std::move(exchange));
+            return true;
+        });
+    });
+}
+
+bool decode_stats(Bytes result, BrokerStats& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "version") return read_id(c, out.version);
+        if (key == "log_id") return read_id(c, out.log_id);
+        std::uint64_t figure = 0;
+        bool flag = false;
+        if (c.read_uint(figure) || c.read_bool(flag)) {
+            out.figures.emplace(key, flag ? 1 : figure);
+            return true;
+        }
+        return false;
+    });
+}
+
+bool decode_backup(Bytes result, BackupInfo& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "upto") return c.read_uint(out.upto);
+        if (key == "bytes") return c.read_uint(out.bytes);
+        if (key == "files") return c.read_uint(out.files);
+        return false;
+    });
+}
+
+bool decode_ranges(Cursor& cursor, std::vector<Range>& out) {
+    std::uint32_t count = 0;
+    if (!cursor.read_array(count) || count % 2 != 0) return false;
+    for (std::uint32_t i = 0; i < count; i += 2) {
+        Range range;
+        if (!cursor.read_uint(range.first) || !cursor.read_uint(range.last)) return false;
+        if (range.first > range.last) return false;
+        out.push_back(range);
+    }
+    return true;
+}
+
+void encode_subscribe(const SubscriptionState& state, wire::Buffer& out) {
+    wire::Encoder encoder(out);
+    const SubscribeOptions& options = state.options;
+    encoder.uint(state.id).str(state.queue).uint(state.window_messages).uint(state.window_bytes);
+    encoder.map(2U + (options.lease_ms != 0 ? 1U : 0U));
+    encoder.str("no_ack").boolean(options.no_ack);
+    encoder.str("exclusive").boolean(options.exclusive);
+    if (options.lease_ms != 0) encoder.str("lease_ms").uint(options.lease_ms);
+}
+
+void encode_headers(const wire::Headers& headers, wire::Encoder& out) {
+    if (headers.empty()) {
+        out.map(0);
+        return;
+    }
+    wire::Properties properties;
+    properties.headers = headers;
+    wire::Buffer bytes;
+    wire::Encoder inner(bytes);
+    wire::write_properties(inner, properties);
+    out.raw(Bytes(bytes).subspan(2));  // behind the map of one and its key
+}
+
+void encode_ranges(const Range* ranges, std::size_t count, wire::Encoder& out) {
+    out.array(static_cast<std::uint32_t>(count * 2));
+    for (std::size_t i = 0; i < count; ++i) out.uint(ranges[i].first).uint(ranges[i].last);
+}
+
+}  // namespace ferry::transport::native

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ferry/transport/admin.hpp"
+#include "ferry/wire/cursor.hpp"
+#include "ferry/wire/encoder.hpp"
+#include "native/ranges.hpp"
+#include "native/subscription_state.hpp"
+
+// Msgpack of the protocol's answers to values and back. All decoders take bytes from the network:
+// false means they are not what the protocol says; unknown keys are stepped over.
+namespace ferry::transport::native {
+
+struct ProducerAnswer {
+    std::uint64_t producer = 0;
+    std::uint64_t epoch = 0;
+    std::uint64_t mark = 0;
+};
+
+bool decode_hello(Bytes result, ServerInfo& out);
+bool decode_producer(Bytes result, ProducerAnswer& out);
+bool decode_declared_queue(Bytes result, DeclaredQueue& out);
+/// One figure of an answer that has nothing else of interest.
+bool decode_figure(Bytes result, std::string_view key, std::uint64_t& out);
+bool decode_queue(Bytes result, QueueInfo& out);
+bool decode_queue_page(Bytes result, QueuePage& out);
+bool decode_peeked(Bytes result, std::vector<PeekedMessage>& out);
+bool decode_exchange(Bytes result, ExchangeInfo& out);
+bool decode_exchange_page(Bytes result, ExchangePage& out);
+bool decode_stats(Bytes result, BrokerStats& out);
+bool decode_backup(Bytes result, BackupInfo& out);
+/// The flat array of firsts and lasts.
+bool decode_ranges(wire::Cursor& cursor, std::vector<Range>& out);
+
+/// Requires  state.mutex held.
+void encode_subscribe(const SubscriptionState& state, wire::Buffer& out);
+void encode_headers(const wire::Headers& headers, wire::Encoder& out);
+void encode_ranges(const Range* ranges, std::size_t count, wire::Encoder& out);
+
+}  // namespace ferry::transport::native
