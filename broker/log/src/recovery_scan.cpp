@@ -46,8 +46,10 @@ Status Recovery::scan() {
 
 // Goes as far as valid batches reach that continue one another.
 Status Recovery::follow(BatchScanner& scanner, const Segment& segment, bool from_start) {
-    crc_known_ = from_start && segment.header.previous_crc != 0;
-    crc_ = segment.header.previous_crc;
+    // In the middle of a segment the CRC before is not known (0). Taking the header's would write a
+    // wrong one into the next segment, and a later start from an older checkpoint would refuse it.
+    crc_ = from_start ? segment.header.previous_crc : 0;
+    crc_known_ = crc_ != 0;
     tail_.boundaries.clear();
     tail_.records_end = scanner.position();
     for (;;) {
