@@ -1,0 +1,25 @@
+#pragma once
+
+#include <functional>
+
+#include "ferry/engine/types.hpp"
+#include "ferry/platform/result.hpp"
+
+namespace ferry::server {
+
+/// Where sessions get the bodies of log records from.
+///
+/// Threads   The loop's.
+class Bodies {
+public:
+    /// Null: the body is in memory now. Otherwise why it cannot be read.
+    using Done = std::function<void(const Error*)>;
+
+    virtual ~Bodies() = default;
+    /// The body if it is in memory, else empty. Valid until anything else is called.
+    virtual Bytes find(engine::Position record) = 0;
+    /// Reads it from disk. `done` is called later, never from within; find() finds it then.
+    virtual void fetch(engine::Position record, Done done) = 0;
+};
+
+}  // namespace ferry::server

@@ -1,0 +1,465 @@
+#include "driver.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/telemetry/metrics.hpp"
+#include "ferry/wire/limits.hpp"
+#include "native/frames.hpp"
+#include "native/native_session.hpp"
+#include "recovery.hpp"
+
+namespace ferry::server {
+namespace {
+
+constexpr std::uint64_t tick_ms = 250;
+constexpr std::uint64_t ticks_per_second = 1000 / tick_ms;
+constexpr std::uint64_t stalled_ns = 2'000'000'000;
+constexpr int rounds_max = 64;  // per turn, so that sockets are looked at again
+constexpr std::uint64_t greeting_max = 512;
+constexpr std::uint64_t reserved_files = 64;  // segments, checkpoints, HTTP: never for sockets
+constexpr std::uint64_t failed_linger_ms = 300;
+constexpr unsigned user_timeout_ms_min = 120'000;
+
+template <class Handle>
+uv_handle_t* as_handle(Handle& handle) {
+    return reinterpret_cast<uv_handle_t*>(&handle);
+}
+
+std::uint64_t connections_allowed(const BrokerConfig& config) {
+    rlimit files{};
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) {
+        return config.connections_max;
+    }
+    const std::uint64_t room =
+        files.rlim_cur > reserved_files ? files.rlim_cur - reserved_files : 1;
+    return std::min<std::uint64_t>(config.connections_max, room);
+}
+
+}  // namespace
+
+Driver::Driver(const Parts& parts, LogLine log_line)
+    : Hub(parts.config, parts.clock, parts.engine, parts.log, parts.bodies, parts.figures),
+      ConnectionOwner(parts.loop),
+      effects_(parts.effects),
+      listener_(parts.listener),
+      log_line_(std::move(log_line)),
+      sampler_(*this),
+      keeper_(*this,
+              [this](const std::function<void(engine::Position)>& pinned) {
+                  for (const auto& entry : connections_) {
+                      if (entry.second->session() != nullptr) {
+                          entry.second->session()->for_each_pinned(pinned);
+                      }
+                  }
+              }),
+      // Never used twice, not even by the next run: generated queue names are made from it.
+      next_session_((parts.log.recovered().epoch & 0xffffff) << 40 | 1),
+      connections_max_(connections_allowed(parts.config)) {
+    figures.started = now().mono;
+    if (connections_max_ < config.connections_max) {
+        note(LogLevel::warn, "at most " + std::to_string(connections_max_) +
+                                 " connections: the limit of open files allows no more");
+    }
+    start_handles();
+}
+
+Driver::~Driver() = default;
+
+void Driver::start_handles() {
+    uv_prepare_init(loop, &prepare_);
+    uv_check_init(loop, &check_);
+    uv_async_init(loop, &progress_,
+                  [](uv_async_t* handle) { static_cast<Driver*>(handle->data)->on_progress(); });
+    uv_async_init(loop, &posted_,
+                  [](uv_async_t* handle) { static_cast<Driver*>(handle->data)->take_posted(); });
+    uv_timer_init(loop, &tick_);
+    uv_timer_init(loop, &engine_timer_);
+    uv_timer_init(loop, &deadline_);
+    uv_signal_init(loop, &terminate_);
+    uv_signal_init(loop, &interrupt_);
+    for (uv_handle_t* handle :
+         {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
+          as_handle(tick_), as_handle(engine_timer_), as_handle(deadline_), as_handle(terminate_),
+          as_handle(interrupt_)}) {
+        handle->data = this;
+    }
+}
+
+ExitReason Driver::run() {
+    // Timers and closing handles run outside of poll: what they caused is finished in prepare.
+    uv_prepare_start(&prepare_, [](uv_prepare_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
+    uv_check_start(&check_, [](uv_check_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
+    uv_timer_start(
+        &tick_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->on_tick(); }, tick_ms, tick_ms);
+    const auto on_signal = [](uv_signal_t* h, int) {
+        auto& self = *static_cast<Driver*>(h->data);
+        if (self.stage_ == Stage::serving) {
+            self.begin_drain();
+        } else {
+            self.hurry();
+        }
+    };
+    uv_signal_start(&terminate_, on_signal, SIGTERM);
+    uv_signal_start(&interrupt_, on_signal, SIGINT);
+    log.start([this] { uv_async_send(&progress_); });
+    engine.durable(log.durable());
+    touch();
+    stage_ = Stage::serving;
+    listener_.accept_with([this] { on_connection(); },
+                          [this](int error) {
+                              ++figures.connections_refused;
+                              if (now().mono.ns - trouble_noted_.ns < 1'000'000'000) return;
+                              trouble_noted_ = now().mono;
+                              note(LogLevel::warn,
+                                   "cannot accept connections: errno " + std::to_string(error));
+                          });
+    sampler_.on_second();
+    uv_run(loop, UV_RUN_DEFAULT);
+    close();
+    return stage_ == Stage::failed ? ExitReason::storage_failed : ExitReason::stopped;
+}
+
+// ---- a turn ----
+
+void Driver::end_turn() {
+    if (stage_ == Stage::over) return;
+    for (int i = 0; touched_ && i < rounds_max && stage_ != Stage::failed; ++i) round();
+    if (touched_) uv_async_send(&posted_);
+    if (stage_ != Stage::failed) keeper_.on_turn();
+    flush_all();
+    for (const engine::SessionId id : resting_) {
+        const auto at = connections_.find(id);
+        if (at != connections_.end()) at->second->resume(Pause::resting);
+    }
+    resting_.clear();
+    arm_engine_timer();
+    if (stage_ == Stage::draining) finish_if_drained();
+    now_.reset();
+}
+
+void Driver::round() {
+    touched_ = false;
+    handed_out_ = false;
+    engine.dispatch(now());
+    log.submit();
+    figures.arrivals.note(log.end(), now().mono);
+    while (!effects_.empty()) {
+        work_.swap(effects_);
+        for (engine::Effect& effect : work_) carry_out(effect);
+        work_.clear();
+    }
+    // The engine hands out so much at a time; whether there is more only the next dispatch tells.
+    if (handed_out_) touched_ = true;
+}
+
+void Driver::carry_out(engine::Effect& effect) {
+    if (const auto* load = std::get_if<engine::LoadIndex>(&effect)) {
+        load_index(*load);
+        return;
+    }
+    if (std::holds_alternative<engine::Deliver>(effect)) handed_out_ = true;
+    const engine::SessionId id = std::visit(
+        [](const auto& one) -> engine::SessionId {
+            if constexpr (requires { one.session; }) {
+                return one.session;
+            } else {
+                return 0;
+            }
+        },
+        effect);
+    if (ProtocolSession* found = session(id)) found->carry_out(effect);
+}
+
+void Driver::load_index(const engine::LoadIndex& load) {
+    if (!bodies.find(load.record).empty()) {
+        index_read(load, nullptr);
+        return;
+    }
+    bodies.fetch(load.record, [this, load](const Error* error) { index_read(load, error); });
+}
+
+void Driver::index_read(const engine::LoadIndex& load, const Error* error) {
+    touch();
+    if (error == nullptr) {
+        // A copy: the engine may append, which ends the life of what find() gave.
+        const Bytes found = bodies.find(load.record);
+        const std::vector<std::byte> body(found.begin(), found.end());
+        engine.index_loaded(load.queue, load.record, body);
+        return;
+    }
+    ++figures.read_errors;
+    note(LogLevel::error, "a queue stands still: its index at position " +
+                              std::to_string(load.record) + " cannot be read: " + describe(*error));
+    engine.index_unreadable(load.queue, load.record);
+}
+
+void Driver::flush_all() {
+    while (!flush_.empty()) {
+        flushing_.swap(flush_);
+        for (const engine::SessionId id : flushing_) {
+            const auto at = connections_.find(id);
+            if (at != connections_.end()) at->second->flush();
+        }
+        flushing_.clear();
+    }
+}
+
+void Driver::arm_engine_timer() {
+    const std::optional<Instant> next = engine.next_timer();
+    if (next == engine_timer_at_) return;
+    engine_timer_at_ = next;
+    if (!next) {
+        uv_timer_stop(&engine_timer_);
+        return;
+    }
+    const std::uint64_t current = now().mono.ns;
+    const std::uint64_t wait_ns = next->ns > current ? next->ns - current : 0;
+    uv_update_time(loop);
+    uv_timer_start(
+        &engine_timer_,
+        [](uv_timer_t* handle) {
+            auto& self = *static_cast<Driver*>(handle->data);
+            self.engine_timer_at_.reset();
+            self.engine.tick(self.now());
+            self.touch();
+        },
+        wait_ns / 1'000'000 + 1, 0);
+}
+
+// ---- connections ----
+
+ProtocolSession* Driver::session(engine::SessionId id) {
+    const auto at = connections_.find(id);
+    return at == connections_.end() ? nullptr : at->second->session();
+}
+
+void Driver::on_connection() {
+    const engine::SessionId id = next_session_++;
+    auto connection = std::make_unique<Connection>(*this, *this, id);
+    Connection& taken = *connection;
+    if (!taken.accept(listener_.stream()).ok()) {
+        connections_.emplace(id, std::move(connection));
+        taken.close();
+        return;
+    }
+    const bool too_many = connections_.size() >= connections_max_;
+    if (too_many || figures.greeting >= greeting_max || stage_ != Stage::serving) {
+        refuse_connection(std::move(connection), too_many ? "limits.connections is reached"
+                                                          : "too many connections without hello");
+        return;
+    }
+    ++figures.connections_accepted;
+    taken.set_user_timeout(std::max(user_timeout_ms_min, 2 * config.heartbeat_ms));
+    connections_.emplace(id, std::move(connection));
+    taken.start(std::make_unique<native::NativeSession>(*this, taken, id));
+}
+
+// They are told why, and do not linger: whoever comes in thousands gets no place to wait.
+void Driver::refuse_connection(std::unique_ptr<Connection> connection, std::string_view text) {
+    ++figures.connections_refused;
+    Connection& refused = *connection;
+    connections_.emplace(refused.id(), std::move(connection));
+    const auto code =
+        stage_ == Stage::serving ? wire::Code::too_many_connections : wire::Code::shutting_down;
+    native::write_error(refused.out(), 0, code, text);
+    refused.flush();
+    refused.close();
+}
+
+void Driver::closed(engine::SessionId id) {
+    connections_.erase(id);
+    if (stage_ == Stage::draining) finish_if_drained();
+    if (stage_ == Stage::failed && connections_.empty()) stop_loop();
+}
+
+// ---- events ----
+
+void Driver::on_progress() {
+    if (stage_ == Stage::failed || stage_ == Stage::over) return;
+    if (log.failed()) {
+        storage_failed();
+        return;
+    }
+    engine.durable(log.durable());
+    touch();
+    sampler_.on_progress();
+    const bool full = log.space() == log::Space::full;
+    if (full != disk_full_) {
+        disk_full_ = full;
+        engine.set_disk_full(full);
+        note(full ? LogLevel::error : LogLevel::info,
+             full ? "the disk is full: publishes are refused until there is room"
+                  : "there is room on the disk again: publishes are taken");
+    }
+    unblock();
+}
+
+void Driver::unblock() {
+    if (blocked_.empty() || log.pending_bytes() > config.pending_bytes_max / 2) return;
+    std::vector<engine::SessionId> waiting;
+    waiting.swap(blocked_);
+    for (const engine::SessionId id : waiting) {
+        const auto at = connections_.find(id);
+        if (at != connections_.end()) at->second->resume(Pause::behind);
+    }
+}
+
+void Driver::on_tick() {
+    const Instant current = now().mono;
+    const bool stalled = last_tick_.ns != 0 && current.ns - last_tick_.ns > stalled_ns;
+    last_tick_ = current;
+    // After a stall of our own what peers sent has not been looked at yet: nobody is silent.
+    if (!stalled) {
+        for (auto& entry : connections_) entry.second->on_tick(now());
+    }
+    if (++ticks_ % ticks_per_second != 0 || stage_ == Stage::failed) return;
+    engine.tick(now());
+    touch();
+    unblock();
+    figures.publishers_blocked = blocked_.size();
+    sampler_.on_second();
+    keeper_.on_second();
+}
+
+void Driver::backup(std::string target,
+                    std::function<void(Result<log::CommitLog::BackupResult>)> done) {
+    log.backup(std::move(target),
+               [this, done = std::move(done)](Result<log::CommitLog::BackupResult> result) {
+                   {
+                       const std::lock_guard lock(mutex_);
+                       posts_.emplace_back([done, result] { done(result); });
+                   }
+                   uv_async_send(&posted_);
+               });
+}
+
+void Driver::take_posted() {
+    std::vector<std::function<void()>> posts;
+    bool stop_now = false;
+    {
+        const std::lock_guard lock(mutex_);
+        posts.swap(posts_);
+        std::swap(stop_now, stop_asked_);
+    }
+    for (const std::function<void()>& post : posts) post();
+    if (stop_now && stage_ == Stage::serving) begin_drain();
+}
+
+void Driver::note(LogLevel level, std::string_view line) {
+    if (log_line_) log_line_(level, line);
+}
+
+// ---- the end ----
+
+void Driver::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stop_asked_ = true;
+    }
+    uv_async_send(&posted_);
+}
+
+bool Driver::ready(std::string* reason) const {
+    const char* why = nullptr;
+    switch (stage_.load()) {
+        case Stage::starting:
+            why = "starting";
+            break;
+        case Stage::serving:
+            return true;
+        case Stage::draining:
+        case Stage::ending:
+        case Stage::over:
+            why = "stopping";
+            break;
+        case Stage::failed:
+            why = "storage failed";
+            break;
+    }
+    if (reason != nullptr) *reason = why;
+    return false;
+}
+
+void Driver::begin_drain() {
+    note(LogLevel::info, "stopping: finishing what is under way");
+    stage_ = Stage::draining;
+    listener_.close();
+    std::vector<ProtocolSession*> sessions;
+    for (auto& entry : connections_) {
+        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
+    }
+    for (ProtocolSession* one : sessions) one->drain();
+    uv_update_time(loop);
+    uv_timer_start(
+        &deadline_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->hurry(); }, config.drain_ms,
+        0);
+    touch();
+}
+
+void Driver::hurry() {
+    if (stage_ != Stage::draining) return;
+    for (auto& entry : connections_) entry.second->close();
+}
+
+void Driver::finish_if_drained() {
+    if (!connections_.empty()) return;
+    stage_ = Stage::ending;
+    end();
+}
+
+// Every delivery returns, so that the checkpoint can say that nobody holds anything.
+void Driver::end() {
+    engine.return_all(now());
+    engine.dispatch(now());
+    log.submit();
+    effects_.clear();
+    keeper_.checkpoint_clean();
+    log.close();
+    if (log.failed()) {
+        storage_failed();
+        return;
+    }
+    stop_loop();
+}
+
+void Driver::storage_failed() {
+    stage_ = Stage::failed;
+    note(LogLevel::error, "the disk failed, stopping at once: " + describe(log.failure()));
+    listener_.close();
+    std::vector<ProtocolSession*> sessions;
+    for (auto& entry : connections_) {
+        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
+    }
+    for (ProtocolSession* one : sessions) one->abandon();
+    flush_all();
+    sampler_.on_second();
+    if (connections_.empty()) {
+        stop_loop();
+        return;
+    }
+    uv_timer_start(
+        &deadline_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->stop_loop(); },
+        failed_linger_ms, 0);
+}
+
+void Driver::stop_loop() {
+    if (stage_ != Stage::failed) stage_ = Stage::over;
+    uv_stop(loop);
+}
+
+void Driver::close() {
+    listener_.close();
+    for (auto& entry : connections_) entry.second->close();
+    for (uv_handle_t* handle :
+         {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
+          as_handle(tick_), as_handle(engine_timer_), as_handle(deadline_), as_handle(terminate_),
+          as_handle(interrupt_)}) {
+        if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
+    }
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
+}  // namespace ferry::server

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <uv.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "connection.hpp"
+#include "hub.hpp"
+#include "keeper.hpp"
+#include "listener.hpp"
+#include "sampler.hpp"
+
+namespace ferry::server {
+
+/// Everything that happens on the loop, in turns.
+///
+///   poll    sockets are read, frames become commands; the log's progress and finished reads come
+///   in check   dispatch, submit to the log, carry out effects, until there are none; then
+///   everything
+///           that was said in this turn leaves, one write per connection
+///
+/// Threads   The loop's, but for stop() and ready().
+/// Lifetime  Everything given to the constructor outlives it; run() must have returned.
+class Driver final : public Hub, public ConnectionOwner {
+public:
+    struct Parts {
+        uv_loop_t* loop;
+        const BrokerConfig& config;
+        const Clock& clock;
+        engine::Engine& engine;
+        engine::Effects& effects;
+        log::CommitLog& log;
+        Bodies& bodies;
+        Figures& figures;
+        Listener& listener;
+    };
+    Driver(const Parts& parts, LogLine log_line);
+    ~Driver() override;
+
+    ExitReason run();
+    void stop();
+    /// Instead of run(): releases what the loop holds.
+    void close();
+    [[nodiscard]] bool ready(std::string* reason) const;
+
+    ProtocolSession* session(engine::SessionId id) override;
+    void backup(std::string target,
+                std::function<void(Result<log::CommitLog::BackupResult>)> done) override;
+    void note(LogLevel level, std::string_view line) override;
+    [[nodiscard]] std::uint64_t connections() const override { return connections_.size(); }
+
+    void wants_flush(engine::SessionId id) override { flush_.push_back(id); }
+    void rests(engine::SessionId id) override { resting_.push_back(id); }
+    void blocked(engine::SessionId id) override { blocked_.push_back(id); }
+    void closed(engine::SessionId id) override;
+
+private:
+    enum class Stage : std::uint8_t { starting, serving, draining, ending, failed, over };
+
+    void start_handles();
+    void end_turn();
+    void round();
+    void carry_out(engine::Effect& effect);
+    void load_index(const engine::LoadIndex& load);
+    void index_read(const engine::LoadIndex& load, const Error* error);
+    void flush_all();
+    void arm_engine_timer();
+
+    void on_connection();
+    void refuse_connection(std::unique_ptr<Connection> connection, std::string_view text);
+    void on_progress();
+    void on_tick();
+    void unblock();
+    void take_posted();
+
+    void begin_drain();
+    void hurry();
+    void finish_if_drained();
+    void end();
+    void storage_failed();
+    void stop_loop();
+
+    engine::Effects& effects_;
+    engine::Effects work_;  // being carried out
+    Listener& listener_;
+    LogLine log_line_;
+    Sampler sampler_;
+    Keeper keeper_;
+
+    uv_prepare_t prepare_{};
+    uv_check_t check_{};
+    uv_async_t progress_{};  // the log's threads woke us
+    uv_async_t posted_{};    // stop(), or an answer of the log's housekeeper
+    uv_timer_t tick_{};
+    uv_timer_t engine_timer_{};
+    uv_timer_t deadline_{};
+    uv_signal_t terminate_{};
+    uv_signal_t interrupt_{};
+
+    std::unordered_map<engine::SessionId, std::unique_ptr<Connection>> connections_;
+    engine::SessionId next_session_;
+    std::uint64_t connections_max_;
+    std::vector<engine::SessionId> flush_;
+    std::vector<engine::SessionId> flushing_;
+    std::vector<engine::SessionId> resting_;
+    std::vector<engine::SessionId> blocked_;
+    bool handed_out_ = false;  // this round delivered something
+    bool disk_full_ = false;
+    Instant last_tick_;
+    std::uint64_t ticks_ = 0;
+    std::optional<Instant> engine_timer_at_;
+    Instant trouble_noted_;
+
+    std::atomic<Stage> stage_{Stage::starting};
+    std::mutex mutex_;
+    std::vector<std::function<void()>> posts_;  // under mutex_
+    bool stop_asked_ = false;                   // under mutex_
+};
+
+}  // namespace ferry::server

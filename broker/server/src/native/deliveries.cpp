@@ -1,0 +1,205 @@
+#include "deliveries.hpp"
+
+#include <algorithm>
+
+#include "../cold_reader.hpp"
+#include "ferry/telemetry/metrics.hpp"
+#include "frames.hpp"
+#include "native_session.hpp"
+
+namespace ferry::server::native {
+namespace {
+
+constexpr std::uint32_t reads_max = 2;             // per session
+constexpr std::size_t look_ahead_max = 512;        // entries looked at for something to read
+constexpr std::size_t flush_bytes = 256U << 10;    // let the kernel work while more is rendered
+constexpr std::uint32_t deliver_head_bytes = 128;  // a deliver frame without its messages, at most
+
+}  // namespace
+
+void Deliveries::add(const engine::Deliver& deliver) {
+    bytes_ += deliver.extent.bytes;
+    items_.push_back(deliver);
+}
+void Deliveries::add(engine::Reply&& reply) {
+    items_.push_back(std::move(reply));
+}
+void Deliveries::add(engine::Cancelled&& cancelled) {
+    items_.push_back(std::move(cancelled));
+}
+
+void Deliveries::pump() {
+    if (pumping_) return;
+    pumping_ = true;
+    std::optional<std::uint64_t> damaged;
+    while (head_ < items_.size() && !link_.choked() && !damaged) {
+        const Sent result = send(items_[head_]);
+        if (result == Sent::waits) break;
+        if (const auto* deliver = std::get_if<engine::Deliver>(&items_[head_])) {
+            bytes_ -= deliver->extent.bytes;
+            if (result == Sent::damaged) damaged = deliver->subscription;
+        }
+        ++head_;
+        if (link_.out().size() >= flush_bytes) link_.flush();
+    }
+    if (head_ == items_.size()) {
+        items_.clear();
+        head_ = 0;
+        if (items_.capacity() > 64) items_.shrink_to_fit();
+    } else if (head_ > 1024 && head_ * 2 > items_.size()) {
+        items_.erase(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(head_));
+        head_ = 0;
+    }
+    pumping_ = false;
+    if (!sent_.empty()) settle_sent();
+    if (damaged) {
+        on_damaged(*damaged, damage_);
+        pump();
+    }
+}
+
+Deliveries::Sent Deliveries::send(Item& item) {
+    if (const auto* deliver = std::get_if<engine::Deliver>(&item)) return send(*deliver);
+    if (const auto* reply = std::get_if<engine::Reply>(&item)) {
+        write_answer(link_.out(), *reply);
+    } else {
+        write_cancelled(link_.out(), std::get<engine::Cancelled>(item));
+    }
+    link_.sent();
+    return Sent::sent;
+}
+
+Deliveries::Sent Deliveries::send(const engine::Deliver& deliver) {
+    const engine::Position record = deliver.extent.record();
+    const Bytes body = hub_.bodies.find(record);
+    if (body.empty()) {
+        if (reads_ == 0 || last_asked_ < record) fetch(record);
+        look_ahead();
+        return Sent::waits;
+    }
+    if (const Status rendered = render(deliver, body, 0, deliver.extent.count); !rendered.ok()) {
+        damage_ = rendered.error();
+        damage_.position = record;
+        return Sent::damaged;
+    }
+    link_.sent();
+    if (deliver.no_ack) {
+        const engine::Tag last = deliver.first_tag + deliver.extent.count - 1;
+        if (!sent_.empty() && sent_.back().first == deliver.subscription &&
+            sent_.back().second.last + 1 == deliver.first_tag) {
+            sent_.back().second.last = last;
+        } else {
+            sent_.emplace_back(deliver.subscription,
+                               engine::Range<engine::Tag>{deliver.first_tag, last});
+        }
+    }
+    if (deliver.attempt == 1) {
+        const Instant arrived = hub_.figures.arrivals.of(record);
+        if (arrived.ns != 0) {
+            const auto waited = static_cast<double>(hub_.now().mono.ns - arrived.ns);
+            hub_.figures.metrics.observe_delivery_us(waited / 1000.0, deliver.extent.count);
+        }
+    }
+    return Sent::sent;
+}
+
+// Messages of one record fill at most one frame, except when deliver's own fields take more room
+// than publish's did: then it takes two.
+Status Deliveries::render(const engine::Deliver& deliver, Bytes body, std::uint32_t skip,
+                          std::uint32_t count) {
+    const Result<Bytes> messages =
+        engine::message_bytes(body, deliver.extent, skip, count, hub_.scratch);
+    if (!messages.ok()) return messages.error();
+    if (messages.value().size() + deliver_head_bytes > hub_.config.frame_bytes_max && count > 1) {
+        if (Status half = render(deliver, body, skip, count / 2); !half.ok()) return half;
+        return render(deliver, body, skip + count / 2, count - count / 2);
+    }
+    write_deliver(link_.out(), deliver, skip, count, engine::published_ms(body), messages.value());
+    return ok_status();
+}
+
+void Deliveries::settle_sent() {
+    for (const auto& [subscription, tags] : sent_) {
+        hub_.engine.ack(session_, 0, subscription, std::span(&tags, 1), hub_.now());
+    }
+    sent_.clear();
+    hub_.touch();
+}
+
+// While the first block is being read, the next one that will be needed can be read too.
+void Deliveries::look_ahead() {
+    const std::size_t end = std::min(items_.size(), head_ + look_ahead_max);
+    for (std::size_t i = head_ + 1; i < end && reads_ < reads_max; ++i) {
+        const auto* deliver = std::get_if<engine::Deliver>(&items_[i]);
+        if (deliver == nullptr) continue;
+        const engine::Position record = deliver->extent.record();
+        if (record < last_asked_ + ColdReader::block_bytes) continue;
+        if (hub_.bodies.find(record).empty()) fetch(record);
+    }
+}
+
+void Deliveries::fetch(engine::Position record) {
+    ++reads_;
+    last_asked_ = record;
+    Hub& hub = hub_;
+    const engine::SessionId session = session_;
+    hub_.bodies.fetch(record, [&hub, session, record](const Error* error) {
+        // The session may have ended meanwhile; only native sessions have Deliveries.
+        if (auto* found = dynamic_cast<NativeSession*>(hub.session(session))) {
+            found->deliveries().fetched(record, error);
+            found->on_body();
+        }
+    });
+}
+
+void Deliveries::fetched(engine::Position record, const Error* error) {
+    --reads_;
+    if (reads_ == 0) last_asked_ = 0;
+    if (error != nullptr) unreadable(record, *error);
+}
+
+template <class Predicate>
+void Deliveries::remove(Predicate&& unwanted) {
+    items_.erase(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(head_));
+    head_ = 0;
+    std::erase_if(items_, [&](const Item& item) {
+        const auto* deliver = std::get_if<engine::Deliver>(&item);
+        if (deliver == nullptr || !unwanted(*deliver)) return false;
+        bytes_ -= deliver->extent.bytes;
+        return true;
+    });
+}
+
+// Not found: the lease ended long ago, somebody else settled the message and its segment is gone.
+// Anything else is damage, which ends the subscriptions that were to get it.
+void Deliveries::unreadable(engine::Position record, const Error& error) {
+    if (error.code == Errc::not_found) {
+        remove([&](const engine::Deliver& deliver) { return deliver.extent.record() == record; });
+        return;
+    }
+    std::vector<std::uint64_t> damaged;
+    for (std::size_t i = head_; i < items_.size(); ++i) {
+        const auto* deliver = std::get_if<engine::Deliver>(&items_[i]);
+        if (deliver == nullptr || deliver->extent.record() != record) continue;
+        damaged.push_back(deliver->subscription);
+    }
+    std::sort(damaged.begin(), damaged.end());
+    damaged.erase(std::unique(damaged.begin(), damaged.end()), damaged.end());
+    Error at_record = error;
+    if (at_record.position == 0) at_record.position = record;
+    for (const std::uint64_t subscription : damaged) on_damaged(subscription, at_record);
+}
+
+void Deliveries::forget(std::uint64_t subscription) {
+    remove([&](const engine::Deliver& deliver) { return deliver.subscription == subscription; });
+}
+
+void Deliveries::for_each_record(const std::function<void(engine::Position)>& visit) const {
+    for (std::size_t i = head_; i < items_.size(); ++i) {
+        if (const auto* deliver = std::get_if<engine::Deliver>(&items_[i])) {
+            visit(deliver->extent.record());
+        }
+    }
+}
+
+}  // namespace ferry::server::native

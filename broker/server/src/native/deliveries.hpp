@@ -1,0 +1,69 @@
+#pragma once
+
+#include <variant>
+#include <vector>
+
+#include "../hub.hpp"
+#include "../protocol_session.hpp"
+
+namespace ferry::server::native {
+
+/// What a session has still to send in order: deliveries, and the answers and cancellations that
+/// must not overtake them. Renders them as their bytes become available and as the connection takes
+/// them.
+///
+/// Threads   The loop's.
+/// Memory    One entry per delivery of the engine: bounded by the windows.
+class Deliveries {
+public:
+    Deliveries(Hub& hub, Link& link, engine::SessionId session)
+        : hub_(hub), link_(link), session_(session) {}
+
+    void add(const engine::Deliver& deliver);
+    void add(engine::Reply&& reply);
+    void add(engine::Cancelled&& cancelled);
+    /// Sends what can be sent.
+    void pump();
+    /// Deliveries of `subscription` are not sent any more.
+    void forget(std::uint64_t subscription);
+
+    [[nodiscard]] bool empty() const { return head_ == items_.size(); }
+    /// Bytes of messages that wait here.
+    [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+    void for_each_record(const std::function<void(engine::Position)>& visit) const;
+
+    /// Called when a stored message cannot be read: the subscription ends with DAMAGED.
+    std::function<void(std::uint64_t subscription, const Error&)> on_damaged;
+
+private:
+    using Item = std::variant<engine::Deliver, engine::Reply, engine::Cancelled>;
+
+    enum class Sent : std::uint8_t { sent, waits, damaged };
+
+    Sent send(Item& item);
+    Sent send(const engine::Deliver& deliver);
+    Status render(const engine::Deliver& deliver, Bytes body, std::uint32_t skip,
+                  std::uint32_t count);
+    void fetch(engine::Position record);
+    void fetched(engine::Position record, const Error* error);
+    void look_ahead();
+    void settle_sent();
+    void unreadable(engine::Position record, const Error& error);
+    template <class Predicate>
+    void remove(Predicate&& unwanted);
+
+    Hub& hub_;
+    Link& link_;
+    const engine::SessionId session_;
+    std::vector<Item> items_;
+    std::size_t head_ = 0;
+    std::uint64_t bytes_ = 0;
+    std::uint32_t reads_ = 0;  // under way for this session
+    engine::Position last_asked_ = 0;
+    bool pumping_ = false;
+    Error damage_{};
+    // Sent without wanting acks: settled when the pump stops.
+    std::vector<std::pair<std::uint64_t, engine::Range<engine::Tag>>> sent_;
+};
+
+}  // namespace ferry::server::native

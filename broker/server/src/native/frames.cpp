@@ -1,0 +1,190 @@
+#include "frames.hpp"
+
+#include <type_traits>
+
+namespace ferry::server::native {
+namespace {
+
+using wire::begin_frame;
+using wire::Buffer;
+using wire::Encoder;
+using wire::end_frame;
+using wire::Verb;
+
+template <class T>
+void write_ranges(Encoder& out, const std::vector<engine::Range<T>>& ranges) {
+    out.array(static_cast<std::uint32_t>(ranges.size() * 2));
+    for (const engine::Range<T>& range : ranges) out.uint(range.first).uint(range.last);
+}
+
+void write_argument(Encoder& out, const engine::Argument& argument) {
+    std::visit(
+        [&out](const auto& value) {
+            using T = std::decay_t<decltype(value)>;
+            if constexpr (std::is_same_v<T, std::monostate>) {
+                out.nil();
+            } else if constexpr (std::is_same_v<T, bool>) {
+                out.boolean(value);
+            } else if constexpr (std::is_same_v<T, std::int64_t>) {
+                out.integer(value);
+            } else if constexpr (std::is_same_v<T, double>) {
+                out.real(value);
+            } else {
+                out.str(value);
+            }
+        },
+        argument);
+}
+
+// Answers, one for each alternative of engine::Answer but Failure.
+struct AnswerWriter {
+    Buffer& out;
+    std::uint64_t request;
+
+    void operator()(const engine::Plain&) const { write_ok(out, request); }
+    void operator()(const engine::Failure& failure) const {
+        write_error(out, request, failure.code, failure.text);
+    }
+    void operator()(const engine::QueueAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 3);
+        Encoder(out).str("queue").str(answer.name).str("messages").uint(answer.messages);
+        Encoder(out).str("consumers").uint(answer.consumers);
+        end_frame(out, mark);
+    }
+    void operator()(const engine::CountAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 1);
+        Encoder(out).str("messages").uint(answer.messages);
+        end_frame(out, mark);
+    }
+    void operator()(const engine::PullAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 2);
+        Encoder(out).str("messages").uint(answer.delivered).str("ready").uint(answer.ready);
+        end_frame(out, mark);
+    }
+    void operator()(const engine::ProducerAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 4);
+        Encoder encoder(out);
+        encoder.str("producer").uint(answer.handle).str("epoch").uint(answer.epoch);
+        encoder.str("mark").uint(answer.mark).str("open");
+        write_ranges(encoder, answer.open);
+        end_frame(out, mark);
+    }
+};
+
+}  // namespace
+
+std::size_t begin_ok(Buffer& out, std::uint64_t request, std::uint32_t entries) {
+    const std::size_t mark = begin_frame(out, Verb::ok, 3);
+    Encoder(out).uint(request).map(entries);
+    return mark;
+}
+
+void write_ok(Buffer& out, std::uint64_t request) {
+    end_frame(out, begin_ok(out, request, 0));
+}
+
+void write_error(Buffer& out, std::uint64_t request, wire::Code code, std::string_view text) {
+    const std::size_t mark = begin_frame(out, Verb::error, 4);
+    const wire::CodeInfo& info = wire::code_info(code);
+    Encoder(out).uint(request).uint(static_cast<std::uint64_t>(code));
+    Encoder(out).str(text.empty() ? info.meaning : text);
+    end_frame(out, mark);
+}
+
+void write_heartbeat(Buffer& out) {
+    const std::size_t mark = begin_frame(out, Verb::heartbeat, 2);
+    Encoder(out).uint(0);
+    end_frame(out, mark);
+}
+
+void write_confirm(Buffer& out, const engine::Confirm& confirm) {
+    const std::size_t mark = begin_frame(out, Verb::confirm, 5);
+    Encoder(out).uint(confirm.sequences.first).uint(confirm.producer).uint(confirm.sequences.last);
+    Encoder(out).uint(confirm.duplicate ? wire::confirm_duplicate : 0);
+    end_frame(out, mark);
+}
+
+void write_refused(Buffer& out, const engine::Refuse& refuse) {
+    const std::size_t mark = begin_frame(out, Verb::refused, 6);
+    Encoder(out).uint(refuse.sequences.first).uint(refuse.producer).uint(refuse.sequences.last);
+    Encoder(out).uint(static_cast<std::uint64_t>(refuse.code)).str(refuse.text);
+    end_frame(out, mark);
+}
+
+void write_settled(Buffer& out, const engine::Settled& settled) {
+    const std::size_t mark = begin_frame(out, Verb::settled, 3);
+    Encoder encoder(out);
+    encoder.uint(settled.request);
+    write_ranges(encoder, settled.lost);
+    end_frame(out, mark);
+}
+
+void write_cancelled(Buffer& out, const engine::Cancelled& cancelled) {
+    const std::size_t mark = begin_frame(out, Verb::cancelled, 4);
+    Encoder(out).uint(cancelled.subscription).uint(static_cast<std::uint64_t>(cancelled.code));
+    Encoder(out).str(cancelled.text);
+    end_frame(out, mark);
+}
+
+void write_answer(Buffer& out, const engine::Reply& reply) {
+    std::visit(AnswerWriter{out, reply.request}, reply.answer);
+}
+
+void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t skip,
+                   std::uint32_t count, std::uint64_t published_ms, Bytes messages) {
+    const std::size_t mark = begin_frame(out, Verb::deliver, 8);
+    Encoder encoder(out);
+    encoder.uint(deliver.subscription).uint(deliver.first_tag + skip);
+    encoder.uint(deliver.extent.first + skip).uint(deliver.attempt).uint(deliver.token);
+    encoder.uint(published_ms).array(count).raw(messages);
+    end_frame(out, mark);
+}
+
+void write_queue(Encoder& out, const engine::QueueView& queue) {
+    out.map(14).str("name").str(queue.name);
+    out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
+    out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
+    out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
+    out.str("unacked").uint(queue.unacked).str("consumers").uint(queue.consumers);
+    out.str("published").uint(queue.published).str("delivered").uint(queue.delivered);
+    out.str("acked").uint(queue.acked).str("returned").uint(queue.returned);
+    out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
+}
+
+void write_exchange(Encoder& out, const engine::ExchangeView& exchange,
+                    const std::vector<engine::Binding>* bindings) {
+    out.map(6).str("name").str(exchange.name).str("type").str(type_name(exchange.type));
+    out.str("durable").boolean(exchange.durable).str("auto_delete").boolean(exchange.auto_delete);
+    out.str("internal").boolean(exchange.internal).str("bindings");
+    if (bindings == nullptr) {
+        out.uint(exchange.bindings);
+        return;
+    }
+    out.array(static_cast<std::uint32_t>(bindings->size()));
+    for (const engine::Binding& binding : *bindings) {
+        out.map(4).str("destination").str(binding.destination);
+        out.str("kind").str(binding.to_exchange ? "exchange" : "queue");
+        out.str("key").str(binding.key).str("arguments");
+        out.map(static_cast<std::uint32_t>(binding.arguments.size()));
+        for (const auto& [name, value] : binding.arguments) {
+            out.str(name);
+            write_argument(out, value);
+        }
+    }
+}
+
+std::string_view type_name(engine::ExchangeType type) {
+    switch (type) {
+        case engine::ExchangeType::direct:
+            return "direct";
+        case engine::ExchangeType::topic:
+            return "topic";
+        case engine::ExchangeType::fanout:
+            return "fanout";
+        case engine::ExchangeType::headers:
+            return "headers";
+    }
+    return "";
+}
+
+}  // namespace ferry::server::native

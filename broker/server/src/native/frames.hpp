@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string_view>
+
+#include "ferry/engine/types.hpp"
+#include "ferry/wire/encoder.hpp"
+
+// What the broker says in the native protocol; docs/protocol.md, "Verbs".
+namespace ferry::server::native {
+
+void write_ok(wire::Buffer& out, std::uint64_t request);
+void write_error(wire::Buffer& out, std::uint64_t request, wire::Code code, std::string_view text);
+void write_heartbeat(wire::Buffer& out);
+void write_confirm(wire::Buffer& out, const engine::Confirm& confirm);
+void write_refused(wire::Buffer& out, const engine::Refuse& refuse);
+void write_settled(wire::Buffer& out, const engine::Settled& settled);
+void write_cancelled(wire::Buffer& out, const engine::Cancelled& cancelled);
+void write_answer(wire::Buffer& out, const engine::Reply& reply);
+
+/// One deliver frame of `count` messages of `deliver`, from the `skip`-th; `messages` are their
+/// bytes.
+void write_deliver(wire::Buffer& out, const engine::Deliver& deliver, std::uint32_t skip,
+                   std::uint32_t count, std::uint64_t published_ms, Bytes messages);
+
+/// Begins `[ok, request, {` with `entries` entries to come. Returns the mark for wire::end_frame().
+[[nodiscard]] std::size_t begin_ok(wire::Buffer& out, std::uint64_t request, std::uint32_t entries);
+
+void write_queue(wire::Encoder& out, const engine::QueueView& queue);
+/// `bindings`: null for a listing, which only counts them.
+void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
+                    const std::vector<engine::Binding>* bindings);
+[[nodiscard]] std::string_view type_name(engine::ExchangeType type);
+
+}  // namespace ferry::server::native

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../hub.hpp"
+#include "../protocol_session.hpp"
+#include "deliveries.hpp"
+#include "ferry/wire/frame.hpp"
+
+namespace ferry::server::native {
+
+class Peek;
+
+/// One connection that speaks docs/protocol.md.
+///
+///   greeting --hello--> serving --goodbye--> leaving --all answered--> over
+///       |                  |                                            ^
+///       +------------------+----- malformed, silent, drained, … -------+
+///
+/// Threads   The loop's. Lifetime: `hub` and `link` outlive it.
+class NativeSession final : public ProtocolSession {
+public:
+    NativeSession(Hub& hub, Link& link, engine::SessionId id);
+    ~NativeSession() override;
+
+    std::size_t consume(Bytes bytes) override;
+    [[nodiscard]] std::size_t wanted() const override { return wanted_; }
+    void carry_out(engine::Effect& effect) override;
+    void on_writable() override;
+    void on_tick(Now now) override;
+    void drain() override;
+    void abandon() override;
+    void on_closed() override;
+    void for_each_pinned(const std::function<void(engine::Position)>& pinned) const override;
+
+    [[nodiscard]] Deliveries& deliveries() { return deliveries_; }
+    /// A body that something here waited for was read, or cannot be.
+    void on_body();
+    void forget_in_peeks(engine::Position record);
+
+private:
+    enum class Phase : std::uint8_t { greeting, serving, leaving, over };
+
+    struct Request {
+        wire::Cursor& fields;
+        std::uint64_t id = 0;
+        std::uint32_t count = 0;  // of fields, with verb and id
+        Bytes frame;
+    };
+
+    // Each takes a request's fields; false: they are not what the verb demands.
+    bool take(wire::Verb verb, Request& request);
+    bool take_consuming(wire::Verb verb, Request& request);
+    bool take_topology(wire::Verb verb, Request& request);
+    bool take_query(wire::Verb verb, Request& request);
+    bool hello(Request& request);
+    bool goodbye(Request& request);
+    bool publish(Request& request);
+    bool producer(Request& request);
+    bool hold(Request& request);
+    bool subscribe(Request& request);
+    bool pull(Request& request);
+    bool ack(Request& request);
+    bool nack(Request& request);
+    bool extend(Request& request);
+    bool credit(Request& request);
+    bool unsubscribe(Request& request);
+    bool queue_declare(Request& request);
+    bool queue_delete(Request& request);
+    bool queue_purge(Request& request);
+    bool queue_list(Request& request);
+    bool queue_show(Request& request);
+    bool queue_peek(Request& request);
+    bool exchange_declare(Request& request);
+    bool exchange_delete(Request& request);
+    bool exchange_list(Request& request);
+    bool exchange_show(Request& request);
+    bool bind(Request& request, bool unbind);
+    bool stats(Request& request);
+    bool backup(Request& request);
+
+    void on_frame(Bytes body);
+    void greet(Request& request, std::uint64_t heartbeat_ms);
+    bool refuse(const Request& request, wire::Code code, std::string_view text);
+    /// An error with request id 0 (or the one at fault), then the end.
+    void fail(std::uint64_t request, wire::Code code, std::string_view text);
+    void end();
+    /// The engine will answer: until then the session is not done.
+    void await_answer(std::uint64_t request);
+    void answered(std::uint64_t request);
+    void leave_when_done();
+    void confirmed(std::uint64_t producer, const engine::Range<engine::Sequence>& sequences,
+                   bool stored);
+    void on_reply(engine::Reply& reply);
+    void on_damaged(std::uint64_t subscription, const Error& error);
+    void backed_up(std::uint64_t request, const Result<log::CommitLog::BackupResult>& result);
+    void send_queue_page(std::uint64_t request, std::string_view after, std::size_t most);
+    void send_exchange_page(std::uint64_t request, std::string_view after, std::size_t most);
+
+    Hub& hub_;
+    Link& link_;
+    const engine::SessionId id_;
+    Phase phase_ = Phase::greeting;
+    bool draining_ = false;
+    bool engine_knows_ = false;
+    std::uint32_t own_requests_ = 0;        // asked of the engine by the session itself
+    std::uint32_t unanswered_ = 0;          // requests that the engine or the log will answer
+    std::uint64_t unconfirmed_ = 0;         // messages
+    std::optional<std::uint64_t> goodbye_;  // request id
+    std::size_t wanted_ = 4;
+
+    std::uint64_t heartbeat_ns_ = 0;
+    Instant opened_;
+    Instant heard_;  // when bytes came last
+    Instant partial_since_;
+    std::uint64_t partial_bytes_ = 0;
+
+    // One publish at a time is timed from arrival to confirm.
+    std::uint64_t timed_producer_ = 0;
+    engine::Sequence timed_last_ = 0;  // 0: none
+    Instant timed_from_;
+    std::uint32_t timed_count_ = 0;
+
+    Deliveries deliveries_;
+    std::vector<std::unique_ptr<Peek>> peeks_;
+};
+
+}  // namespace ferry::server::native

@@ -1,0 +1,95 @@
+// Producers and what they publish.
+
+#include "ferry/wire/limits.hpp"
+#include "fields.hpp"
+#include "frames.hpp"
+#include "native_session.hpp"
+#include "peek.hpp"
+
+namespace ferry::server::native {
+
+using wire::Code;
+
+namespace {
+
+// A message that fills a publish frame to the last byte would not fit into a deliver frame.
+constexpr std::size_t deliver_reserve_bytes = 256;
+
+}  // namespace
+
+// The hot path: the messages are handed on as they lie in the frame; only the engine looks at them.
+bool NativeSession::publish(Request& request) {
+    engine::PublishCommand command;
+    command.session = id_;
+    command.first = request.id;
+    wire::Cursor& fields = request.fields;
+    if (request.count < 6 || !fields.read_uint(command.producer) ||
+        !fields.read_uint(command.flags) || !fields.read_uint(command.settled) ||
+        !fields.read_array(command.count)) {
+        return false;
+    }
+    if (command.count == 0 || command.count > limits::messages_per_frame_max) return false;
+    if ((command.flags & ~wire::publish_mandatory) != 0) {
+        fail(0, Code::not_supported, "publish has a flag that this broker does not know");
+        return true;
+    }
+    const std::byte* begin = fields.position();
+    std::size_t size = fields.remaining();
+    if (request.count > 6) {  // a later version's fields follow: find where the messages end
+        for (std::uint32_t i = 0; i < command.count; ++i) {
+            if (!fields.skip()) return false;
+        }
+        size = static_cast<std::size_t>(fields.position() - begin);
+    }
+    command.messages = Bytes(begin, size);
+    if (command.count == 1 && size + deliver_reserve_bytes > hub_.config.frame_bytes_max) {
+        fail(0, Code::message_too_large,
+             "payloads have at most " + std::to_string(hub_.config.payload_bytes_max()) + " bytes");
+        return true;
+    }
+    const Now now = hub_.now();
+    if (!hub_.engine.publish(command, now)) return false;
+    hub_.touch();
+    if (timed_last_ == 0) {
+        timed_producer_ = command.producer;
+        timed_last_ = command.first + command.count - 1;
+        timed_from_ = now.mono;
+        timed_count_ = command.count;
+    }
+    unconfirmed_ += command.count;
+    if (hub_.behind()) link_.pause(Pause::behind);
+    if (unconfirmed_ > hub_.config.connection_unconfirmed_max) link_.pause(Pause::unconfirmed);
+    return true;
+}
+
+bool NativeSession::producer(Request& request) {
+    std::string_view name;
+    std::optional<std::uint64_t> epoch;
+    bool temporary = false;
+    const Option known[] = {
+        {.name = "epoch", .maybe_number = &epoch},
+        {.name = "temporary", .flag = &temporary},
+    };
+    std::string complaint;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.open_producer(id_, request.id, name, epoch, temporary, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::hold(Request& request) {
+    std::uint64_t producer = 0;
+    if (request.count < 4 || !request.fields.read_uint(producer) ||
+        !read_ranges(request.fields, hub_.ranges)) {
+        return false;
+    }
+    hub_.engine.hold(id_, request.id, producer, hub_.ranges);
+    await_answer(request.id);
+    return true;
+}
+
+}  // namespace ferry::server::native

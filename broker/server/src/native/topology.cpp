@@ -1,0 +1,169 @@
+// Queues, exchanges and bindings: made, changed and removed.
+
+#include "ferry/wire/limits.hpp"
+#include "fields.hpp"
+#include "frames.hpp"
+#include "native_session.hpp"
+#include "peek.hpp"
+
+namespace ferry::server::native {
+
+using wire::Code;
+using wire::Verb;
+
+namespace {
+
+std::optional<engine::ExchangeType> exchange_type(std::string_view name) {
+    for (const auto type : {engine::ExchangeType::direct, engine::ExchangeType::topic,
+                            engine::ExchangeType::fanout, engine::ExchangeType::headers}) {
+        if (type_name(type) == name) return type;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+bool NativeSession::take_topology(Verb verb, Request& request) {
+    switch (verb) {
+        case Verb::queue_declare:
+            return queue_declare(request);
+        case Verb::queue_delete:
+            return queue_delete(request);
+        case Verb::queue_purge:
+            return queue_purge(request);
+        case Verb::exchange_declare:
+            return exchange_declare(request);
+        case Verb::exchange_delete:
+            return exchange_delete(request);
+        case Verb::bind:
+            return bind(request, false);
+        case Verb::unbind:
+            return bind(request, true);
+        default:
+            return take_query(verb, request);
+    }
+}
+
+bool NativeSession::queue_declare(Request& request) {
+    std::string_view name;
+    engine::QueueOptions options;
+    const Option known[] = {
+        {.name = "durable", .flag = &options.durable},
+        {.name = "exclusive", .flag = &options.exclusive},
+        {.name = "auto_delete", .flag = &options.auto_delete},
+        {.name = "passive", .flag = &options.passive},
+        {.name = "lease_ms",
+         .number = &options.lease_ms,
+         .least = limits::lease_ms_min,
+         .most = limits::lease_ms_max},
+    };
+    std::string complaint;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.declare_queue(id_, request.id, name, options, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::queue_delete(Request& request) {
+    std::string_view name;
+    bool if_unused = false;
+    bool if_empty = false;
+    const Option known[] = {{.name = "if_unused", .flag = &if_unused},
+                            {.name = "if_empty", .flag = &if_empty}};
+    std::string complaint;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.delete_queue(id_, request.id, name, if_unused, if_empty, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::queue_purge(Request& request) {
+    std::string_view name;
+    if (request.count < 3 || !request.fields.read_str(name)) return false;
+    hub_.engine.purge_queue(id_, request.id, name, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::exchange_declare(Request& request) {
+    std::string_view name;
+    std::string_view type;
+    engine::ExchangeOptions options;
+    const Option known[] = {{.name = "durable", .flag = &options.durable},
+                            {.name = "auto_delete", .flag = &options.auto_delete},
+                            {.name = "internal", .flag = &options.internal},
+                            {.name = "passive", .flag = &options.passive}};
+    std::string complaint;
+    if (request.count < 5 || !request.fields.read_str(name) || !request.fields.read_str(type) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    const std::optional<engine::ExchangeType> known_type = exchange_type(type);
+    if (!known_type) {
+        return refuse(request, Code::bad_option,
+                      "an exchange's type is direct, topic, fanout or headers");
+    }
+    hub_.engine.declare_exchange(id_, request.id, name, *known_type, options);
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::exchange_delete(Request& request) {
+    std::string_view name;
+    bool if_unused = false;
+    const Option known[] = {{.name = "if_unused", .flag = &if_unused}};
+    std::string complaint;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.delete_exchange(id_, request.id, name, if_unused);
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::bind(Request& request, bool unbind) {
+    std::string_view source;
+    std::string_view destination;
+    std::string_view kind;
+    std::string_view key;
+    engine::Binding binding;
+    wire::Cursor& fields = request.fields;
+    if (request.count < 7 || !fields.read_str(source) || !fields.read_str(destination) ||
+        !fields.read_str(kind) || !fields.read_str(key) ||
+        !read_arguments(fields, binding.arguments)) {
+        return false;
+    }
+    if (kind != "queue" && kind != "exchange") {
+        return refuse(request, Code::bad_option, "a binding's kind is queue or exchange");
+    }
+    if (source.size() > limits::name_bytes_max || destination.size() > limits::name_bytes_max) {
+        return refuse(request, Code::bad_name, {});
+    }
+    if (key.size() > limits::routing_key_bytes_max) {
+        return refuse(request, Code::bad_option, "a routing key has at most 255 bytes");
+    }
+    binding.source = source;
+    binding.destination = destination;
+    binding.to_exchange = kind == "exchange";
+    binding.key = key;
+    if (unbind) {
+        hub_.engine.unbind(id_, request.id, binding);
+    } else {
+        hub_.engine.bind(id_, request.id, binding);
+    }
+    await_answer(request.id);
+    return true;
+}
+
+}  // namespace ferry::server::native

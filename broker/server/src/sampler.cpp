@@ -1,0 +1,78 @@
+#include "sampler.hpp"
+
+#include "ferry/telemetry/metrics.hpp"
+
+namespace ferry::server {
+
+namespace {
+// With more queues than this their figures are gathered less often: it takes the loop's time.
+constexpr std::uint64_t many_queues = 5'000;
+constexpr std::uint64_t seldom_seconds = 15;
+}  // namespace
+
+void Sampler::on_progress() {
+    const log::Stats stats = hub_.log.stats();
+    if (stats.syncs == syncs_) return;
+    syncs_ = stats.syncs;
+    const std::uint64_t confirmed = hub_.engine.totals().confirmed;
+    hub_.figures.metrics.observe_sync(stats.sync_ns_last, confirmed - confirmed_);
+    confirmed_ = confirmed;
+}
+
+void Sampler::on_second() {
+    const engine::Totals totals = hub_.engine.totals();
+    if (totals.queues <= many_queues || seconds_ % seldom_seconds == 0) {
+        queues_ = hub_.engine.queues({}, limits::queues_max, hub_.now());
+    }
+    ++seconds_;
+    std::vector<telemetry::QueueSample> samples;
+    samples.reserve(queues_.size());
+    telemetry::BrokerSample broker;
+    for (const engine::QueueView& queue : queues_) {
+        telemetry::QueueSample sample;
+        sample.name = queue.name;
+        sample.published = queue.published;
+        sample.delivered = queue.delivered;
+        sample.acked = queue.acked;
+        sample.returned = queue.returned;
+        sample.ready = queue.ready;
+        sample.ready_bytes = queue.ready_bytes;
+        sample.unacked = queue.unacked;
+        sample.consumers = queue.consumers;
+        sample.oldest_unacked_ms = queue.oldest_unacked_ms;
+        samples.push_back(sample);
+        broker.ready_bytes += queue.ready_bytes;
+    }
+    broker.published = totals.published;
+    broker.confirmed = totals.confirmed;
+    broker.refused = totals.refused;
+    broker.delivered = totals.delivered;
+    broker.acked = totals.acked;
+    broker.returned = totals.returned;
+    broker.ready = totals.ready;
+    broker.unacked = totals.unacked;
+    broker.queues = totals.queues;
+    broker.exchanges = totals.exchanges;
+    const Figures& figures = hub_.figures;
+    broker.connections_accepted = figures.connections_accepted;
+    broker.connections_refused = figures.connections_refused;
+    broker.protocol_errors = figures.protocol_errors;
+    broker.received_bytes = figures.received_bytes;
+    broker.sent_bytes = figures.sent_bytes;
+    broker.read_errors = figures.read_errors;
+    broker.publishers_blocked = figures.publishers_blocked;
+    broker.connections = hub_.connections();
+    const log::Stats log = hub_.log.stats();
+    broker.syncs = log.syncs;
+    broker.log_written_bytes = log.bytes_written;
+    broker.compactions = log.compactions;
+    broker.log_file_bytes = log.file_bytes;
+    broker.log_live_bytes = totals.live_bytes;
+    broker.log_pending_bytes = hub_.log.pending_bytes();
+    broker.log_segments = log.segments;
+    broker.disk_full = hub_.log.space() == log::Space::full;
+    broker.log_failed = hub_.log.failed();
+    figures.metrics.update(broker, samples);
+}
+
+}  // namespace ferry::server
