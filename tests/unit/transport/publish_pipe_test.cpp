@@ -273,6 +273,7 @@ TEST_F(PublishPipeTest, flush_waits_for_what_was_taken_and_closing_ends_every_wa
         EXPECT_TRUE(pipe.flush(std::chrono::steady_clock::now() + std::chrono::seconds(20)).ok());
     });
     ASSERT_TRUE(pipe.confirm(1, 1, told_));
+    pipe.told_all();
     waiter.join();
     ASSERT_TRUE(put(pipe, "b").ok());
     pipe.abandon(told_);

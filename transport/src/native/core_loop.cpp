@@ -350,6 +350,7 @@ void Core::tell(PublishPipe::Told& told, const Outcome& outcome) {
             options_.on_confirm(range.first, range.last, outcome);
     }
     for (auto& [sequence, callback] : told.callbacks) callback(sequence, outcome);
+    pipe_.told_all();
 }
 
 }  // namespace ferry::transport::native

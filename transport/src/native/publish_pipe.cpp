@@ -122,12 +122,19 @@ Status PublishPipe::flush(std::chrono::steady_clock::time_point deadline) {
     Lock lock(mutex_);
     const std::uint64_t target = last_;
     ++flushing_;
-    const bool done = settled_changed_.wait_until(lock, deadline,
-                                                  [&] { return settled_ >= target || abandoned_; });
+    const bool done = told_changed_.wait_until(lock, deadline, [&] { return told_ >= target; });
     --flushing_;
     if (!done) return Error{Errc::indeterminate, 0, 0, "not everything was confirmed in time"};
-    if (abandoned_) return Error{Errc::indeterminate, 0, 0, "the client was closed"};
+    if (abandoned_from_.has_value() && target > *abandoned_from_) {
+        return Error{Errc::indeterminate, 0, 0, "the client was closed"};
+    }
     return ok_status();
+}
+
+void PublishPipe::told_all() {
+    const std::lock_guard lock(mutex_);
+    told_ = settled_;
+    if (flushing_ > 0) told_changed_.notify_all();
 }
 
 std::uint64_t PublishPipe::unconfirmed() const {
@@ -140,11 +147,6 @@ std::uint64_t PublishPipe::unconfirmed() const {
 std::uint64_t PublishPipe::last_sequence() const {
     const std::lock_guard lock(mutex_);
     return last_;
-}
-
-bool PublishPipe::flushing() const {
-    const std::lock_guard lock(mutex_);
-    return flushing_ > 0;
 }
 
 void PublishPipe::stop_taking() {
@@ -210,7 +212,7 @@ bool PublishPipe::only_open_left() const {
 
 void PublishPipe::begin(const Opening& opening) {
     const std::lock_guard lock(mutex_);
-    last_ = settled_ = sent_ = highest_confirmed_ = opening.mark;
+    last_ = settled_ = told_ = sent_ = highest_confirmed_ = opening.mark;
     base_ = 0;
     frame_bytes_max_ = opening.frame_bytes_max;
     payload_bytes_max_ = opening.payload_bytes_max;
@@ -378,7 +380,6 @@ void PublishPipe::advance() {
         }
     }
     if (waiting_for_room_ > 0) room_.notify_all();
-    if (flushing_ > 0) settled_changed_.notify_all();
 }
 
 std::uint64_t PublishPipe::frame_end(std::uint64_t first) const {
@@ -417,7 +418,8 @@ void PublishPipe::send_retries() {
 
 void PublishPipe::abandon(Told& told) {
     const std::lock_guard lock(mutex_);
-    stopped_ = abandoned_ = true;
+    stopped_ = true;
+    abandoned_from_ = settled_;
     retries_.clear();
     to_send_.clear();
     settle(settled_ + 1, last_, told);
@@ -425,7 +427,6 @@ void PublishPipe::abandon(Told& told) {
     open_.reset();
     bytes_ = 0;
     room_.notify_all();
-    settled_changed_.notify_all();
 }
 
 }  // namespace ferry::transport::native

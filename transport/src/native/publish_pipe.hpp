@@ -70,7 +70,6 @@ public:
     Status flush(std::chrono::steady_clock::time_point deadline);
     [[nodiscard]] std::uint64_t unconfirmed() const;
     [[nodiscard]] std::uint64_t last_sequence() const;
-    [[nodiscard]] bool flushing() const;
     /// Nothing more is taken from now on.
     void stop_taking();
 
@@ -96,6 +95,8 @@ public:
     /// The broker's answer for wire sequences `first` to `last`. False: they were never sent.
     bool resolve(std::uint64_t first, std::uint64_t last, Told& told);
     bool confirm(std::uint64_t first, std::uint64_t last, Told& told);
+    /// Whoever had to be told of what is settled has been told: flush() may return.
+    void told_all();
     /// Last wire sequence of the frame that began at `first`; 0: there is none.
     [[nodiscard]] std::uint64_t frame_end(std::uint64_t first) const;
     /// Notes a refusal that is to be sent again. False: never sent.
@@ -122,16 +123,17 @@ private:
     const Limits limits_;
     mutable std::mutex mutex_;
     std::condition_variable room_;
-    std::condition_variable settled_changed_;
+    std::condition_variable told_changed_;
     std::uint32_t waiting_for_room_ = 0;
     std::uint32_t flushing_ = 0;
     bool stopped_ = true;
-    bool abandoned_ = false;
+    std::optional<std::uint64_t> abandoned_from_;  // settled_ at that moment
     bool idle_ = true;  // the I/O thread saw nothing to send
     bool closed_one_ = false;
 
     std::uint64_t last_ = 0;  // sequence given last
     std::uint64_t settled_ = 0;
+    std::uint64_t told_ = 0;  // settled_ as of the last told_all()
     std::uint64_t sent_ = 0;  // highest sequence ever handed to the network
     std::uint64_t highest_confirmed_ = 0;
     std::uint64_t base_ = 0;

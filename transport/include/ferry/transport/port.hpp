@@ -25,7 +25,7 @@ public:
     ///           unreachable (closed). Then nothing was taken and `done` is not called.
     virtual Result<std::uint64_t> publish_async(const Message& message, ConfirmCallback done) = 0;
 
-    /// Waits until everything taken before has been confirmed or refused. indeterminate: not within
+    /// Waits until everything taken before has been confirmed or refused and callbacks have returned. indeterminate: not within
     /// `timeout`.
     virtual Status flush(Timeout timeout) = 0;
 };
