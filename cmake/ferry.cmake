@@ -27,6 +27,9 @@ function(ferry_room name)
   target_link_libraries(${name} PUBLIC ${ROOM_LINK} PRIVATE ${ROOM_PRIVATE_LINK} $<BUILD_INTERFACE:ferry_build>)
 endfunction()
 
+# The programs worth running under ThreadSanitizer: those with the label tsan.
+add_custom_target(tsan_tests)
+
 # ferry_test(NAME LABELS ... SOURCES ... LINK ...): one GoogleTest program, registered as one ctest test.
 function(ferry_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
@@ -39,4 +42,7 @@ function(ferry_test name)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
   set_property(GLOBAL APPEND PROPERTY FERRY_TEST_SOURCES ${T_SOURCES})
+  if("tsan" IN_LIST T_LABELS)
+    add_dependencies(tsan_tests ${name})
+  endif()
 endfunction()

@@ -1,0 +1,34 @@
+# cmake --install: the two programs, the libraries for find_package(ferrymq), configuration and documents.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(ferry_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ferrymq)
+set_target_properties(ferry_platform PROPERTIES EXPORT_NAME platform)
+set_target_properties(ferry_wire PROPERTIES EXPORT_NAME wire)
+set_target_properties(ferry_transport PROPERTIES EXPORT_NAME transport)
+install(TARGETS ferry_platform ferry_wire ferry_transport EXPORT ferrymq
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+foreach(room platform wire transport)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+          COMPONENT development FILES_MATCHING PATTERN "*.hpp")
+endforeach()
+install(EXPORT ferrymq NAMESPACE ferry:: FILE ferrymqTargets.cmake DESTINATION ${ferry_package_dir}
+        COMPONENT development)
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/ferrymqConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/ferrymqConfig.cmake INSTALL_DESTINATION ${ferry_package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/ferrymqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/ferrymqConfig.cmake ${PROJECT_BINARY_DIR}/ferrymqConfigVersion.cmake
+        DESTINATION ${ferry_package_dir} COMPONENT development)
+
+install(TARGETS ferryd ferry RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)
+install(FILES ${PROJECT_SOURCE_DIR}/config/ferryd.toml DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/ferrymq
+        COMPONENT programs)
+configure_file(${PROJECT_SOURCE_DIR}/config/ferryd.service ${PROJECT_BINARY_DIR}/ferryd.service @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/ferryd.service DESTINATION lib/systemd/system COMPONENT programs)
+install(FILES ${PROJECT_SOURCE_DIR}/config/prometheus.yml ${PROJECT_SOURCE_DIR}/config/alerts.yml
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq COMPONENT programs)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq
+        COMPONENT programs)
+install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md ${PROJECT_SOURCE_DIR}/LICENSE
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT programs)
