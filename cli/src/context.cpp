@@ -32,7 +32,10 @@ int fail(const transport::ClientError& error) {
         const wire::CodeInfo& info = wire::code_info(error.wire_code);
         text = std::string(info.name) + ": " + text;
     }
-    return fail(no_answer ? exit_unreachable : exit_refused, text);
+    // What the client library itself will not send, such as a bad URL, is a mistake on the command
+    // line.
+    const bool own = error.code == Errc::rejected && error.wire_code == wire::Code::ok;
+    return fail(no_answer ? exit_unreachable : own ? exit_usage : exit_refused, text);
 }
 
 int fail(const Error& error, std::string_view doing) {
@@ -48,7 +51,7 @@ transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& con
                                                               transport::ClientOptions options) {
     if (has_scheme(context.url, "kafka")) {
         return transport::ClientError{
-            Errc::rejected, wire::Code::ok,
+            Errc::not_found, wire::Code::ok,
             "kafka:// is not built yet; this version speaks to ferryd only (ferry://host:port)"};
     }
     options.url = context.url;

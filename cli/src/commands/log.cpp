@@ -119,7 +119,7 @@ int verify(const Context& context, const Options& options) {
 }
 
 bool print_record(const FoundRecord& record, bool bodies, bool json) {
-    const Json body = log_reader::body_json(record.body, bodies);
+    const Json body = log_reader::body_json(record.position, record.body, bodies);
     if (json) {
         Json line{{"position", record.position},
                   {"file", *record.file},

@@ -1,6 +1,7 @@
 #include "log_reader/batch.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "log_reader/crc32c.hpp"
 #include "log_reader/little_endian.hpp"
@@ -26,6 +27,16 @@ Batch read_header(std::span<const std::byte> bytes) {
     return batch;
 }
 
+// Covers the position too, so that a record cannot pass for another one.
+std::uint32_t record_crc(std::uint64_t position, std::span<const std::byte> length,
+                         std::span<const std::byte> body) {
+    std::array<std::byte, 8> place{};
+    for (std::size_t i = 0; i < place.size(); ++i) {
+        place[i] = static_cast<std::byte>(position >> (8 * i));
+    }
+    return crc32c(body, crc32c(length, crc32c(place)));
+}
+
 BatchProbe bad(const Batch& batch, std::string_view why) {
     return {BatchProbe::State::bad, batch, {}, why};
 }
@@ -46,9 +57,16 @@ BatchProbe probe_batch(InputFile& file, const Segment& segment, std::uint64_t po
     if (batch.position != position || batch.epoch != segment.epoch) return {};
     const std::uint64_t room = file.size() - offset - header_bytes;
     if (batch.length > room) return bad(batch, "the batch is longer than the rest of the file");
-    const auto whole = file.view(offset, header_bytes + batch.length);
-    if (whole.size() < header_bytes + batch.length) return bad(batch, "the batch cannot be read");
+    const std::size_t used = header_bytes + batch.length;
+    const auto padded = file.view(offset, static_cast<std::size_t>(batch.end() - position));
+    if (padded.size() < used) return bad(batch, "the batch cannot be read");
+    const auto whole = padded.first(used);
     if (crc32c(whole.subspan(8)) != batch.crc) return bad(batch, "the batch's CRC does not match");
+    const auto padding = padded.subspan(used);
+    if (std::any_of(padding.begin(), padding.end(),
+                    [](std::byte b) { return b != std::byte{0}; })) {
+        return bad(batch, "the padding behind the batch is not zero");
+    }
     if (batch.flags != 0) return bad(batch, "the batch has flags that this version does not know");
     if (batch.durable_upto > batch.position) {
         return bad(batch, "the batch calls positions durable that come after it");
@@ -70,7 +88,8 @@ std::string_view split_records(const Batch& batch, std::span<const std::byte> by
             return "a record is longer than its batch";
         }
         const auto body = bytes.subspan(at + record_header_bytes, length);
-        if (crc32c(body, crc32c(bytes.subspan(at, 4))) != read_u32(bytes, at + 4)) {
+        if (record_crc(batch.position + header_bytes + at, bytes.subspan(at, 4), body) !=
+            read_u32(bytes, at + 4)) {
             return "a record's CRC does not match";
         }
         on_record({batch.position + header_bytes + at, body});

@@ -1,25 +1,288 @@
 #include "log_reader/bodies.hpp"
 
+#include <array>
+#include <bit>
 #include <string>
+
+#include "log_reader/byte_reader.hpp"
+#include "log_reader/hex.hpp"
+#include "log_reader/msgpack.hpp"
 
 namespace ferry::log_reader {
 namespace {
 
-std::string hex(std::span<const std::byte> bytes) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string out;
-    for (const std::byte b : bytes) {
-        out += digits[static_cast<std::size_t>(b) >> 4];
-        out += digits[static_cast<std::size_t>(b) & 15U];
+using Json = nlohmann::ordered_json;
+
+const char* property_name(const std::string& key) {
+    constexpr std::array names{"id",           "ordering_key",  "headers",    "content_type",
+                               "published_at", "expires_at",    "deliver_at", "priority",
+                               "reply_to",     "correlation_id"};
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if (key == std::to_string(i + 1)) return names[i];
+    }
+    return nullptr;
+}
+
+Json message_json(const Json& parts, std::uint64_t position) {
+    Json out{{"position", position}, {"exchange", parts[0]}, {"routing_key", parts[1]}};
+    if (parts[2].is_object()) {
+        Json& properties = out["properties"] = Json::object();
+        for (const auto& [key, value] : parts[2].items()) {
+            const char* name = property_name(key);
+            properties[name != nullptr ? name : key] = value;
+        }
+    }
+    out["payload"] = parts[3];
+    return out;
+}
+
+// Messages stand one after another; the first one's position is `position`.
+void read_messages(ByteReader& in, std::uint64_t bytes, std::uint64_t count, std::uint64_t position,
+                   Json& list, bool whole) {
+    ByteReader part(in.take(bytes));
+    if (!whole) return;
+    for (std::uint64_t i = 0; i < count && !in.failed(); ++i) {
+        Json parts;
+        if (!read_msgpack(part, parts) || !parts.is_array() || parts.size() != 4) {
+            list.push_back({{"position", position + i}, {"unreadable", true}});
+            return;
+        }
+        list.push_back(message_json(parts, position + i));
+    }
+}
+
+struct Run {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+};
+
+Json publish_json(ByteReader& in, std::uint64_t position, bool whole) {
+    Json out{{"wall_ms", in.u64()}};
+    const std::uint64_t producer = in.varint();
+    if (producer != 0) {
+        out["producer"] = producer;
+        out["first_sequence"] = in.varint();
+        out["sequences"] = in.varint();
+        out["settled"] = in.varint();
+    }
+    std::vector<Run> runs;
+    Json& list = out["runs"] = Json::array();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        Run run{in.varint(), in.varint()};
+        Json queues = Json::array();
+        for (std::uint64_t target = in.count(); target > 0 && !in.failed(); --target) {
+            queues.push_back(in.varint() >> 1);
+        }
+        list.push_back({{"messages", run.messages}, {"bytes", run.bytes}, {"queues", queues}});
+        runs.push_back(run);
+    }
+    Json messages = Json::array();
+    for (const Run& run : runs) {
+        read_messages(in, run.bytes, run.messages, position, messages, whole);
+        position += run.messages;
+    }
+    if (whole) out["messages"] = std::move(messages);
+    return out;
+}
+
+Json slice_json(ByteReader& in, std::uint64_t position, bool whole) {
+    Json out{{"wall_ms", in.u64()}};
+    struct Part {
+        std::uint64_t first = 0;
+        Run run;
+    };
+    std::vector<Part> parts;
+    Json& list = out["parts"] = Json::array();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        Part part;
+        part.first = in.varint();
+        part.run = {in.varint(), in.varint()};
+        list.push_back(
+            {{"first", part.first}, {"messages", part.run.messages}, {"bytes", part.run.bytes}});
+        parts.push_back(part);
+    }
+    Json messages = Json::array();
+    for (const Part& part : parts) {
+        read_messages(in, part.run.bytes, part.run.messages, position + part.first, messages,
+                      whole);
+    }
+    if (whole) out["messages"] = std::move(messages);
+    return out;
+}
+
+Json ack_json(ByteReader& in) {
+    Json groups = Json::array();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        Json group{{"queue", in.varint()}};
+        Json& spans = group["spans"] = Json::array();
+        std::uint64_t end = 0;
+        for (std::uint64_t span = in.count(); span > 0 && !in.failed(); --span) {
+            const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
+            const std::uint64_t count = in.varint();
+            spans.push_back({{"first", first}, {"count", count}});
+            end = first + count;
+        }
+        groups.push_back(std::move(group));
+    }
+    return {{"groups", std::move(groups)}};
+}
+
+Json extents_json(ByteReader& in) {
+    Json list = Json::array();
+    std::uint64_t end = 0;
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
+        const std::uint64_t messages = in.varint();
+        const std::uint64_t index = in.varint();
+        const std::uint64_t offset = in.varint();
+        const std::uint64_t bytes = in.varint();
+        list.push_back({{"first", first},
+                        {"messages", messages},
+                        {"index", index >> 1},
+                        {"exact", (index & 1) != 0},
+                        {"offset", offset},
+                        {"bytes", bytes}});
+        end = first + messages;
+    }
+    return list;
+}
+
+Json queue_and_extents(ByteReader& in, const char* name) {
+    Json out{{"queue", in.varint()}};
+    out[name] = extents_json(in);
+    return out;
+}
+
+Json queue_declare_json(ByteReader& in) {
+    Json out{{"queue", in.varint()}, {"name", in.text()}};
+    const std::uint8_t flags = in.u8();
+    out["durable"] = (flags & 1U) != 0;
+    out["exclusive"] = (flags & 2U) != 0;
+    out["auto_delete"] = (flags & 4U) != 0;
+    out["lease_ms"] = in.varint();
+    return out;
+}
+
+Json exchange_declare_json(ByteReader& in) {
+    constexpr std::array types{"direct", "topic", "fanout", "headers"};
+    Json out{{"name", in.text()}};
+    const std::uint8_t type = in.u8();
+    const std::uint8_t flags = in.u8();
+    out["type"] = type < types.size() ? Json(types[type]) : Json(type);
+    out["auto_delete"] = (flags & 1U) != 0;
+    out["internal"] = (flags & 2U) != 0;
+    out["durable"] = (flags & 4U) != 0;
+    return out;
+}
+
+Json argument_value(ByteReader& in, bool& known) {
+    const std::uint8_t kind = in.u8();
+    switch (kind) {
+        case 0:
+            return nullptr;
+        case 1:
+            return in.u8() != 0;
+        case 2:
+            return static_cast<std::int64_t>(in.u64());
+        case 3:
+            return std::bit_cast<double>(in.u64());
+        case 4:
+            return in.text();
+        default:
+            known = false;
+            return nullptr;
+    }
+}
+
+Json bind_json(ByteReader& in, bool& known) {
+    Json out{{"source", in.text()}, {"destination", in.text()}};
+    out["kind"] = in.u8() == 1 ? "exchange" : "queue";
+    out["key"] = in.text();
+    Json& arguments = out["arguments"] = Json::object();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed() && known; --i) {
+        const std::string name = in.text();
+        arguments[name] = argument_value(in, known);
     }
     return out;
 }
 
+Json producer_json(ByteReader& in) {
+    Json out{{"producer", in.varint()}, {"name", in.text()}, {"epoch", in.varint()}};
+    out["temporary"] = in.u8() == 1;
+    return out;
+}
+
+Json producer_open_json(ByteReader& in) {
+    Json out{{"producer", in.varint()}};
+    Json& ranges = out["open"] = Json::array();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        const std::uint64_t first = in.varint();
+        ranges.push_back({{"first", first}, {"last", first + in.varint()}});
+    }
+    return out;
+}
+
+struct Kind {
+    const char* name;
+    Json (*read)(ByteReader& in, std::uint64_t position, bool whole, bool& known);
+};
+
+// Lambdas bring the readers, which need different things, to one shape; the index is the type byte.
+const std::array<Kind, 17> kinds{{
+    {"", nullptr},
+    {"publish",
+     [](ByteReader& in, std::uint64_t at, bool w, bool&) { return publish_json(in, at, w); }},
+    {"ack", [](ByteReader& in, std::uint64_t, bool, bool&) { return ack_json(in); }},
+    {"returned",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_and_extents(in, "returned"); }},
+    {"queue_declare",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_declare_json(in); }},
+    {"queue_delete",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"queue", in.varint()}};
+     }},
+    {"exchange_declare",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return exchange_declare_json(in); }},
+    {"exchange_delete",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"name", in.text()}};
+     }},
+    {"bind", [](ByteReader& in, std::uint64_t, bool, bool& known) { return bind_json(in, known); }},
+    {"unbind",
+     [](ByteReader& in, std::uint64_t, bool, bool& known) { return bind_json(in, known); }},
+    {"producer", [](ByteReader& in, std::uint64_t, bool, bool&) { return producer_json(in); }},
+    {"producer_open",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return producer_open_json(in); }},
+    {"purge",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_and_extents(in, "stays"); }},
+    {"horizon",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         Json out{{"queue", in.varint()}};
+         out["horizon"] = in.varint();
+         return out;
+     }},
+    {"index_block",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_and_extents(in, "waiting"); }},
+    {"producer_forget",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"producer", in.varint()}};
+     }},
+    {"slice",
+     [](ByteReader& in, std::uint64_t at, bool w, bool&) { return slice_json(in, at, w); }},
+}};
+
 }  // namespace
 
-nlohmann::ordered_json body_json(std::span<const std::byte> body, bool whole) {
-    nlohmann::ordered_json out;
-    out["hex"] = hex(whole ? body : body.first(std::min<std::size_t>(body.size(), 32)));
+Json body_json(std::uint64_t position, std::span<const std::byte> body, bool whole) {
+    ByteReader in(body);
+    const std::uint8_t type = in.u8();
+    bool known = type > 0 && type < kinds.size();
+    Json out{{"type", known ? Json(kinds[type].name) : Json(type)}};
+    if (known) out.update(kinds[type].read(in, position, whole, known));
+    if (!known || in.failed() || !in.at_end()) {
+        out["unreadable"] = true;
+        out["hex"] = hex(whole ? body : body.first(std::min<std::size_t>(body.size(), 32)));
+    }
     return out;
 }
 
