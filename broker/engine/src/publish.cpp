@@ -156,6 +156,9 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             plan.fate = PublishPlan::Fate::duplicate;
         } else if (disk_full) {
             plan = {PublishPlan::Fate::refuse, Code::disk_full, nullptr, 1, offset, plan.bytes};
+        } else if (message.payload.size() > settings.payload_bytes_max) {
+            plan = {
+                PublishPlan::Fate::refuse, Code::message_too_large, nullptr, 1, offset, plan.bytes};
         } else if (unsupported) {
             plan = {PublishPlan::Fate::refuse, Code::not_supported, nullptr, 1, offset, plan.bytes};
         } else if (!route->exchange_exists || route->exchange_internal) {

@@ -86,14 +86,7 @@ void Driver::start_handles() {
           as_handle(interrupt_)}) {
         handle->data = this;
     }
-}
-
-ExitReason Driver::run() {
-    // Timers and closing handles run outside of poll: what they caused is finished in prepare.
-    uv_prepare_start(&prepare_, [](uv_prepare_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
-    uv_check_start(&check_, [](uv_check_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
-    uv_timer_start(
-        &tick_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->on_tick(); }, tick_ms, tick_ms);
+    // From now on, not from run() on: who reads the ready line may send a signal at once.
     const auto on_signal = [](uv_signal_t* h, int) {
         auto& self = *static_cast<Driver*>(h->data);
         if (self.stage_ == Stage::serving) {
@@ -104,6 +97,14 @@ ExitReason Driver::run() {
     };
     uv_signal_start(&terminate_, on_signal, SIGTERM);
     uv_signal_start(&interrupt_, on_signal, SIGINT);
+}
+
+ExitReason Driver::run() {
+    // Timers and closing handles run outside of poll: what they caused is finished in prepare.
+    uv_prepare_start(&prepare_, [](uv_prepare_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
+    uv_check_start(&check_, [](uv_check_t* h) { static_cast<Driver*>(h->data)->end_turn(); });
+    uv_timer_start(
+        &tick_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->on_tick(); }, tick_ms, tick_ms);
     log.start([this] { uv_async_send(&progress_); });
     engine.durable(log.durable());
     touch();

@@ -61,6 +61,7 @@ std::unique_ptr<Server> Server::create(const BrokerConfig& config, telemetry::Me
     s.journal = std::make_unique<LogJournal>(*s.log);
     engine::Settings settings;
     settings.lease_ms_default = config.lease_ms;
+    settings.payload_bytes_max = config.payload_bytes_max();
     s.engine = std::make_unique<engine::Engine>(*s.journal, s.effects, settings);
     if (!recover(*s.log, *s.engine, system_clock().now(), s.recovery, error_text)) return nullptr;
     s.bodies = std::make_unique<ColdReader>(&s.loop, *s.log);

@@ -18,6 +18,7 @@ constexpr std::uint64_t hello_within_ns = 10'000 * ns_per_ms;
 constexpr std::uint64_t frame_within_ns = 30'000 * ns_per_ms;
 constexpr std::uint64_t slow_bytes_per_second = 1024;
 constexpr std::uint64_t tick_ns = 250 * ns_per_ms;  // how often on_tick() comes
+constexpr std::uint32_t publish_fields = 6;
 constexpr std::uint64_t own_request = UINT64_MAX;
 
 }  // namespace
@@ -72,6 +73,17 @@ void NativeSession::on_frame(Bytes body) {
     if (phase_ == Phase::greeting && head.verb != Verb::hello) {
         fail(head.request, Code::unexpected_verb, "say hello first");
         return;
+    }
+    // Fields of later versions are ignored, but what a frame holds must be msgpack to its end
+    // before any of it is acted upon. (The engine looks at every byte of a publish itself.)
+    if (head.verb != Verb::publish || head.fields > publish_fields) {
+        wire::Cursor all = cursor;
+        bool whole = true;
+        for (std::uint32_t i = 2; whole && i < head.fields; ++i) whole = all.skip();
+        if (!whole || !all.at_end()) {
+            fail(head.request, Code::malformed_frame, "the frame is not one msgpack array");
+            return;
+        }
     }
     Request request{cursor, head.request, head.fields, body};
     if (!take(head.verb, request) && phase_ != Phase::over) {
@@ -171,7 +183,7 @@ void NativeSession::fail(std::uint64_t request, Code code, std::string_view text
     if (phase_ == Phase::over) return;
     if (static_cast<std::uint64_t>(code) < 200) {
         ++hub_.figures.protocol_errors;
-        std::string line = "connection " + std::to_string(id_) + " closed: ";
+        std::string line = "session " + std::to_string(id_) + " closed: ";
         line += wire::code_info(code).name;
         line += ", ";
         line += text;

@@ -10,13 +10,6 @@ namespace ferry::server::native {
 
 using wire::Code;
 
-namespace {
-
-// A message that fills a publish frame to the last byte would not fit into a deliver frame.
-constexpr std::size_t deliver_reserve_bytes = 256;
-
-}  // namespace
-
 // The hot path: the messages are handed on as they lie in the frame; only the engine looks at them.
 bool NativeSession::publish(Request& request) {
     engine::PublishCommand command;
@@ -42,11 +35,6 @@ bool NativeSession::publish(Request& request) {
         size = static_cast<std::size_t>(fields.position() - begin);
     }
     command.messages = Bytes(begin, size);
-    if (command.count == 1 && size + deliver_reserve_bytes > hub_.config.frame_bytes_max) {
-        fail(0, Code::message_too_large,
-             "payloads have at most " + std::to_string(hub_.config.payload_bytes_max()) + " bytes");
-        return true;
-    }
     const Now now = hub_.now();
     if (!hub_.engine.publish(command, now)) return false;
     hub_.touch();

@@ -7,6 +7,7 @@
 
 #include "ferry/engine/types.hpp"
 #include "ferry/platform/result.hpp"
+#include "ferry/wire/limits.hpp"
 
 namespace ferry::engine {
 
@@ -27,6 +28,7 @@ struct Settings {
     std::uint64_t extents_in_memory_max =
         1U << 20;  // 24 bytes each; beyond, queue indexes go to the log
     std::uint64_t temporary_producer_ms = 10ULL * 60 * 1000;
+    std::uint64_t payload_bytes_max = limits::payload_bytes_max;  // larger ones are refused
 };
 
 /// What a compaction or a drop needs to know of one segment.
