@@ -22,7 +22,7 @@ Aged sealed_log() {
     LogDriver driver(files, start.history, 3);
     std::string wrong = driver.open();
     for (const Step step : {Step::roll, Step::publish_batch, Step::checkpoint, Step::compact,
-                            Step::roll, Step::publish_large, Step::ack}) {
+                            Step::close, Step::roll, Step::publish_large, Step::ack}) {
         if (wrong.empty()) wrong = driver.run(step);
     }
     EXPECT_EQ(wrong, "");
@@ -44,6 +44,7 @@ public:
         }
         sim::SimFileSystem files(damaged, false);
         LogDriver driver(files, healthy_.history, 77);
+        driver.expect_damage();
         std::string wrong = driver.open();
         if (!driver.is_open()) {
             const Errc code = driver.open_error().code;

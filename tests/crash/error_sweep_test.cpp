@@ -76,6 +76,10 @@ public:
             explorer_.explore(name, files.journal(), driver.history(), cut - 1, cut);
         }
         if (wrong.empty()) wrong = restart(driver);
+        if (wrong.empty()) {
+            explorer_.explore(name + ", started again,", files.journal(), driver.history(), cut,
+                              files.operations());
+        }
         ++cases_;
         EXPECT_EQ(wrong, "") << name;
     }
@@ -95,7 +99,14 @@ private:
     static std::string restart(LogDriver& driver) {
         if (std::string wrong = driver.open(); !wrong.empty()) return "restart: " + wrong;
         if (std::string wrong = driver.read_all(); !wrong.empty()) return "restart: " + wrong;
-        return driver.publish_one();
+        for (const Step step :
+             {Step::publish_small, Step::roll, Step::checkpoint, Step::publish_small,
+              Step::checkpoint, Step::drop, Step::publish_small}) {
+            std::string wrong = driver.run(step);
+            if (wrong.empty() && driver.log().failed()) wrong = "failed without a reason";
+            if (!wrong.empty()) return "after the restart: " + wrong;
+        }
+        return {};
     }
 
     Aged start_;

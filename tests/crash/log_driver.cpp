@@ -144,8 +144,9 @@ std::string LogDriver::check_checkpoint() {
     }
     const std::string where = "checkpoint at " + std::to_string(recovered.checkpoint_at);
     if (!known) return where + " was never asked for, or has another state";
-    const bool rotten = recovered.checkpoints_bad > 0;
-    if (recovered.checkpoint_at < newest_done && !rotten) {
+    if (damaged_) return {};
+    if (recovered.checkpoints_bad > 0) return where + ": a newer one is damaged";
+    if (recovered.checkpoint_at < newest_done) {
         return where + " although a newer one was finished: " + std::to_string(newest_done);
     }
     return {};
@@ -185,6 +186,7 @@ void LogDriver::settle(const std::vector<Known>& found) {
             if (same(record, other)) record.segment = other.segment;
         }
     }
+    if (tolerant_) return;  // its name may be in the page cache only, after a failed sync
     for (KnownCheckpoint& checkpoint : history_.checkpoints) {
         if (checkpoint.at == log_->recovered().checkpoint_at) {
             checkpoint.done_from = std::min(checkpoint.done_from, now);

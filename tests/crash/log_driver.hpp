@@ -88,6 +88,8 @@ public:
 
     /// A failed log or a full disk is no complaint (for error sweeps); a broken promise is.
     void tolerate_failure() { tolerant_ = true; }
+    /// Files may be damaged or missing: falling back to an older checkpoint is fine.
+    void expect_damage() { damaged_ = true; }
 
 private:
     void append(std::size_t size);
@@ -111,6 +113,7 @@ private:
     std::unique_ptr<log::CommitLog> log_;
     Error open_error_;
     bool tolerant_ = false;
+    bool damaged_ = false;
 };
 
 [[nodiscard]] log::Options small_options();

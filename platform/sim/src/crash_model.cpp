@@ -74,7 +74,7 @@ void CrashModel::apply(std::size_t index) {
         case Operation::Kind::remove:
         case Operation::Kind::rename:
         case Operation::Kind::make_directory:
-            name_ops_.push_back({.operation = index});
+            add_name(index);
             break;
         case Operation::Kind::write:
         case Operation::Kind::truncate:
@@ -99,6 +99,24 @@ void CrashModel::add_data(std::size_t index) {
     const std::uint64_t end = operation.offset + (is_write ? operation.bytes->size() : 0);
     file.operations.push_back({.operation = index, .grows = end > file.size});
     file.size = is_write ? std::max(file.size, end) : end;
+}
+
+// A directory is written in whole blocks, so that any change in it brings along what a failed sync
+// of it left behind.
+void CrashModel::add_name(std::size_t index) {
+    const Operation& operation = journal_.operations[index];
+    const auto touches = [](const Operation& one, const std::string& directory) {
+        return parent_path(one.path) == directory ||
+               (one.kind == Operation::Kind::rename && parent_path(one.target) == directory);
+    };
+    for (NameOp& name : name_ops_) {
+        const Operation& older = journal_.operations[name.operation];
+        const bool rewritten = touches(older, parent_path(operation.path)) ||
+                               (operation.kind == Operation::Kind::rename &&
+                                touches(older, parent_path(operation.target)));
+        if (name.fate == Fate::limbo && rewritten) name.fate = Fate::pending;
+    }
+    name_ops_.push_back({.operation = index});
 }
 
 void CrashModel::sync_data(const Operation& operation) {
@@ -309,15 +327,15 @@ void CrashModel::write(std::vector<std::byte>& bytes, const Operation& operation
 ContentRef CrashModel::content(InodeId inode, const Outcome& outcome) const {
     const FileState& file = files_.at(inode);
     if (file.operations.empty()) return file.base;
-    std::uint64_t key = inode;
+    std::string key = std::to_string(inode);  // exact: two choices must never share their content
     for (const DataOp& data : file.operations) {
         if (data.index == not_pending) continue;
-        const bool torn = data.index == outcome.torn;
-        const std::uint64_t tear = torn ? 4 + outcome.tear.sectors * 64 +
-                                              static_cast<std::uint64_t>(outcome.tear.kept) * 16 +
-                                              static_cast<std::uint64_t>(outcome.tear.rest) * 4
-                                        : 0;
-        key = mix(key, outcome.survives[data.index] ? 2 + tear : 1);
+        key.push_back(outcome.survives[data.index] ? '+' : '-');
+        if (data.index != outcome.torn) continue;
+        const auto part = [&](auto value) { key += std::to_string(value) + ","; };
+        part(static_cast<int>(outcome.tear.kept));
+        part(outcome.tear.sectors);
+        part(static_cast<int>(outcome.tear.rest));
     }
     ContentRef& known = contents_[key];
     if (known) return known;

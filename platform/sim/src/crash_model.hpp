@@ -81,6 +81,7 @@ private:
 
     void apply(std::size_t index);
     void add_data(std::size_t index);
+    void add_name(std::size_t index);
     void sync_data(const Operation& operation);
     void sync_names(const Operation& operation);
     void fold_data(FileState& file);
@@ -103,7 +104,7 @@ private:
     std::deque<NameOp> name_ops_;
     std::map<InodeId, FileState> files_;
     std::vector<Pending> pending_;
-    mutable std::unordered_map<std::uint64_t, ContentRef> contents_;  // of this point, by choice
+    mutable std::unordered_map<std::string, ContentRef> contents_;  // of this point, by choice
 };
 
 }  // namespace ferry::sim

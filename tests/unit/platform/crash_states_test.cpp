@@ -130,6 +130,10 @@ TEST(CrashStates, treats_a_failed_directory_sync_like_a_failed_file_sync) {
     ASSERT_FALSE(files.sync_directory("d").ok());
     ASSERT_TRUE(files.sync_directory("d").ok());
     EXPECT_EQ(texts_after(files, "d/a"), (std::set<std::string>{"", "(none)"}));
+    ASSERT_TRUE(open(files, "d/b")->sync_data().ok());
+    ASSERT_TRUE(files.sync_directory("d").ok());
+    EXPECT_EQ(texts_after(files, "d/a"), std::set<std::string>{""})
+        << "the block was written again";
 }
 
 TEST(CrashStates, tears_writes_at_sectors_only) {
@@ -339,6 +343,33 @@ TEST(CrashStates, gives_the_same_states_in_the_same_order_every_time) {
         return hashes;
     };
     EXPECT_EQ(run(), run());
+}
+
+TEST(CrashStates, never_mixes_up_the_contents_of_files) {
+    DiskImage start;
+    start.directories.insert("d");
+    for (char name = 'a'; name <= 'h'; ++name) {
+        start.put(std::string("d/") + name, std::vector<std::byte>(8, std::byte(name)));
+    }
+    SimFileSystem files(start);
+    for (const char name : std::string("acdh")) {
+        const auto file = open(files, std::string("d/") + name);
+        const std::string upper(1, static_cast<char>(name - 'a' + 'A'));
+        ASSERT_TRUE(file->write_at(2, as_bytes(upper)).ok());
+        ASSERT_TRUE(file->write_at(5, as_bytes(upper)).ok());
+    }
+    for (std::uint64_t seed = 0; seed < 4; ++seed) {
+        CrashStates states(files.journal(), Profile::weakest, {.seed = seed});
+        const std::uint64_t count =
+            states.at(files.operations(), [&](const DiskImage& image, std::uint64_t) {
+                for (const auto& [path, content] : image.files) {
+                    for (const std::byte byte : content->bytes()) {
+                        EXPECT_EQ(static_cast<char>(byte) | 0x20, path.back()) << path;
+                    }
+                }
+            });
+        EXPECT_EQ(count, 256U);
+    }
 }
 
 TEST(CrashStates, says_how_a_state_came_about) {

@@ -16,7 +16,8 @@ enum class Profile : std::uint8_t {
               // a new, renamed or removed name may or may not have reached the disk
     ext4_ordered,  // names survive in the order they were changed, a file grows only with its data,
                    // and syncing a new or grown file also keeps every change of names before it
-    prefix_only,   // all that happened up to some moment, nothing after it; any sync keeps all before it
+    prefix_only,   // all that happened up to some moment, nothing after it; any sync keeps all
+                   // before it
 };
 
 struct CrashLimits {
@@ -30,7 +31,8 @@ struct CrashLimits {
 ///
 /// A write or truncation is durable once its file was synced after it; a change of names once the
 /// directory was. What a failed sync was to make durable never becomes so by a later one, but may
-/// survive.
+/// survive: Linux marks such pages clean. Only writing them again helps; in a directory, which is
+/// written in whole blocks, any change does.
 ///
 /// Lifetime  The journal outlives it and may grow in between.
 class CrashStates {
