@@ -88,6 +88,7 @@ bool read_headers(Cursor& cursor, Headers& out) {
 
 bool read_property(Cursor& cursor, std::uint64_t key, Properties& out) {
     std::uint64_t priority = 0;
+    if (key > UINT8_MAX) return cursor.skip();  // no key of this version
     switch (static_cast<Property>(key)) {
         case Property::id:
             return read_short(cursor, out.id);

@@ -151,7 +151,9 @@ void Engine::hold(SessionId session_id, std::uint64_t request, std::uint64_t han
             return s.fail(session_id, request, Code::sequence_gap,
                           "held sequences follow on the mark, " + std::to_string(producer->mark));
         }
-        held += range.last - range.first + 1;
+        // Compared before the sum is formed: the range is whatever the client wrote.
+        const std::uint64_t more = range.last - range.first;
+        held = more < limits::open_sequences_max ? held + more + 1 : limits::open_sequences_max + 1;
         if (held > limits::open_sequences_max) {
             return s.fail(session_id, request, Code::limit_reached,
                           "a producer has at most 65536 open sequences");
@@ -232,6 +234,12 @@ void Engine::unsubscribe(SessionId session_id, std::uint64_t request, std::uint6
 
 // ---- queues ----
 
+QueueId Engine::State::free_queue_id() const {
+    // Numbers are used again, so that the table of queues stays as long as there were queues at a
+    // time. Nothing in the log speaks of a deleted queue behind the record that deleted it.
+    return unused_queue_ids.empty() ? next_queue_id : *unused_queue_ids.begin();
+}
+
 Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueOptions& options,
                                  std::uint64_t lease_ms) {
     auto queue = std::make_unique<Queue>(id, std::string(name), live);
@@ -242,7 +250,8 @@ Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueO
     if (queue_table.size() <= id) queue_table.resize(std::size_t{id} + 1, nullptr);
     queue_table[id] = &made;
     queues[id] = std::move(queue);
-    next_queue_id = std::max(next_queue_id, id + 1);
+    for (; next_queue_id <= id; ++next_queue_id) unused_queue_ids.insert(next_queue_id);
+    unused_queue_ids.erase(id);
     topology.changed();
     return made;
 }
@@ -291,7 +300,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         return refuse(Code::limit_reached, "there are at most 100000 queues");
     const std::uint64_t lease =
         options.lease_ms != 0 ? options.lease_ms : s.settings.lease_ms_default;
-    const QueueId id = s.next_queue_id;
+    const QueueId id = s.free_queue_id();
     s.body.clear();
     put_u8(s.body, static_cast<std::uint8_t>(RecordType::queue_declare));
     put_varint(s.body, id);
@@ -333,6 +342,7 @@ void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) 
     queue_ids.erase(queue.name);
     queue_table[id] = nullptr;
     queues.erase(id);
+    unused_queue_ids.insert(id);
     topology.changed();
 }
 
@@ -387,6 +397,10 @@ void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::strin
         for (const Subscription* subscription : *list) {
             for (const auto& [tag, chunk] : subscription->chunks) kept.push_back(chunk.extent);
         }
+    }
+    if (kept.size() > extents_per_record_max) {
+        return s.fail(session_id, request, Code::limit_reached,
+                      "too many separate messages are unacked; purge again when fewer are");
     }
     std::sort(kept.begin(), kept.end(),
               [](const Extent& a, const Extent& b) { return a.first < b.first; });
@@ -592,7 +606,7 @@ std::vector<PeekItem> Engine::peek(std::string_view name, std::uint64_t skip,
                                    std::size_t most) const {
     std::vector<PeekItem> items;
     const Queue* queue = state_->queue_named(name);
-    if (queue == nullptr) return items;
+    if (queue == nullptr || most == 0) return items;
     queue->ready.visit_memory([&](const Extent& e, std::uint32_t attempts) {
         if (skip >= e.count) {
             skip -= e.count;

@@ -42,13 +42,17 @@ void Engine::State::spill(Queue& queue) {
     encode_extents(body, RecordType::index_block, queue.id, extents);
     const auto size = static_cast<std::uint32_t>(body.size());
     const Journal::Place place = append(body);
-    account(queue, [&](ReadyList& ready) { ready.spilled(extents, place.position, size); });
+    const bool spilled = account(
+        queue, [&](ReadyList& ready) { return ready.spilled(extents, place.position, size); });
+    FERRY_ASSERT(spilled, "what to_spill() names lies in memory");
 }
 
 void Engine::State::load_index_if_needed(Queue& queue) {
-    if (const std::optional<Position> record_position = queue.ready.block_to_load()) {
-        effects.push_back(LoadIndex{queue.id, *record_position});
-    }
+    const std::optional<Position> block = queue.ready.block_to_load();
+    if (!block) return;
+    if (*block >= durable) return await_log(queue, *block);  // nobody could read it yet
+    queue.ready.loading(*block);
+    effects.push_back(LoadIndex{queue.id, *block});
 }
 
 bool Engine::State::extend_horizon(Queue& queue) {
@@ -70,10 +74,15 @@ bool Engine::State::extend_horizon(Queue& queue) {
 
 std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_t messages_max,
                                      std::uint64_t bytes_max, Now now) {
+    if (token_floor >= durable) {
+        await_log(queue, token_floor);
+        return 0;
+    }
     switch (queue.ready.front(durable)) {
         case ReadyList::Front::empty:
             return 0;
         case ReadyList::Front::waits_for_index:
+            load_index_if_needed(queue);
             return 0;
         case ReadyList::Front::waits_for_log:
             await_log(queue, last_gate);
@@ -94,7 +103,9 @@ std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_
     const ReadyList::Taken taken =
         account(queue, [&](ReadyList& ready) { return ready.take(messages_max, bytes_max); });
     const Extent& extent = taken.extent;
-    const Position token = taken.gate != 0 ? taken.gate : extent.first;
+    // Tokens of one message grow: its position, then the record that returned it, or, where a crash
+    // or a restart returned it, a record written after that start.
+    const Position token = taken.attempts == 0 ? extent.first : std::max(taken.gate, token_floor);
     effects.push_back(
         Deliver{s.session, s.id, s.next_tag, extent, taken.attempts + 1, token, s.options.no_ack});
     queue.delivered += extent.count;

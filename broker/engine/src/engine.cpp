@@ -151,10 +151,12 @@ LiveSet Engine::live_in(Position base, Position end) const {
     LiveSet out;
     for (const auto& [id, queue] : state_->queues) {
         queue->ready.live_in(base, end, out);
-        for (const Subscription* subscription : queue->subscriptions) {
-            for (const auto& [tag, chunk] : subscription->chunks) {
-                const Position record = chunk.extent.record();
-                if (record >= base && record < end) out.extents.push_back(chunk.extent);
+        for (const auto* list : {&queue->subscriptions, &queue->pullers}) {
+            for (const Subscription* subscription : *list) {
+                for (const auto& [tag, chunk] : subscription->chunks) {
+                    const Position record = chunk.extent.record();
+                    if (record >= base && record < end) out.extents.push_back(chunk.extent);
+                }
             }
         }
     }

@@ -5,9 +5,18 @@
 #include "ferry/platform/assert.hpp"
 
 namespace ferry::engine {
+namespace {
+constexpr Position just_died = UINT64_MAX;
+}  // namespace
 
 void LiveSpace::note_place(const Journal::Place& place) {
     FERRY_ASSERT(place.position >= place.segment, "a record lies in its segment");
+    if (some_just_died_) {
+        for (SegmentLoad& s : segments_) {
+            if (s.dead_since == just_died) s.dead_since = place.position + 1;
+        }
+        some_just_died_ = false;
+    }
     if (segments_.empty() || segments_.back().base < place.segment) {
         SegmentLoad load;
         load.base = place.segment;
@@ -50,7 +59,9 @@ void LiveSpace::remove(Position position, std::uint64_t references, std::uint64_
     segment.references -= references;
     if (segment.references == 0) {
         bytes = segment.bytes;  // what estimates left over
-        segment.dead_since = end_;
+        // A checkpoint at the present end may have been taken a moment ago and still refer to it.
+        segment.dead_since = just_died;
+        some_just_died_ = true;
     }
     bytes = std::min(bytes, segment.bytes);
     segment.bytes -= bytes;
@@ -86,8 +97,10 @@ bool LiveSpace::load(Reader& in) {
         s.references = in.varint();
         s.bytes = in.varint();
         s.dead_since = in.varint();
+        if (s.dead_since == just_died) some_just_died_ = true;
         if (!segments_.empty() && segments_.back().base >= s.base) in.reject();
         segments_.push_back(s);
+        if (s.base > end_) in.reject();
         live_bytes_ += s.bytes;
     }
     return in.ok();

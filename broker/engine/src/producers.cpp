@@ -128,7 +128,10 @@ bool Producers::load(Reader& in) {
         const bool temporary = in.u8() != 0;
         const std::uint64_t idle = in.varint();
         const auto open = get_ranges(in);
-        if (!in.ok() || number == 0) break;
+        if (!in.ok() || number == 0 || find(number) != nullptr || find(name) != nullptr) {
+            in.reject();
+            break;
+        }
         Producer& p = put(number, name, epoch, temporary);
         p.mark = mark;
         p.idle_since_ms = idle;

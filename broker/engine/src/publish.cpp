@@ -20,6 +20,26 @@ constexpr std::size_t targets_per_record_max = 256 * 1024;
 // once.
 constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
 
+// What a client could not decode is not taken from another one.
+bool check_headers(wire::Cursor& cursor) {
+    const std::size_t before = cursor.remaining();
+    std::uint32_t count = 0;
+    if (!cursor.read_map(count) || count > limits::headers_max) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::string_view text;
+        if (!cursor.read_str(text) || text.size() > limits::short_text_bytes_max) return false;
+        bool flag = false;
+        std::int64_t number = 0;
+        double real = 0;
+        Bytes bytes;
+        if (!cursor.read_str(text) && !cursor.read_int(number) && !cursor.read_nil() &&
+            !cursor.read_bool(flag) && !cursor.read_double(real) && !cursor.read_bin(bytes)) {
+            return false;
+        }
+    }
+    return before - cursor.remaining() <= limits::headers_bytes_max;
+}
+
 // Type-checks a property map without decoding it. False: malformed. Sets `unsupported` for what
 // this version does not act on.
 bool check_properties(Bytes properties, bool& unsupported) {
@@ -30,6 +50,10 @@ bool check_properties(Bytes properties, bool& unsupported) {
         std::uint64_t key = 0;
         if (!cursor.read_uint(key)) return false;
         bool fits = true;
+        if (key > UINT8_MAX) {
+            if (!cursor.skip()) return false;
+            continue;
+        }
         switch (static_cast<wire::Property>(key)) {
             case wire::Property::id:
             case wire::Property::ordering_key:
@@ -40,20 +64,21 @@ bool check_properties(Bytes properties, bool& unsupported) {
                 fits = cursor.read_str(text) && text.size() <= limits::short_text_bytes_max;
                 break;
             }
-            case wire::Property::headers: {
-                const std::size_t before = cursor.remaining();
-                fits = cursor.next_is_map() && cursor.skip() &&
-                       before - cursor.remaining() <= limits::headers_bytes_max;
+            case wire::Property::headers:
+                fits = check_headers(cursor);
                 break;
-            }
             case wire::Property::expires_at:
             case wire::Property::deliver_at:
                 unsupported = true;
                 [[fallthrough]];
-            case wire::Property::published_at:
-            case wire::Property::priority: {
+            case wire::Property::published_at: {
                 std::uint64_t number = 0;
                 fits = cursor.read_uint(number);
+                break;
+            }
+            case wire::Property::priority: {
+                std::uint64_t number = 0;
+                fits = cursor.read_uint(number) && number <= limits::priority_max;
                 break;
             }
             default:
@@ -123,7 +148,9 @@ void Engine::State::log_open_sequences(Producer& producer) {
 
 bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer) {
     plans.clear();
+    plans_open = 0;
     uncached_routes.clear();
+    topology.trim_routes();
     wire::Cursor cursor(command.messages);
     const bool mandatory = (command.flags & wire::publish_mandatory) != 0;
     std::string_view last_exchange;
@@ -170,6 +197,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             plan.fate = mandatory ? PublishPlan::Fate::refuse : PublishPlan::Fate::drop;
             plan.code = mandatory ? Code::no_route : Code::ok;
         }
+        if (plan.fate == PublishPlan::Fate::refuse && sequence > producer.mark) ++plans_open;
         offset += plan.bytes;
         if (!plans.empty() && plans.back().fate == plan.fate && plans.back().route == plan.route &&
             plans.back().code == plan.code) {
@@ -267,8 +295,10 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
     see(now.mono);
     Session* session = session_of(command.session);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
-    if (command.count == 0 || command.first == 0 || command.first + command.count < command.first)
+    if (command.count == 0 || command.count > limits::messages_per_frame_max ||
+        command.first == 0 || command.first + command.count < command.first) {
         return false;
+    }
     const Range<Sequence> all{command.first, command.first + command.count - 1};
     const auto handle = session->producers.find(command.producer);
     if (handle == session->producers.end()) {
@@ -286,7 +316,7 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
     }
     if (!plan_publish(command, *producer)) return false;
     if (producer->open.size() > 0) producer->open.remove_upto(command.settled);
-    if (producer->open.size() + command.count > limits::open_sequences_max) {
+    if (plans_open > 0 && producer->open.size() + plans_open > limits::open_sequences_max) {
         effects.push_back(
             CloseSession{command.session, Code::limit_reached,
                          "too many refused sequences are open; send `settled` with publish"});
@@ -314,6 +344,10 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             const Target& target = r.targets[run.targets_first + i];
             Queue* queue = queue_of(target.queue);
             if (queue == nullptr) continue;  // replay: deleted later
+            if (replaying && queue->ready.back_end() > extent.first) {
+                replay_broken = true;  // a checkpoint of another log
+                return;
+            }
             live.add(place.position, extent.count, extent.bytes);
             account(*queue, [&](ReadyList& ready) { ready.append(extent); });
             queue->published += extent.count;

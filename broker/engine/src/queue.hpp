@@ -79,7 +79,7 @@ struct Subscription {
     Tag next_tag = 1;
     std::uint64_t unacked = 0;
     std::uint64_t unacked_bytes = 0;
-    std::pmr::map<Tag, Chunk> chunks;            // by first tag
+    std::pmr::map<Tag, Chunk> chunks;       // by first tag
     Instant earliest_deadline{UINT64_MAX};  // a lower bound
 
     [[nodiscard]] std::uint64_t credit_messages() const {

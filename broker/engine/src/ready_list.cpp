@@ -181,32 +181,54 @@ std::uint64_t ReadyList::cut_memory(Piece& piece, Position first, Position end, 
     return found;
 }
 
-std::uint64_t ReadyList::cut_disk(Piece& piece, Position first, Position end, bool release) {
-    const Position from = std::max(first, piece.first);
-    const Position upto = std::min(end, piece.end);
-    const auto n = static_cast<std::uint32_t>(upto - from);
+bool ReadyList::add_hole(Piece& piece, Span hole, bool release) {
+    // The last segment that begins at or before the messages is theirs.
+    const auto next = std::partition_point(piece.shares.begin(), piece.shares.end(),
+                                           [&](const Share& s) { return s.segment <= hole.first; });
+    if (next == piece.shares.begin()) return false;
+    Share& share = *std::prev(next);
+    if (hole.count > piece.messages || hole.count > share.references) return false;
+    const std::uint64_t bytes = share.bytes / share.references * hole.count;
+    if (release) live_->remove(share.segment, hole.count, bytes);
+    share.references -= hole.count;
+    share.bytes -= bytes;
+    piece.bytes -= std::min(bytes, piece.bytes);
+    bytes_ -= std::min(bytes, bytes_);
+    piece.messages -= hole.count;
+    messages_ -= hole.count;
     const auto at = std::partition_point(piece.holes.begin(), piece.holes.end(),
-                                         [&](const Span& s) { return s.first < from; });
-    if (at != piece.holes.begin() && std::prev(at)->first + std::prev(at)->count == from) {
-        std::prev(at)->count += n;
+                                         [&](const Span& s) { return s.first < hole.first; });
+    if (at != piece.holes.begin() && std::prev(at)->first + std::prev(at)->count == hole.first) {
+        std::prev(at)->count += hole.count;
     } else {
-        piece.holes.insert(at, Span{from, n});
+        piece.holes.insert(at, hole);
     }
-    FERRY_ASSERT(n <= piece.messages, "a block does not lose more than it holds");
-    const Position segment = live_->segment_of(from);
-    for (Share& share : piece.shares) {
-        if (share.segment != segment) continue;
-        FERRY_ASSERT(share.references >= n, "shares cover their messages");
-        const std::uint64_t bytes = share.bytes * n / share.references;
-        if (release) live_->remove(from, n, bytes);
-        share.references -= n;
-        share.bytes -= bytes;
-        piece.bytes -= bytes;
-        bytes_ -= bytes;
+    return true;
+}
+
+std::uint64_t ReadyList::cut_disk(Piece& piece, Position first, Position end, bool release) {
+    const Position upto = std::min(end, piece.end);
+    Position from = std::max(first, piece.first);
+    std::uint64_t found = 0;
+    while (from < upto) {
+        // A part may be gone already: returned before, and acked together with its neighbours now.
+        const auto hole =
+            std::partition_point(piece.holes.begin(), piece.holes.end(),
+                                 [&](const Span& s) { return s.first + s.count <= from; });
+        if (hole != piece.holes.end() && hole->first <= from) {
+            from = hole->first + hole->count;
+            continue;
+        }
+        const Position stop = hole != piece.holes.end() ? std::min(upto, hole->first) : upto;
+        const auto n = static_cast<std::uint32_t>(stop - from);
+        if (!add_hole(piece, {from, n}, release)) {
+            broken_ = true;
+            return found;
+        }
+        found += n;
+        from = stop;
     }
-    piece.messages -= n;
-    messages_ -= n;
-    return n;
+    return found;
 }
 
 void ReadyList::release_piece_record(const Piece& piece) {
@@ -228,12 +250,10 @@ std::uint64_t ReadyList::cut(Position first, std::uint32_t count, bool release,
                                                  : cut_memory(piece, first, end, release);
         if (here > 0 && attempts_of != nullptr) *attempts_of = first < suspect_ ? 1 : 0;
         found += here;
-        if (piece.on_disk && piece.messages == 0) {
-            release_piece_record(piece);
-            pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i--));
-        }
+        if (piece.on_disk ? piece.messages > 0 : !piece.run.empty()) continue;
+        if (piece.on_disk) release_piece_record(piece);
+        pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i--));
     }
-    drop_empty_front();
     return found;
 }
 
@@ -265,16 +285,32 @@ std::vector<Extent> ReadyList::to_spill(std::size_t extents_max) const {
     const bool is_front = pieces_.size() == 1;
     std::size_t from = is_front ? block : 0;  // the front stays in memory: it is wanted next
     if (run.size() < from + 2 * block) return extents;
-    while (from < run.size() && run[from].first < spilled_upto_) ++from;
+    if (from < run.size() && run[from].first < spilled_upto_) {
+        from = static_cast<std::size_t>(
+            std::partition_point(run.begin(), run.end(),
+                                 [&](const Extent& e) { return e.first < spilled_upto_; }) -
+            run.begin());
+    }
     if (run.size() < from + block) return extents;
     extents.assign(run.begin() + static_cast<std::ptrdiff_t>(from),
                    run.begin() + static_cast<std::ptrdiff_t>(from + block));
     return extents;
 }
 
-void ReadyList::spilled(const std::vector<Extent>& extents, Position record,
+void ReadyList::split(std::deque<Extent>& run, Position at) {
+    const auto e = std::partition_point(run.begin(), run.end(),
+                                        [&](const Extent& x) { return x.end() <= at; });
+    if (e == run.end() || e->first >= at) return;
+    const auto left = static_cast<std::uint32_t>(at - e->first);
+    const Extent right = part_of(*e, left, e->count - left);
+    *e = part_of(*e, 0, left);
+    run.insert(std::next(e), right);
+    ++in_memory_;
+}
+
+bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
                         std::uint32_t record_bytes) {
-    FERRY_ASSERT(!extents.empty() && !pieces_.empty(), "a block holds extents");
+    if (extents.empty()) return false;
     const Position first = extents.front().first;
     const Position end = extents.back().end();
     std::size_t i = 0;
@@ -282,12 +318,20 @@ void ReadyList::spilled(const std::vector<Extent>& extents, Position record,
            (pieces_[i].on_disk || pieces_[i].run.empty() || pieces_[i].end_position() <= first)) {
         ++i;
     }
-    FERRY_ASSERT(i < pieces_.size(), "the extents lie in memory");
+    if (i == pieces_.size()) return false;
     std::deque<Extent>& run = pieces_[i].run;
+    // Replay joins what one record brought, even where a block was written in between.
+    split(run, first);
+    split(run, end);
     const auto from = std::partition_point(run.begin(), run.end(),
                                            [&](const Extent& e) { return e.first < first; });
     const auto upto =
         std::partition_point(from, run.end(), [&](const Extent& e) { return e.first < end; });
+    std::uint64_t named = 0;
+    for (const Extent& e : extents) named += e.count;
+    std::uint64_t here = 0;
+    for (auto at = from; at != upto; ++at) here += at->count;
+    if (named != here) return false;
 
     Piece block;
     block.on_disk = true;
@@ -314,9 +358,10 @@ void ReadyList::spilled(const std::vector<Extent>& extents, Position record,
     at = pieces_.insert(at, std::move(block)) + 1;
     if (!rest.run.empty()) pieces_.insert(at, std::move(rest));
     if (pieces_[i].run.empty()) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
+    return true;
 }
 
-std::optional<Position> ReadyList::block_to_load() {
+std::optional<Position> ReadyList::block_to_load() const {
     std::size_t i = 0;
     if (!pieces_.empty() && !pieces_.front().on_disk) {
         if (pieces_.front().run.size() >= load_below) return std::nullopt;
@@ -324,28 +369,80 @@ std::optional<Position> ReadyList::block_to_load() {
     }
     if (i >= pieces_.size() || !pieces_[i].on_disk || pieces_[i].loading || damaged_)
         return std::nullopt;
-    pieces_[i].loading = true;
     return pieces_[i].record;
 }
+
+void ReadyList::loading(Position record) {
+    for (Piece& piece : pieces_) {
+        if (!piece.on_disk || piece.record != record) continue;
+        piece.loading = true;
+        return;
+    }
+}
+
+namespace {
+std::deque<Extent> without_holes(const std::vector<Extent>& extents,
+                                 const std::vector<Span>& holes) {
+    std::deque<Extent> run;
+    auto hole = holes.begin();
+    for (const Extent& e : extents) {
+        Position from = e.first;
+        while (from < e.end()) {
+            while (hole != holes.end() && hole->first + hole->count <= from) ++hole;
+            if (hole != holes.end() && hole->first <= from) {
+                from = hole->first + hole->count;
+                continue;
+            }
+            const Position stop = hole != holes.end() ? std::min(e.end(), hole->first) : e.end();
+            run.push_back(part_of(e, static_cast<std::uint32_t>(from - e.first),
+                                  static_cast<std::uint32_t>(stop - from)));
+            from = stop;
+        }
+    }
+    return run;
+}
+
+// Whether the messages of `run` are those that `shares` counts, segment by segment.
+template <class Shares>
+bool covers(const std::deque<Extent>& run, const Shares& shares) {
+    auto share = shares.begin();
+    std::uint64_t left = share == shares.end() ? 0 : share->references;
+    Position last = 0;
+    for (const Extent& e : run) {
+        if (e.first < last) return false;
+        last = e.end();
+        for (; left == 0 && share != shares.end();) {
+            if (++share != shares.end()) left = share->references;
+        }
+        if (share == shares.end() || e.record() < share->segment || e.count > left) return false;
+        if (std::next(share) != shares.end() && e.record() >= std::next(share)->segment)
+            return false;
+        left -= e.count;
+    }
+    while (left == 0 && share != shares.end()) {
+        if (++share != shares.end()) left = share->references;
+    }
+    return left == 0;
+}
+}  // namespace
 
 bool ReadyList::loaded(Position record, const std::vector<Extent>& extents) {
     const auto at = std::find_if(pieces_.begin(), pieces_.end(),
                                  [&](const Piece& p) { return p.on_disk && p.record == record; });
     if (at == pieces_.end()) return false;
     Piece& piece = *at;
-    std::deque<Extent> run(extents.begin(), extents.end());
-    std::vector<Span> holes;
-    holes.swap(piece.holes);
+    std::deque<Extent> run = without_holes(extents, piece.holes);
+    if (!covers(run, piece.shares)) {
+        damaged_ = true;
+        return false;
+    }
     release_piece_record(piece);
     const std::uint64_t estimated = piece.bytes;
     piece.on_disk = piece.loading = false;
     piece.shares.clear();
+    piece.holes.clear();
     piece.run.swap(run);
     in_memory_ += piece.run.size();
-    // Holes are cut without touching the books: they were booked when they were made.
-    const std::uint64_t messages_before = messages_;
-    for (const Span& hole : holes) cut_memory(piece, hole.first, hole.first + hole.count, false);
-    messages_ = messages_before;
     std::uint64_t bytes = 0;
     for (const Extent& e : piece.run) bytes += e.bytes;
     bytes_ = bytes_ - std::min(bytes_, estimated) + bytes;
@@ -429,56 +526,75 @@ void ReadyList::save(std::vector<std::byte>& out) const {
     }
 }
 
+bool ReadyList::load_run(Reader& in, Piece& piece) {
+    const std::size_t extents = in.count(5);
+    Position previous = 0;
+    for (std::size_t n = 0; n < extents && in.ok(); ++n) {
+        const Extent e = get_extent(in, previous);
+        if (!plausible(e) || e.first < previous || e.first < back_end()) in.reject();
+        if (!in.ok()) return false;
+        piece.run.push_back(e);
+        previous = e.end();
+        messages_ += e.count;
+        bytes_ += e.bytes;
+        ++in_memory_;
+    }
+    return in.ok();
+}
+
+bool ReadyList::load_block(Reader& in, Piece& piece) {
+    piece.record = in.varint();
+    piece.record_bytes = in.bounded<std::uint32_t>(UINT32_MAX);
+    piece.first = in.varint();
+    piece.end = in.varint();
+    piece.messages = in.varint();
+    piece.bytes = in.varint();
+    const std::size_t shares = in.count(3);
+    std::uint64_t references = 0;
+    for (std::size_t n = 0; n < shares && in.ok(); ++n) {
+        Share share;
+        share.segment = in.varint();
+        share.references = in.varint();
+        share.bytes = in.varint();
+        references += share.references;
+        if (n > 0 && share.segment <= piece.shares.back().segment) in.reject();
+        if (share.references > piece.messages) in.reject();
+        piece.shares.push_back(share);
+    }
+    const std::size_t holes = in.count(2);
+    Position previous = 0;
+    for (std::size_t n = 0; n < holes && in.ok(); ++n) {
+        const Position first = in.varint();
+        const auto count = in.bounded<std::uint32_t>(UINT32_MAX);
+        if (count == 0 || first < previous || first + count < first) in.reject();
+        previous = first + count;
+        piece.holes.push_back({first, count});
+    }
+    if (piece.first >= piece.end || piece.first < back_end() || piece.messages == 0 ||
+        piece.messages > piece.end - piece.first || references != piece.messages) {
+        in.reject();
+    }
+    messages_ += piece.messages;
+    bytes_ += piece.bytes;
+    return in.ok();
+}
+
 bool ReadyList::load(Reader& in) {
     spilled_upto_ = in.varint();
     suspect_ = in.varint();
     const std::size_t returned = in.count(6);
     for (std::size_t i = 0; i < returned && in.ok(); ++i) {
         const Extent e = get_extent(in, 0);
-        const auto attempts = in.bounded<std::uint32_t>(UINT32_MAX);
-        if (in.ok() && e.count > 0 && returned_.count(e.first) == 0) give_back(e, attempts, 0);
+        const auto attempts = in.bounded<std::uint32_t>(UINT32_MAX - 1);
+        if (!plausible(e) || holds_returned(e.first)) in.reject();
+        if (in.ok()) give_back(e, attempts, 0);
     }
     const std::size_t pieces = in.count(2);
     for (std::size_t i = 0; i < pieces && in.ok(); ++i) {
         Piece piece;
         piece.on_disk = in.u8() != 0;
-        if (!piece.on_disk) {
-            const std::size_t extents = in.count(5);
-            Position previous = 0;
-            for (std::size_t n = 0; n < extents && in.ok(); ++n) {
-                const Extent e = get_extent(in, previous);
-                if (e.count == 0) in.reject();
-                piece.run.push_back(e);
-                previous = e.end();
-                messages_ += e.count;
-                bytes_ += e.bytes;
-                ++in_memory_;
-            }
-            pieces_.push_back(std::move(piece));
-            continue;
-        }
-        piece.record = in.varint();
-        piece.record_bytes = in.bounded<std::uint32_t>(UINT32_MAX);
-        piece.first = in.varint();
-        piece.end = in.varint();
-        piece.messages = in.varint();
-        piece.bytes = in.varint();
-        const std::size_t shares = in.count(3);
-        for (std::size_t n = 0; n < shares && in.ok(); ++n) {
-            Share share;
-            share.segment = in.varint();
-            share.references = in.varint();
-            share.bytes = in.varint();
-            piece.shares.push_back(share);
-        }
-        const std::size_t holes = in.count(2);
-        for (std::size_t n = 0; n < holes && in.ok(); ++n) {
-            const Position first = in.varint();
-            piece.holes.push_back({first, in.bounded<std::uint32_t>(UINT32_MAX)});
-        }
-        messages_ += piece.messages;
-        bytes_ += piece.bytes;
-        pieces_.push_back(std::move(piece));
+        const bool fits = piece.on_disk ? load_block(in, piece) : load_run(in, piece);
+        if (fits && (piece.on_disk || !piece.run.empty())) pieces_.push_back(std::move(piece));
     }
     return in.ok();
 }

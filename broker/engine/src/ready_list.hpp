@@ -58,11 +58,14 @@ public:
     /// Extents that should go to an index block now, if memory for this list may be at most about
     /// `extents_max`; empty: none.
     [[nodiscard]] std::vector<Extent> to_spill(std::size_t extents_max) const;
-    /// The record of these extents is at `record`.
-    void spilled(const std::vector<Extent>& extents, Position record, std::uint32_t record_bytes);
-    /// An index block that is needed soon; marks it as being loaded.
-    std::optional<Position> block_to_load();
-    /// False: that block is not wanted any more.
+    /// The record of these extents is at `record`. False: they are not in memory (replay of a
+    /// record that does not fit); nothing is right then.
+    [[nodiscard]] bool spilled(const std::vector<Extent>& extents, Position record,
+                               std::uint32_t record_bytes);
+    /// An index block that is needed soon and not being loaded.
+    [[nodiscard]] std::optional<Position> block_to_load() const;
+    void loading(Position record);
+    /// False: that block is not wanted any more, or is not what was written (then damaged()).
     bool loaded(Position record, const std::vector<Extent>& extents);
     void load_failed(Position record);
     [[nodiscard]] bool damaged() const { return damaged_; }
@@ -95,6 +98,19 @@ public:
 
     void save(std::vector<std::byte>& out) const;
     [[nodiscard]] bool load(Reader& in);
+    [[nodiscard]] bool holds_returned(Position first) const { return returned_.count(first) != 0; }
+    /// Calls visit(position, references) for all that this list keeps alive in the log.
+    template <class Visit>
+    void visit_references(Visit&& visit) const {
+        for (const auto& [first, r] : returned_) visit(r.extent.record(), r.extent.count);
+        for (const Piece& piece : pieces_) {
+            for (const Extent& e : piece.run) visit(e.record(), e.count);
+            for (const Share& share : piece.shares) visit(share.segment, share.references);
+            if (piece.on_disk) visit(piece.record, 1);
+        }
+    }
+    /// cut() found that an index block lacks what the log says it holds.
+    [[nodiscard]] bool broken() const { return broken_; }
 
 private:
     struct Share {
@@ -131,6 +147,10 @@ private:
                                std::uint32_t* attempts_of);
     std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
     std::uint64_t cut_disk(Piece& piece, Position first, Position end, bool release);
+    bool add_hole(Piece& piece, Span hole, bool release);
+    void split(std::deque<Extent>& run, Position at);
+    [[nodiscard]] bool load_block(Reader& in, Piece& piece);
+    [[nodiscard]] bool load_run(Reader& in, Piece& piece);
     void release_piece_record(const Piece& piece);
     void drop_empty_front();
     void count_out(const Extent& extent, bool release);
@@ -145,6 +165,7 @@ private:
         0;  // extents below came from an index block once; they are not spilled again
     Position suspect_ = 0;
     bool damaged_ = false;
+    bool broken_ = false;
 };
 
 }  // namespace ferry::engine

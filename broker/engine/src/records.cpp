@@ -6,6 +6,9 @@
 #include "ferry/wire/limits.hpp"
 
 namespace ferry::engine {
+namespace {
+constexpr std::uint32_t message_bytes_min = 6;  // ["", "", nil, empty bin]
+}  // namespace
 
 void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
     const std::size_t begin = out.size();
@@ -40,6 +43,11 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         out.first = in.varint();
         out.sequences = in.varint();
         out.settled = in.varint();
+        if (out.first == 0 || out.sequences == 0 ||
+            out.sequences > limits::messages_per_frame_max ||
+            out.first + out.sequences < out.first) {
+            return false;
+        }
     }
     const std::size_t runs = in.count(3);
     std::uint64_t messages = 0;
@@ -48,11 +56,15 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         Run run;
         run.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
         run.bytes = in.bounded<std::uint32_t>(body.size());
+        // Positions of one record must not reach into the next one's.
+        if (run.count == 0 || run.bytes / message_bytes_min < run.count) return false;
         run.targets_first = static_cast<std::uint32_t>(out.targets.size());
         run.targets_count = static_cast<std::uint32_t>(in.count(1));
         for (std::uint32_t t = 0; t < run.targets_count; ++t) {
             const auto value = in.bounded<std::uint64_t>(0x1'ffff'ffffULL);
-            out.targets.push_back({static_cast<QueueId>(value >> 1), (value & 1U) != 0});
+            const auto id = static_cast<QueueId>(value >> 1);
+            if (t > 0 && out.targets.back().queue >= id) return false;
+            out.targets.push_back({id, (value & 1U) != 0});
         }
         messages += run.count;
         bytes += run.bytes;
@@ -74,7 +86,8 @@ void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const S
     for (const Span& span : spans) {
         // Acks come in any order: differences are signed (zigzag).
         const auto step = static_cast<std::int64_t>(span.first - previous);
-        put_varint(out, (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
+        put_varint(
+            out, (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
         put_varint(out, span.count);
         previous = span.first + span.count;
     }
@@ -97,6 +110,7 @@ bool decode_ack(Bytes body, std::vector<QueueSpans>& out) {
             span.first = previous + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
             span.count = in.bounded<std::uint32_t>(UINT32_MAX);
             previous = span.first + span.count;
+            if (span.count == 0 || previous < span.first) return false;
             group.spans.push_back(span);
         }
         out.push_back(std::move(group));
@@ -114,12 +128,17 @@ void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
     put_varint(out, e.bytes);
 }
 
+bool plausible(const Extent& e) {
+    return e.count > 0 && e.index <= e.first && e.end() > e.first &&
+           std::uint32_t{e.index} + e.count <= limits::messages_per_frame_max;
+}
+
 Extent get_extent(Reader& in, Position base) {
     Extent e;
     const std::uint64_t zigzag = in.varint();
     e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
     e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
-    const auto index = in.bounded<std::uint32_t>(limits::messages_per_frame_max * 2);
+    const auto index = in.bounded<std::uint32_t>(limits::messages_per_frame_max * 2 - 1);
     e.index = static_cast<std::uint16_t>(index >> 1);
     e.exact = (index & 1U) != 0;
     e.offset = in.bounded<std::uint32_t>(UINT32_MAX);
@@ -149,7 +168,7 @@ bool decode_extents(Bytes body, RecordType type, QueueId& queue, std::vector<Ext
     Position previous = 0;
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         out.push_back(get_extent(in, previous));
-        if (out.back().count == 0 || out.back().index > out.back().first) return false;
+        if (!plausible(out.back())) return false;
         previous = out.back().end();
     }
     return in.ok() && in.at_end();
@@ -231,7 +250,9 @@ std::vector<Range<Sequence>> get_ranges(Reader& in) {
     const std::size_t count = in.count(2);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         const Sequence first = in.varint();
-        ranges.push_back({first, first + in.varint()});
+        const std::uint64_t more = in.varint();
+        if (first == 0 || more >= UINT64_MAX - first) in.reject();
+        ranges.push_back({first, first + more});
     }
     return ranges;
 }

@@ -76,6 +76,8 @@ void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const S
 
 void put_extent(std::vector<std::byte>& out, const Extent& extent, Position base);
 [[nodiscard]] Extent get_extent(Reader& in, Position base);
+/// Whether such an extent can exist at all.
+[[nodiscard]] bool plausible(const Extent& extent);
 /// A queue and extents: records `returned` (attempts grow by one) and `index_block`.
 void encode_extents(std::vector<std::byte>& out, RecordType type, QueueId queue,
                     std::span<const Extent> extents);

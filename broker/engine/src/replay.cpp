@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
 #include "state.hpp"
 
 namespace ferry::engine {
@@ -36,9 +37,9 @@ bool Engine::State::replay_topology(RecordType type, Bytes bytes) {
             const std::uint8_t flags = in.u8();
             const std::uint64_t lease = in.varint();
             if (!in.ok() || queue_of(id) != nullptr || queue_ids.count(name) != 0) return false;
-            // Numbers are given in order; a wild one would make the table of queues as long as it
-            // is large.
-            if (id > next_queue_id + 1'000'000) return false;
+            // Numbers are used again, so they stay small; a wild one would make the table of queues
+            // as long as it is large.
+            if (id == 0 || id > limits::queues_max) return false;
             make_queue(id, name, queue_options(flags), lease);
             return true;
         }
@@ -88,7 +89,8 @@ bool Engine::State::replay_producer(RecordType type, Bytes bytes) {
         const std::string name(in.text());
         const std::uint64_t epoch = in.varint();
         const bool temporary = in.u8() != 0;
-        if (!in.ok()) return false;
+        const Producer* same = producers.find(name);
+        if (!in.ok() || (same != nullptr && same->number != number)) return false;
         producers.put(number, name, epoch, temporary);
         return true;
     }
@@ -100,7 +102,6 @@ bool Engine::State::replay_producer(RecordType type, Bytes bytes) {
     Producer* producer = producers.find(number);
     if (!in.ok() || producer == nullptr) return false;
     for (const auto& range : ranges) {
-        if (range.first == 0 || range.last < range.first) return false;
         producer->open.add(range);
         producer->mark = std::max(producer->mark, range.last);
     }
@@ -122,15 +123,16 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
     Queue* queue = queue_of(id);
     if (queue == nullptr) return true;
     if (type == RecordType::index_block) {
-        if (extents.empty()) return false;
         const auto size = static_cast<std::uint32_t>(bytes.size());
-        account(*queue, [&](ReadyList& ready) { ready.spilled(extents, place.position, size); });
-        return true;
+        return account(
+            *queue, [&](ReadyList& ready) { return ready.spilled(extents, place.position, size); });
     }
     std::vector<std::uint32_t> attempts(extents.size(), 0);
     const bool purge = type == RecordType::purge;
     for (std::size_t i = 0; i < extents.size(); ++i) {
         const Extent& e = extents[i];
+        if (!live.knows(e.record()) || live.segment_of(e.record()) != live.segment_of(e.first))
+            return false;
         const std::uint64_t found = account(*queue, [&](ReadyList& ready) {
             return ready.cut(e.first, e.count, false, &attempts[i]);
         });
@@ -147,6 +149,8 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
 
 Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
     if (bytes.empty()) return corrupt(place.position, "a record is empty");
+    if (!live.fits(place))
+        return corrupt(place.position, "a record stands before one that was read");
     live.note_place(place);
     last_gate = place.position;
     const auto type = static_cast<RecordType>(bytes[0]);
@@ -154,7 +158,6 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
     switch (type) {
         case RecordType::publish:
             fits = decode_publish(bytes, record);
-            if (fits && record.producer != 0 && record.sequences == 0) fits = false;
             if (fits) apply_publish(place, record);
             break;
         case RecordType::ack: {
@@ -167,6 +170,7 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
                     account(*queue, [&](ReadyList& ready) {
                         return ready.cut(span.first, span.count, true);
                     });
+                    if (queue->ready.broken()) fits = false;
                 }
             }
             break;
@@ -194,8 +198,22 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             break;  // only in compacted segments, which are never replayed
     }
     effects.clear();  // replay speaks to nobody
-    if (!fits) return corrupt(place.position, "a record's body is not what its type demands");
+    if (!fits || replay_broken)
+        return corrupt(place.position, "a record's body is not what its type demands");
     return ok_status();
+}
+
+void Engine::State::write_token_floor() {
+    for (const auto& [id, queue] : queues) {
+        if (queue->ready.messages() == 0) continue;
+        // Changes nothing: what counts is its position, above every token given out before.
+        body.clear();
+        put_u8(body, static_cast<std::uint8_t>(RecordType::horizon));
+        put_varint(body, id);
+        put_varint(body, queue->horizon);
+        token_floor = append(body).position;
+        return;
+    }
 }
 
 void Engine::recovered(bool unclean, Now now) {
@@ -226,6 +244,7 @@ void Engine::recovered(bool unclean, Now now) {
     for (const std::string& name : exchanges) {
         if (s.topology.find(name) != nullptr) s.delete_exchange_now(name);
     }
+    s.write_token_floor();
     s.effects.clear();
     s.totals = Totals{};
 }
@@ -237,7 +256,6 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     s.live.save(out);
     s.producers.save(out);
     s.topology.save(out);
-    put_varint(out, s.next_queue_id);
     put_varint(out, s.generated_names);
     put_varint(out, s.queues.size());
     for (const auto& [id, queue] : s.queues) {
@@ -267,6 +285,25 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     }
 }
 
+bool Engine::State::books_agree() {
+    std::map<Position, std::uint64_t> references;
+    bool known = true;
+    for (const auto& [id, queue] : queues) {
+        queue->ready.visit_references([&](Position at, std::uint64_t count) {
+            if (live.knows(at)) {
+                references[live.segment_of(at)] += count;
+            } else {
+                known = false;
+            }
+        });
+    }
+    if (!known) return false;
+    return std::all_of(live.segments().begin(), live.segments().end(), [&](const SegmentLoad& s) {
+        const auto at = references.find(s.base);
+        return s.references == (at == references.end() ? 0 : at->second);
+    });
+}
+
 Status Engine::load(Bytes checkpoint) {
     State& s = *state_;
     Reader in(checkpoint);
@@ -275,7 +312,6 @@ Status Engine::load(Bytes checkpoint) {
     if (!s.live.load(in)) return corrupt(0, "the checkpoint's space table is damaged");
     if (!s.producers.load(in)) return corrupt(0, "the checkpoint's producers are damaged");
     if (!s.topology.load(in)) return corrupt(0, "the checkpoint's exchanges are damaged");
-    const auto next_id = in.bounded<QueueId>(UINT32_MAX);
     s.generated_names = in.varint();
     const std::size_t count = in.count(6);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
@@ -284,25 +320,31 @@ Status Engine::load(Bytes checkpoint) {
         const std::uint8_t flags = in.u8();
         const std::uint64_t lease = in.varint();
         const Position horizon = in.varint();
-        if (!in.ok() || id >= next_id || s.queue_of(id) != nullptr)
+        if (!in.ok() || id == 0 || id > limits::queues_max || s.queue_of(id) != nullptr ||
+            s.queue_named(name) != nullptr) {
             return corrupt(0, "the checkpoint's queues are damaged");
+        }
         Queue& queue = s.make_queue(id, name, queue_options(flags), lease);
         queue.horizon = horizon;
         const std::size_t unacked = in.count(6);
         std::vector<std::pair<Extent, std::uint32_t>> back;
         for (std::size_t n = 0; n < unacked && in.ok(); ++n) {
             const Extent e = get_extent(in, 0);
-            back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX));
+            if (!plausible(e)) in.reject();
+            back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX - 1));
         }
         const bool fits = s.account(queue, [&](ReadyList& ready) { return ready.load(in); });
         if (!fits) break;
         for (const auto& part : back) {
+            if (queue.ready.holds_returned(part.first.first))
+                return corrupt(0, "the checkpoint names a message twice");
             s.account(queue,
                       [&](ReadyList& ready) { ready.give_back(part.first, part.second, 0); });
         }
     }
-    s.next_queue_id = next_id;
     if (!in.ok() || !in.at_end()) return corrupt(0, "the checkpoint is damaged");
+    if (!s.books_agree())
+        return corrupt(0, "the checkpoint's space table does not agree with its queues");
     return ok_status();
 }
 

@@ -10,7 +10,6 @@ namespace ferry::engine {
 namespace {
 
 constexpr std::size_t ack_spans_per_record_max = 65'536;
-constexpr std::size_t extents_per_record_max = 32'768;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 
 Chunk part_of_chunk(const Chunk& chunk, std::uint32_t skip, std::uint32_t count) {
@@ -199,8 +198,11 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
     State& st = *state_;
     st.see(now.mono);
     Subscription* s = st.subscription_of(session, subscription);
-    if (s == nullptr)
+    if (s == nullptr) {
+        // Without a request nobody waits for an answer, and an error without one ends a connection.
+        if (request == 0) return;
         return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
+    }
     if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
     std::vector<Range<Tag>> lost;
     for (const Range<Tag>& range : tags) {
@@ -218,8 +220,10 @@ void Engine::nack(SessionId session, std::uint64_t request, std::uint64_t subscr
         return ack(session, request, subscription, tags, now);  // rejected: gone for this queue
     st.see(now.mono);
     Subscription* s = st.subscription_of(session, subscription);
-    if (s == nullptr)
+    if (s == nullptr) {
+        if (request == 0) return;
         return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
+    }
     if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
     std::vector<Range<Tag>> lost;
     std::vector<std::pair<Extent, std::uint32_t>> back;

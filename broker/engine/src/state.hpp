@@ -45,6 +45,9 @@ struct PublishPlan {
     std::uint32_t bytes = 0;
 };
 
+/// In one `returned`, `purge` or `index block` record, which has to fit into a batch of the log.
+constexpr std::size_t extents_per_record_max = 32'768;
+
 /// Everything the engine knows. The command groups (publish.cpp, settle.cpp, dispatch.cpp,
 /// admin.cpp, replay.cpp …) are its members.
 struct Engine::State {
@@ -67,11 +70,14 @@ struct Engine::State {
     Producers producers;
     std::unordered_map<SessionId, Session> sessions;  // looked up, never walked
     QueueId next_queue_id = 1;
+    std::set<QueueId> unused_queue_ids;  // below next_queue_id
     std::uint64_t generated_names = 0;
 
     Position durable = 0;
     bool disk_full = false;
-    bool replaying = true;  // until recovered()
+    bool replaying = true;       // until recovered()
+    bool replay_broken = false;  // a record does not fit what came before it
+    Position token_floor = 0;    // see deliver(): a record of this run, before any delivery
     Instant last_now;
     std::deque<Gated> gated;  // in order of gate
     Position last_gate = 0;
@@ -94,6 +100,7 @@ struct Engine::State {
     PublishRecord record;
     std::vector<PublishPlan> plans;
     std::deque<Route> uncached_routes;
+    std::uint64_t plans_open = 0;  // sequences that the plans would add to the open ones
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
     std::vector<std::byte> body;
@@ -156,6 +163,7 @@ struct Engine::State {
     bool serve_pull(Queue& queue, const WaitingPull& pull, Now now);
 
     // -- topology --
+    QueueId free_queue_id() const;
     Queue& make_queue(QueueId id, std::string_view name, const QueueOptions& options,
                       std::uint64_t lease_ms);
     void drop_queue(Queue& queue, Code reason, std::string_view why);
@@ -171,6 +179,9 @@ struct Engine::State {
     bool replay_topology(RecordType type, Bytes bytes);
     bool replay_queue(RecordType type, const Journal::Place& place, Bytes bytes);
     bool replay_producer(RecordType type, Bytes bytes);
+    void write_token_floor();
+    /// Whether the live space is what the queues keep alive.
+    bool books_agree();
 };
 
 }  // namespace ferry::engine

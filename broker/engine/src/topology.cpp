@@ -274,12 +274,18 @@ void Topology::compute(const wire::MessageView& message, Route& out, bool& cache
     out.too_many = out.queues.size() > limits::queues_per_message_max;
 }
 
+void Topology::forget_routes() {
+    routes_.clear();
+    last_ = nullptr;
+    cached_generation_ = generation_;
+}
+
+void Topology::trim_routes() {
+    if (routes_.size() > cached_routes_max) forget_routes();
+}
+
 const Route& Topology::route(const wire::MessageView& message) {
-    if (cached_generation_ != generation_ || routes_.size() > cached_routes_max) {
-        routes_.clear();
-        last_ = nullptr;
-        cached_generation_ = generation_;
-    }
+    if (cached_generation_ != generation_) forget_routes();
     // Exchange names hold no NUL, so this key is unambiguous.
     cache_key_.assign(message.exchange);
     cache_key_.push_back('\0');

@@ -32,8 +32,8 @@ struct Exchange {
 };
 
 /// Exchanges and bindings, and the routes they give. Queue names are resolved by the caller's
-/// table. Threads: the engine's. Routes are remembered until the next change; pointers are valid as
-/// long.
+/// table. Threads: the engine's. Routes are remembered until the next change or trim_routes();
+/// pointers are valid as long.
 class Topology {
 public:
     Topology();
@@ -43,6 +43,8 @@ public:
 
     /// The route of a message. Its headers matter only where a headers exchange takes part.
     const Route& route(const wire::MessageView& message);
+    /// Forgets remembered routes when there are many. Called when nobody holds one.
+    void trim_routes();
 
     [[nodiscard]] Exchange* find(std::string_view name);
     [[nodiscard]] const Exchange* find(std::string_view name) const;
@@ -78,6 +80,7 @@ private:
     };
     void collect(const Exchange& exchange, Walk& walk, unsigned hops, Route& out);
     void follow(const std::vector<Binding>& bindings, Walk& walk, unsigned hops, Route& out);
+    void forget_routes();
     void compute(const wire::MessageView& message, Route& out, bool& cacheable);
 
     struct TextHash {

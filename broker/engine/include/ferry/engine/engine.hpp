@@ -36,7 +36,9 @@ struct SegmentLoad {
     Position base = 0;
     std::uint64_t references = 0;  // live messages (counted once per queue) and index blocks
     std::uint64_t bytes = 0;       // their bytes; an upper bound of what a compacted segment needs
-    Position dead_since = 0;  // end of the log when the last reference went; 0: still referenced
+    // A checkpoint at this position or later does not refer to the segment. 0: still referenced;
+    // UINT64_MAX: not known before the next record.
+    Position dead_since = 0;
 };
 struct LiveSet {
     std::vector<Extent> extents;           // sorted by position, not overlapping
