@@ -168,7 +168,7 @@ Json exchange_declare_json(ByteReader& in) {
     Json out{{"name", in.text()}};
     const std::uint8_t type = in.u8();
     const std::uint8_t flags = in.u8();
-    out["type"] = type < types.size() ? Json(types[type]) : Json(type);
+    out["exchange_type"] = type < types.size() ? Json(types[type]) : Json(type);
     out["auto_delete"] = (flags & 1U) != 0;
     out["internal"] = (flags & 2U) != 0;
     out["durable"] = (flags & 4U) != 0;
