@@ -29,7 +29,8 @@ public:
         for (;;) {
             block.next = start_ + at_;
             missing_ = format::record_header_bytes;
-            if (left() == 0) return Stop::between;
+            const bool aligned = padded(start_ + at_) == start_ + at_;
+            if (left() == 0 && aligned) return Stop::between;
             if (left() < format::record_header_bytes) return Stop::unclear;
             const auto length = load_le<std::uint32_t>(bytes_.data() + at_);
             if (length != 0 && length < format::record_bytes_limit) {
@@ -104,7 +105,9 @@ Result<Position> clear_up(const Segment& segment, Position position) {
     std::byte length[4] = {};
     const auto got = read_segment(segment, position, length);
     if (!got.ok()) return got.error();
-    return load_le<std::uint32_t>(length) == 0 ? padded(position) : position;
+    const auto value = load_le<std::uint32_t>(length);
+    const bool record = value != 0 && value < format::record_bytes_limit;
+    return record ? position : padded(position);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ferry/log/commit_log.hpp"
+#include "ferry/log/format.hpp"
 
 // A data directory of its own per test, small segments, and records as text.
 namespace ferry::log {

@@ -149,6 +149,26 @@ TEST_F(RoundTrip, ReadBlockGivesWholeRecordsAndWhereToReadOn) {
     }
 }
 
+TEST_F(RoundTrip, ReadBlockReadsOnWhereverAReadHappensToEnd) {
+    auto log = open();
+    std::vector<Place> places;
+    for (std::size_t i = 0; i < 600; ++i) {
+        places.push_back(put(*log, std::string(400 + i % 113, 'e')));
+        if (i % 3 != 0) settle(*log);
+    }
+    settle(*log);
+    for (std::size_t wanted = 4096; wanted < 4096 + 600; wanted += 7) {
+        std::size_t seen = 0;
+        for (Position at = places[0].position; at < log->durable();) {
+            auto block = log->read_block(at, wanted);
+            ASSERT_TRUE(block.ok()) << block.error().what << " at " << at << " wanted " << wanted;
+            seen += block.value().records.size();
+            at = block.value().next;
+        }
+        ASSERT_EQ(seen, places.size()) << wanted;
+    }
+}
+
 TEST_F(RoundTrip, ReadBlockReadsARecordThatIsLongerThanWhatWasAskedFor) {
     auto log = open();
     const Place place = put(*log, std::string(12000, 'z'));
