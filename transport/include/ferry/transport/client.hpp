@@ -36,21 +36,17 @@ struct PullOptions {
 /// own I/O thread.
 ///
 /// Threads    Any, also at the same time. Callbacks run on the I/O thread without a lock held; they
-/// may call
-///            everything that does not wait. What would wait is refused there: rejected, or
-///            would_block for a full window.
+///            may call everything that does not wait. What would wait is refused there: rejected,
+///            or would_block for a full window. They must not destroy the client.
 /// Lifetime   Strings and payloads are copied before a call returns. The destructor closes at once:
-/// what is
-///            unconfirmed then is told to callbacks as in_doubt. Call close() to wait for it.
+///            what is unconfirmed then is told to callbacks as in_doubt. close() waits for it.
 /// Reconnect  By itself, for ever. Unconfirmed messages are kept and sent again under the same
-/// sequence, so
-///            each is stored once. Declarations (see ClientOptions::redeclare) and subscriptions
-///            are made again. Unacked deliveries are lost: their tags are stale from then on.
+///            sequence, so each is stored once. Declarations (ClientOptions::redeclare) and
+///            subscriptions are made again. Unacked deliveries are lost: their tags are stale.
 /// Timeouts   Timeout{0} means ClientOptions::request_timeout_ms.
 /// Errors     unreachable: not sent, no connection within the timeout, or the client is closed.
-/// indeterminate: sent, but no
-///            answer within the timeout, or the connection broke. Others: see error.hpp and the
-///            broker's code.
+///            indeterminate: sent, but the timeout passed or the connection broke before the
+///            answer. Others: the broker's, see errc_of and ClientError::wire_code.
 class Client final : public Publisher {
 public:
     /// Connects and says hello. Blocks until it is done or has failed.

@@ -14,13 +14,13 @@ namespace ferry::transport {
 /// Told to ClientOptions::on_state, on the I/O thread.
 struct StateChange {
     enum class State : std::uint8_t {
-        connected,         // hello, producer and re-declarations are done
-        disconnected,      // the client tries again by itself
-        redeclare_failed,  // something that existed before the reconnect could not be made again;
-                           // `text` names it
-        history_lost,      // the broker knows less of this producer than it confirmed before (a
-                       // restored backup, a forgotten temporary producer): a new epoch was taken,
-                       // unconfirmed messages are sent again
+        connected,
+        disconnected,  // the client tries again by itself
+        /// What existed before the reconnect could not be made again; `text` names it.
+        redeclare_failed,
+        /// The broker knows less of this producer than it had confirmed (a restored backup, a
+        /// forgotten temporary producer): a new epoch was taken, unconfirmed messages sent again.
+        history_lost,
         closed,  // for good
     };
     State state = State::connected;
@@ -35,28 +35,25 @@ struct ClientOptions {
     std::string url = "ferry://127.0.0.1:7420";
     std::string name = "ferry";  // shown by the broker
 
-    /// Who publishes. Empty: a random name for this client only, which the broker forgets a while
-    /// after.
+    /// Who publishes. Empty: a random name for this client only, soon forgotten by the broker.
     std::string producer;
-    std::uint64_t epoch =
-        0;  // 0: the producer's current one. Higher than the current one fences older clients
+    /// 0: the producer's current one. A higher one fences clients that still use the current one.
+    std::uint64_t epoch = 0;
     bool publisher = true;  // false: no producer is opened, publishing is rejected
 
     std::uint32_t connect_timeout_ms = 5000;  // Client::connect; also each later attempt
-    bool connect_retry =
-        false;  // keep trying within connect_timeout_ms when the broker is not there yet
+    bool connect_retry = false;  // connect() keeps trying until then if no broker is there yet
     std::uint32_t request_timeout_ms = 30000;
     std::uint32_t heartbeat_ms = 10000;
-    std::uint32_t backoff_min_ms =
-        50;  // between attempts to reconnect: doubled each time, with jitter
+    /// Between attempts to reconnect: doubled each time, half of it chance.
+    std::uint32_t backoff_min_ms = 50;
     std::uint32_t backoff_max_ms = 5000;
     Redeclare redeclare = Redeclare::transient;
 
     /// At most so much goes into one PUBLISH frame. Also bounded by the broker's frame limit.
     std::uint32_t batch_messages = 8192;
     std::uint32_t batch_bytes = 256U << 10;
-    /// 0: a batch goes out as soon as the connection is free to write it, and gathers only while it
-    /// is not.
+    /// 0: a batch gathers only while the connection is busy with the one before.
     std::uint32_t linger_ms = 0;
     /// At most so much is unconfirmed; then publishing waits (or fails with would_block).
     std::uint32_t window_messages = 65536;
@@ -82,8 +79,7 @@ struct SubscribeOptions {
     bool exclusive = false;
     std::uint64_t lease_ms = 0;  // 0: the queue's
     bool resubscribe = true;     // after a reconnect
-    /// Tags first to last had lost their lease before the ack or nack came: it changed nothing for
-    /// them.
+    /// These tags had lost their lease before the ack or nack came: nothing was changed.
     std::function<void(std::uint64_t first, std::uint64_t last)> on_lease_lost;
     /// The subscription has ended for good: its queue is gone, or it could not be made again.
     std::function<void(wire::Code code, std::string_view text)> on_cancelled;

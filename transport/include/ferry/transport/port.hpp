@@ -20,13 +20,12 @@ public:
     /// Takes a message and returns its sequence; `done` is called once, later, on another thread.
     ///
     /// Blocking  While the window of unconfirmed messages is full.
-    /// Errors    rejected (message over a limit), would_block (full, and blocking was switched
-    /// off),
+    /// Errors    rejected (message over a limit), would_block (full, and blocking is off),
     ///           unreachable (closed). Then nothing was taken and `done` is not called.
     virtual Result<std::uint64_t> publish_async(const Message& message, ConfirmCallback done) = 0;
 
-    /// Waits until everything taken before has been confirmed or refused and callbacks have returned. indeterminate: not within
-    /// `timeout`.
+    /// Waits until everything taken before has been confirmed or refused and its callbacks have
+    /// returned. indeterminate: not within `timeout`.
     virtual Status flush(Timeout timeout) = 0;
 };
 

@@ -17,23 +17,23 @@ struct SubscriptionState;
 /// One consumer's interest in one queue. Made by Client::subscribe.
 ///
 /// Threads   Any, also at the same time, also from callbacks.
-/// Lifetime  May outlive its Client; every call then fails with unreachable. Destroying it
-/// unsubscribes. Settling  ack, nack and extend only take a note: the notes of one turn of the I/O
-/// thread go out as few
-///           ranges. Client::settle waits until the broker has them on disk.
+/// Lifetime  May outlive its Client; calls then fail with not_found or unreachable. Destroying it
+///           unsubscribes and waits for a handler that runs on another thread.
+/// Settling  ack, nack and extend only take a note: the notes of one turn of the I/O thread go out
+///           as few ranges. Client::settle waits until the broker has them on disk.
 class Subscription final : public Consumer {
 public:
-    /// Only for subscriptions made without a handler. At most the window's number of messages wait
+    /// Only for subscriptions made without a handler. About the window's number of messages wait
     /// here; with no_ack a full queue stops reading the whole connection, so give such a
-    /// subscription a client of its own.
+    /// subscription a client of its own. A message keeps the bytes of its whole frame alive.
     ///
-    /// Errors    would_block (nothing within `timeout`), not_found (ended), unreachable (client
-    /// closed),
-    ///           rejected (has a handler; or called with a timeout on the I/O thread).
+    /// Errors    would_block (nothing within `timeout`), not_found (ended, or client closed),
+    ///           rejected (has a handler; or would wait on the I/O thread).
     Result<Received> next(Timeout timeout) override;
 
-    /// Errors    indeterminate: the tag is from before a reconnect, its lease is lost. not_found:
-    /// ended.
+    /// Errors    indeterminate: the tag is from before a reconnect, its lease is lost.
+    ///           not_found: the subscription has ended.
+    ///           rejected: such a tag was never delivered, or no_ack leaves nothing to settle.
     Status ack(const DeliveryTag& tag) override;
     Status nack(const DeliveryTag& tag, bool requeue) override;
     /// All tags from `first` to `last`, both included; both of the same connection.

@@ -20,8 +20,8 @@ struct Url {
 
 /// Reads a URL; `host` and `host:port` without a scheme are taken as ferry://.
 ///
-/// Errors    rejected: another scheme, no host, a port outside 1 to 65535, anything behind the port
-/// but one "/".
+/// Errors    rejected: another scheme, no host, a port outside 1 to 65535, or more behind the port
+///           than one "/".
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
 
 }  // namespace ferry::transport
