@@ -22,9 +22,9 @@ class Explorer {
 public:
     explicit Explorer(ExplorerOptions options) : options_(options) {}
 
-    /// Crash points after `from` up to and including `to`.
+    /// Crash points after `from` up to and including `to`, or one in `every` of them.
     void explore(const std::string& name, const sim::Journal& journal, const History& history,
-                 std::size_t from, std::size_t to);
+                 std::size_t from, std::size_t to, std::size_t every = 1);
     /// Runs `steps` on a copy of `start` and crashes during the last one (or, for `all`, during
     /// any).
     void run(const Aged& start, const std::vector<Step>& steps, bool all);
