@@ -316,7 +316,9 @@ void Driver::on_tick() {
     if (!stalled) {
         for (auto& entry : connections_) entry.second->on_tick(now());
     }
-    if (++ticks_ % ticks_per_second != 0 || stage_ == Stage::failed) return;
+    if (stage_ == Stage::failed) return;
+    keeper_.on_tick();
+    if (++ticks_ % ticks_per_second != 0) return;
     engine.tick(now());
     touch();
     unblock();

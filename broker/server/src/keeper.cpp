@@ -10,6 +10,7 @@ using engine::Position;
 namespace {
 
 constexpr std::uint64_t sparse_divisor = 4;  // compacted when less than a quarter is alive
+constexpr std::uint64_t sparse_bytes_min = 64U << 10;  // smaller files are not worth the work
 constexpr std::uint64_t early_after_ns = 5'000'000'000;
 constexpr std::uint64_t early_when_full_ns = 1'000'000'000;
 
@@ -27,6 +28,7 @@ bool is_dead(const Loads& loads, const log::SegmentInfo& segment) {
 }
 
 bool is_sparse(const Loads& loads, const log::SegmentInfo& segment) {
+    if (segment.file_bytes < sparse_bytes_min) return false;
     const auto load = loads.find(segment.base);
     return load != loads.end() && load->second.bytes < segment.file_bytes / sparse_divisor;
 }
@@ -51,14 +53,17 @@ void Keeper::on_turn() {
     if (end - std::min(end, last_at_) >= hub_.config.checkpoint_bytes) checkpoint();
 }
 
+void Keeper::on_tick() {
+    if (hub_.log.failed() || gathering_ || candidates_.empty()) return;
+    if (!hub_.log.compaction_pending()) next_compaction();
+}
+
 void Keeper::on_second() {
     if (hub_.log.failed()) return;
     if (checkpoint_asked_ && !hub_.log.checkpoint_pending()) {
         checkpoint_asked_ = false;
         reclaim();
     }
-    if (compacting_ && !hub_.log.compaction_pending()) compacting_ = false;
-    if (!compacting_ && !candidates_.empty()) next_compaction();
     const bool full = hub_.log.space() == log::Space::full;
     const std::uint64_t age = hub_.now().mono.ns - last_time_.ns;
     if (age < (full ? early_when_full_ns : early_after_ns) || hub_.log.end() <= last_at_) return;
@@ -124,7 +129,7 @@ void Keeper::next_compaction() {
     candidates_.pop_back();
     if (is_dead(loads_of(hub_.engine), job->segment)) return;  // the next pass drops it
     job->live = hub_.engine.live_in(job->segment.base, job->segment.end);
-    compacting_ = true;
+    gathering_ = true;
     gather(job);
 }
 
@@ -142,14 +147,14 @@ void Keeper::gather(const std::shared_ptr<Compaction>& job) {
                     if (error != nullptr) ++job->next_block;
                     gather(job);
                 } else {
-                    compacting_ = false;  // it stays as it is; whoever needs the block is told
+                    gathering_ = false;  // it stays as it is; whoever needs the block is told
                 }
             });
             return;
         }
         const auto extents = engine::extents_of_block(body);
         if (!extents.ok()) {
-            compacting_ = false;
+            gathering_ = false;
             return;
         }
         for (const engine::Extent& extent : extents.value()) {
@@ -159,6 +164,7 @@ void Keeper::gather(const std::shared_ptr<Compaction>& job) {
         }
         ++job->next_block;
     }
+    gathering_ = false;
     compact(*job);
 }
 

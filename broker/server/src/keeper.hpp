@@ -23,6 +23,8 @@ public:
 
     /// After every turn; cheap.
     void on_turn();
+    /// Several times a second: one compaction after another.
+    void on_tick();
     void on_second();
     /// The last checkpoint of a clean stop. Nothing may be appended afterwards.
     void checkpoint_clean();
@@ -42,7 +44,7 @@ private:
     engine::Position last_at_ = 0;  // of the last checkpoint asked for
     Instant last_time_;
     bool checkpoint_asked_ = false;
-    bool compacting_ = false;
+    bool gathering_ = false;  // a compaction waits for index blocks
     std::vector<log::SegmentInfo> candidates_;
 };
 
