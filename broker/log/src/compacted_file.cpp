@@ -11,8 +11,6 @@ namespace ferry::log {
 
 namespace {
 
-constexpr std::uint64_t window_bytes = 1U << 20;
-
 struct EntryHead {
     Position position = 0;
     std::uint32_t length = 0;
