@@ -35,6 +35,8 @@ struct Options {
     std::string timeout;
 };
 
+constexpr std::uint64_t window_bytes = 8ULL << 20;
+
 class Printer {
 public:
     Printer(const Options& options, bool json) : options_(options), json_(json) {}
@@ -116,10 +118,20 @@ int receive(transport::Client& client, transport::Subscription& subscription,
     auto deadline = steady_clock::now() + silence;
     std::vector<transport::DeliveryTag> unacked;
     const std::size_t ack_every = std::max<std::size_t>(1, options.window / 2);
+    // With a count, every ack would make room for one message more than is wanted: the window
+    // shrinks first.
+    const auto shrink_window = [&]() -> int {
+        if (options.count == 0 || printer.wanted(options.window) == options.window)
+            return exit_done;
+        const auto window = static_cast<std::uint32_t>(printer.wanted(options.window));
+        const auto done = subscription.credit(window, window_bytes);
+        return done.ok() ? exit_done : fail(done.error());
+    };
     // While messages stream in acks need no answer; the last one before a silence is waited for.
     const auto flush = [&](bool wait) -> int {
         if (!flush_out()) return fail(exit_refused, "cannot write to stdout");
-        if (!options.ack) return exit_done;
+        if (!options.ack || unacked.empty()) return exit_done;
+        if (const int status = shrink_window(); status != exit_done) return status;
         const std::vector<transport::DeliveryTag> tags = std::exchange(unacked, {});
         if (wait) return settle(client, tags);
         for (const transport::DeliveryTag& tag : tags) {
@@ -145,7 +157,7 @@ int receive(transport::Client& client, transport::Subscription& subscription,
         if (!printer.print(received.value().delivery)) {
             return fail(exit_refused, "cannot write to stdout");
         }
-        unacked.push_back(received.value().delivery.tag);
+        if (options.ack) unacked.push_back(received.value().delivery.tag);
         deadline = steady_clock::now() + silence;
         if (unacked.size() >= ack_every && !printer.enough()) {
             if (const int status = flush(false); status != exit_done) return status;
@@ -158,6 +170,7 @@ int receive(transport::Client& client, transport::Subscription& subscription,
 int push_all(transport::Client& client, const Options& options, Printer& printer) {
     transport::SubscribeOptions subscribe;
     subscribe.window_messages = static_cast<std::uint32_t>(printer.wanted(options.window));
+    subscribe.window_bytes = window_bytes;
     if (!options.ack) {
         // Nothing is ever acked, so the window is all that can be seen.
         subscribe.window_messages = static_cast<std::uint32_t>(printer.wanted(100'000));

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "log_reader/checkpoint_file.hpp"
 #include "log_reader/compacted_file.hpp"
@@ -83,28 +84,66 @@ void read_segment(const std::string& name_text, const FileName& name, Catalog& c
     if (fine) catalog.segments.push_back(std::move(segment));
 }
 
-// Where two segments have the same positions, the higher epoch owns them; within an epoch bases
-// grow. A compacted file replaces the plain one of the same base and epoch.
-void settle_ownership(Catalog& catalog) {
-    std::vector<Segment>& all = catalog.segments;
+bool is_gone(const Catalog& catalog, std::uint64_t base, std::uint64_t epoch) {
+    return std::any_of(catalog.gone.begin(), catalog.gone.end(), [&](const GoneMark& mark) {
+        return mark.base == base && mark.epoch == epoch;
+    });
+}
+
+// Of several segments with one base the highest epoch counts, and of one epoch the compacted file.
+// What was dropped on purpose may still be there; its mark came first.
+void settle_ownership(Catalog& catalog, Report& report) {
+    std::vector<Segment> all = std::exchange(catalog.segments, {});
     std::sort(all.begin(), all.end(), [](const Segment& a, const Segment& b) {
-        if (a.epoch != b.epoch) return a.epoch < b.epoch;
         if (a.base != b.base) return a.base < b.base;
+        if (a.epoch != b.epoch) return a.epoch < b.epoch;
         return a.compacted < b.compacted;
     });
-    std::vector<Segment> owners;
+    std::vector<Segment>& owners = catalog.segments;
     for (Segment& segment : all) {
-        while (!owners.empty() && owners.back().base >= segment.base) {
-            owners.pop_back();
-            ++catalog.superseded;
+        const bool dropped = is_gone(catalog, segment.base, segment.epoch);
+        if (!dropped && !owners.empty() && owners.back().base == segment.base) owners.pop_back();
+        if (dropped) continue;
+        if (!owners.empty() && owners.back().epoch > segment.epoch) {
+            damage(report, segment.file, 24, segment.base,
+                   "the segment is of an earlier run than the one before it");
         }
         owners.push_back(std::move(segment));
     }
+    catalog.superseded = all.size() - owners.size();
     for (std::size_t i = 0; i < owners.size(); ++i) {
         const std::uint64_t next = i + 1 < owners.size() ? owners[i + 1].base : no_end;
-        owners[i].end = owners[i].compacted ? std::min(next, owners[i].end) : next;
+        if (owners[i].compacted && owners[i].end > next) {
+            damage(report, owners[i].file, 40, owners[i].base,
+                   "the compacted segment reaches into the next one");
+        }
+        if (!owners[i].compacted) owners[i].end = next;
     }
-    all = std::move(owners);
+}
+
+// The newest checkpoint knows what there was; without one everything must be there from the
+// beginning.
+void check_presence(const Catalog& catalog, Report& report) {
+    if (catalog.checkpoints.empty()) {
+        const bool whole =
+            catalog.segments.empty() ||
+            (catalog.segments.front().base == 0 && catalog.gone.empty() && report.compacted == 0);
+        if (!whole) {
+            damage(report, catalog.segments.front().file, 0, 0,
+                   "no readable checkpoint, and the log does not reach back to position 0");
+        }
+        return;
+    }
+    const Checkpoint& newest = catalog.checkpoints.back();
+    for (const ExpectedSegment& expected : newest.segments) {
+        const bool there = std::any_of(
+            catalog.segments.begin(), catalog.segments.end(), [&](const Segment& segment) {
+                return segment.base == expected.base && segment.epoch >= expected.epoch;
+            });
+        if (there || is_gone(catalog, expected.base, expected.epoch)) continue;
+        report.findings.push_back({Severity::damage, newest.file, 0, expected.base, expected.end,
+                                   "a segment that the checkpoint lists is missing"});
+    }
 }
 
 void check_log_ids(Catalog& catalog, Report& report) {
@@ -145,6 +184,9 @@ bool read_catalog(const std::string& directory, Catalog& out, Report& report) {
             case FileKind::checkpoint:
                 read_checkpoint(text, name, out, report);
                 break;
+            case FileKind::gone:
+                out.gone.push_back({name.position, name.epoch});
+                break;
             case FileKind::spare:
                 ++out.spares;
                 break;
@@ -156,7 +198,7 @@ bool read_catalog(const std::string& directory, Catalog& out, Report& report) {
                 break;
         }
     }
-    settle_ownership(out);
+    settle_ownership(out, report);
     std::sort(out.checkpoints.begin(), out.checkpoints.end(),
               [](const Checkpoint& a, const Checkpoint& b) { return a.at < b.at; });
     check_log_ids(out, report);
@@ -166,6 +208,7 @@ bool read_catalog(const std::string& directory, Catalog& out, Report& report) {
     report.spares = out.spares;
     report.checkpoints = out.checkpoints.size();
     for (const Segment& segment : out.segments) report.compacted += segment.compacted ? 1 : 0;
+    check_presence(out, report);
     return true;
 }
 

@@ -28,7 +28,7 @@ inline constexpr std::uint64_t no_end = UINT64_MAX;
 struct ExpectedSegment {
     std::uint64_t base = 0;
     std::uint64_t epoch = 0;
-    std::uint64_t end = 0;
+    std::uint64_t end = 0;  // 0: it was still growing
 };
 
 struct Checkpoint {
@@ -36,9 +36,16 @@ struct Checkpoint {
     bool clean = false;
     std::uint64_t log_id = 0;
     std::uint64_t epoch = 0;
-    std::uint64_t at = 0;
+    std::uint64_t at = 0;         // replay begins here
+    std::uint64_t read_from = 0;  // the batch boundary at or below it
     std::uint64_t state_bytes = 0;
     std::vector<ExpectedSegment> segments;
+};
+
+/// A segment that was dropped on purpose.
+struct GoneMark {
+    std::uint64_t base = 0;
+    std::uint64_t epoch = 0;
 };
 
 /// What lies in a data directory, checked as far as headers go.
@@ -47,6 +54,7 @@ struct Catalog {
     std::uint64_t log_id = 0;
     std::vector<Segment> segments;        // owners of the address space, in order of base
     std::vector<Checkpoint> checkpoints;  // readable ones, oldest first
+    std::vector<GoneMark> gone;
     std::uint64_t spares = 0;
     std::uint64_t superseded = 0;  // segments whose positions all belong to newer ones
     std::uint64_t unfinished = 0;  // *.tmp

@@ -10,6 +10,7 @@ enum class FileKind : std::uint8_t {
     segment,
     compacted,
     checkpoint,
+    gone,  // marks a segment that was dropped on purpose
     spare,
     unfinished,
     lock,

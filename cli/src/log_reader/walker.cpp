@@ -11,7 +11,8 @@ namespace ferry::log_reader {
 namespace {
 
 std::uint64_t file_offset(const Segment& segment, std::uint64_t position) {
-    return segment.compacted ? 0 : segment_header_bytes + (position - segment.base);
+    if (segment.compacted || position < segment.base) return 0;
+    return segment_header_bytes + (position - segment.base);
 }
 
 }  // namespace
@@ -32,6 +33,11 @@ void Walker::walk(std::uint64_t from, const OnRecord& on_record) {
     report_.end = segments.front().base;
     for (std::size_t i = 0; i < segments.size(); ++i) {
         if (segments[i].end != no_end && segments[i].end <= from) continue;
+        if (i > 0 && segments[i - 1].compacted && segments[i - 1].end < segments[i].base &&
+            !allowed_gap(segments[i - 1], segments[i - 1].end)) {
+            note(Severity::damage, segments[i], segments[i - 1].end, segments[i].base,
+                 "the positions before this segment are missing");
+        }
         const Step step = segments[i].compacted ? walk_compacted(i, from, on_record)
                                                 : walk_plain(i, from, on_record);
         if (step == Step::stop) return;
@@ -134,7 +140,7 @@ Walker::Step Walker::cross_hole(std::size_t index, InputFile& file, const BatchP
         const std::uint64_t hole_end =
             more ? next.batch.position : std::min(segment.end, std::max(witness_, position));
         const std::uint64_t behind = more ? hole_end : segment.end;
-        if (!allowed_gap(position, segment.end) || more) {
+        if (more || !allowed_gap(segment, position)) {
             note(Severity::damage, segment, position, hole_end, why);
         }
         if (behind == no_end) return Step::stop;
@@ -163,12 +169,11 @@ void Walker::seek_witness(std::size_t index, std::uint64_t position) {
     for (const Checkpoint& checkpoint : catalog_.checkpoints) {
         witness_ = std::max(witness_, checkpoint.at);
     }
-    const std::uint64_t epoch = catalog_.segments[index].epoch;
     for (std::size_t i = index; i < catalog_.segments.size(); ++i) {
         const Segment& segment = catalog_.segments[i];
-        // A later run begins where the one before it was proven durable; compaction takes only what
-        // was.
-        if (segment.epoch > epoch) witness_ = std::max(witness_, segment.base);
+        // A segment is made only when everything before it is durable; compaction takes only what
+        // is.
+        if (i > index) witness_ = std::max(witness_, segment.base);
         if (segment.compacted) {
             witness_ = std::max(witness_, segment.end);
             continue;
@@ -186,11 +191,49 @@ void Walker::seek_witness(std::size_t index, std::uint64_t position) {
     }
 }
 
-Walker::Step Walker::walk_compacted(std::size_t, std::uint64_t, const OnRecord&) {
-    return Step::go_on;
+Walker::Step Walker::walk_compacted(std::size_t index, std::uint64_t from,
+                                    const OnRecord& on_record) {
+    const Segment& segment = catalog_.segments[index];
+    auto file = InputFile::open(catalog_.directory + "/" + segment.file);
+    if (!file) {
+        if (!was_dropped(segment)) {
+            note(Severity::damage, segment, segment.base, segment.end,
+                 std::string("cannot open: ") + std::strerror(errno));
+        }
+        return Step::go_on;
+    }
+    Step step = Step::go_on;
+    const CompactedFault fault = read_entries(*file, segment, [&](const Record& record) {
+        if (record.position < from) return true;
+        ++report_.records;
+        report_.record_bytes += record.body.size();
+        const FoundRecord found{record.position, record.body, 0, segment.epoch, &segment.file};
+        if (on_record && !on_record(found)) step = Step::stop;
+        return step == Step::go_on;
+    });
+    if (!fault.text.empty()) {
+        report_.findings.push_back({fault.only_index ? Severity::note : Severity::damage,
+                                    segment.file, fault.offset, fault.position,
+                                    fault.only_index ? 0 : segment.end, std::string(fault.text)});
+    }
+    report_.end = segment.end;
+    report_.durable_upto = std::max(report_.durable_upto, segment.end);
+    return step;
 }
 
-bool Walker::allowed_gap(std::uint64_t, std::uint64_t) const {
+// Dropped segments leave gaps. The one before such a gap ends where the newest checkpoint says that
+// it ends, or where a mark says that the next one is gone.
+bool Walker::allowed_gap(const Segment& segment, std::uint64_t position) const {
+    for (const GoneMark& mark : catalog_.gone) {
+        if (mark.base == position) return true;
+    }
+    if (catalog_.checkpoints.empty()) return false;
+    for (const ExpectedSegment& listed : catalog_.checkpoints.back().segments) {
+        if (listed.base == segment.base && listed.epoch <= segment.epoch &&
+            listed.end == position) {
+            return true;
+        }
+    }
     return false;
 }
 

@@ -53,7 +53,7 @@ private:
                                         std::uint64_t position) const;
     void seek_witness(std::size_t index, std::uint64_t position);
     [[nodiscard]] bool was_dropped(const Segment& segment) const;
-    [[nodiscard]] bool allowed_gap(std::uint64_t from, std::uint64_t to) const;
+    [[nodiscard]] bool allowed_gap(const Segment& segment, std::uint64_t position) const;
     void note(Severity severity, const Segment& segment, std::uint64_t position, std::uint64_t end,
               std::string text);
 
