@@ -622,4 +622,10 @@ std::vector<PeekItem> Engine::peek(std::string_view name, std::uint64_t skip,
     return items;
 }
 
+void Engine::move_on() {
+    state_->body.clear();
+    begin_ack(state_->body, 0);
+    state_->append(state_->body);
+}
+
 }  // namespace ferry::engine

@@ -65,9 +65,13 @@ void Keeper::on_second() {
         reclaim();
     }
     const bool full = hub_.log.space() == log::Space::full;
+    if (full) reclaim();
     const std::uint64_t age = hub_.now().mono.ns - last_time_.ns;
-    if (age < (full ? early_when_full_ns : early_after_ns) || hub_.log.end() <= last_at_) return;
-    if (full || space_is_waiting()) checkpoint();
+    if (age < (full ? early_when_full_ns : early_after_ns) || !space_is_waiting()) return;
+    // Two checkpoints are kept and what the older one needs stays: without traffic it takes a
+    // second one, and that needs a place of its own.
+    if (hub_.log.end() <= last_at_) hub_.engine.move_on();
+    checkpoint();
 }
 
 void Keeper::checkpoint() {

@@ -19,7 +19,7 @@ from ferry_client import Client, Closed, Refused, frame, message  # noqa: E402
 
 FERRYD = os.environ["FERRYD"]
 FRAME_TOO_LARGE, TIMED_OUT, TOO_MANY_CONNECTIONS = 101, 104, 402
-SHUTTING_DOWN, DAMAGED = 501, 502
+DISK_FULL, STORAGE_FAILED, SHUTTING_DOWN, DAMAGED = 400, 500, 501, 502
 
 
 class Peer(Client):
@@ -449,6 +449,81 @@ class Space(Case):
         broker.start("--config", broker.config)
         got = self.drain(self.connect(broker), "old", 24)
         self.assertEqual(got, [b"keep %d" % i for i in range(24)])
+
+
+class Faults(Case):
+    def test_a_failed_sync_confirms_nothing_more_and_exits_74(self):
+        with tempfile.TemporaryDirectory() as directory:
+            trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
+                     "-e", "inject=fdatasync:error=EIO:when=12+"]
+            try:
+                probe = subprocess.run([*trace, "true"], stderr=subprocess.PIPE, timeout=10, check=False)
+            except FileNotFoundError:
+                self.skipTest("strace is not installed")
+            if probe.returncode != 0:
+                self.skipTest("strace may not trace here: " + probe.stderr.decode())
+            process = subprocess.Popen(
+                [*trace, FERRYD, "--data", os.path.join(directory, "log"), "--listen", "127.0.0.1:0", "--http", ""],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+            self.addCleanup(process.stdout.close)
+            self.addCleanup(process.kill)
+            port = int(re.search(r":(\d+)", process.stdout.readline().decode()).group(1))
+            client = Client("127.0.0.1", port)
+            self.addCleanup(client.close)
+            client.declare("q")
+            producer = client.producer("p")["producer"]
+            confirmed = 0
+            with self.assertRaises((Closed, OSError)):
+                for sequence in range(1, 1000):
+                    client.publish(producer, sequence, [message("q", b"%d" % sequence)])
+                    client.outcomes(producer, sequence, sequence)
+                    confirmed = sequence
+            self.assertIn([ferry.ERROR, 0, STORAGE_FAILED], [f[:3] for f in client.aside])
+            self.assertEqual(process.wait(timeout=20), 74)
+            again = Broker(FERRYD, data=directory)
+            self.addCleanup(again.end)
+            again.start()
+            reader = self.connect(again)
+            ready = reader.request(ferry.QUEUE_SHOW, "q")["ready"]
+            self.assertGreaterEqual(ready, confirmed)
+            self.assertEqual(self.drain(reader, "q", confirmed)[:confirmed],
+                             [b"%d" % i for i in range(1, confirmed + 1)])
+            again.kill()
+
+    def test_a_full_disk_refuses_publishes_serves_consumers_and_recovers_by_itself(self):
+        directory = tempfile.mkdtemp(prefix="ferry-full-")
+        self.addCleanup(os.rmdir, directory)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "ferry-test", directory],
+                          stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("a small file system cannot be mounted here")
+        self.addCleanup(subprocess.call, ["umount", "-l", directory])
+        broker = Broker(FERRYD, data=directory)
+        self.addCleanup(broker.end)
+        with open(os.path.join(directory, "ferryd.toml"), "w", encoding="utf-8") as file:
+            file.write(Space.CONFIG)
+        broker.start("--config", os.path.join(directory, "ferryd.toml"))
+        client = self.connect(broker)
+        client.declare("q")
+        handle = client.handle_of("p")
+        sequence, stored, answers = 1, 0, {"confirmed"}
+        while answers == {"confirmed"}:
+            client.publish(handle, sequence, [message("q", b"z" * 2000)] * 50)
+            outcomes = client.outcomes(handle, sequence, sequence + 49)
+            answers = set(outcomes.values())
+            stored += list(outcomes.values()).count("confirmed")
+            sequence += 50
+            self.assertLess(sequence, 20_000, "16 MiB hold no 20,000 messages of 2,000 bytes")
+        self.assertEqual(answers - {"confirmed"}, {DISK_FULL})
+        self.assertEqual(len(self.drain(self.connect(broker), "q", stored)), stored)
+        next_sequence = [sequence]
+
+        def taken():
+            now = next_sequence[0]
+            client.publish(handle, now, [message("q", b"again")], settled=now - 1)
+            next_sequence[0] += 1
+            return client.outcomes(handle, now, now)[now] == "confirmed"
+        wait_until(taken, "publishing resumes by itself", 30.0)
+        self.assertEqual(broker.stop(), 0)
 
 
 class Backups(Case):

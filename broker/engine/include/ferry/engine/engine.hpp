@@ -158,6 +158,8 @@ public:
 
     // -- space --
     [[nodiscard]] std::vector<SegmentLoad> segment_loads() const;
+    /// Appends a record that changes nothing, so that a checkpoint has a new position to stand at.
+    void move_on();
     /// Forget a segment that was dropped.
     void forget_segment(Position base);
     /// What is alive in positions [base, end).
