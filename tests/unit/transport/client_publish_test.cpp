@@ -289,6 +289,33 @@ TEST_F(ClientPublish, connecting_to_nobody_fails_at_once_or_keeps_trying_if_aske
     EXPECT_TRUE(client_->connected());
 }
 
+TEST_F(ClientPublish, an_idle_client_sends_heartbeats_and_gives_up_a_broker_that_sends_none) {
+    broker_.set_heartbeat_ms(100);
+    connect(options());
+    ASSERT_TRUE(broker_.wait_until([&] { return broker_.connections() >= 2; }));
+    EXPECT_FALSE(broker_.frames(wire::Verb::heartbeat).empty());
+    EXPECT_TRUE(saw(StateChange::State::disconnected));
+}
+
+TEST_F(ClientPublish, a_lower_frame_limit_after_a_reconnect_refuses_only_what_no_longer_fits) {
+    connect(options());
+    broker_.confirm_publishes(false);
+    const std::string large(20000, 'x');
+    ASSERT_TRUE(client_->enqueue("", "q", as_bytes("a")).ok());
+    ASSERT_TRUE(broker_.wait_until([&] { return broker_.stored().size() == 1; }));
+    broker_.refuse_connections();
+    ASSERT_TRUE(broker_.wait_until([&] { return !client_->connected(); }));
+    ASSERT_TRUE(client_->enqueue("", "q", as_bytes(large)).ok());
+    ASSERT_TRUE(client_->enqueue("", "q", as_bytes("c")).ok());
+    broker_.set_frame_bytes_max(8192);
+    broker_.confirm_publishes(true);
+    broker_.accept_connections();
+    ASSERT_TRUE(client_->flush(long_enough).ok());
+    EXPECT_EQ(outcomes_[1], Outcome::Kind::duplicate);
+    EXPECT_EQ(outcomes_[2], Outcome::Kind::refused);
+    EXPECT_EQ(outcomes_[3], Outcome::Kind::confirmed);
+}
+
 TEST_F(ClientPublish, linger_gathers_and_still_sends) {
     ClientOptions with = options();
     with.linger_ms = 20;

@@ -97,6 +97,11 @@ void FakeBroker::set_frame_bytes_max(std::uint64_t bytes) {
     frame_bytes_max_ = bytes;
 }
 
+void FakeBroker::set_heartbeat_ms(std::uint64_t ms) {
+    const std::lock_guard lock(mutex_);
+    heartbeat_ms_ = ms;
+}
+
 void FakeBroker::send_raw(const std::vector<std::byte>& bytes) {
     const std::lock_guard lock(mutex_);
     send(bytes);
@@ -289,7 +294,7 @@ void FakeBroker::answer_hello(std::uint64_t request) {
     const std::size_t mark = wire::begin_frame(out, wire::Verb::ok, 3);
     wire::Encoder encoder(out);
     encoder.uint(request).map(5).str("version").uint(1).str("server").str("fake");
-    encoder.str("heartbeat_ms").uint(10000);
+    encoder.str("heartbeat_ms").uint(heartbeat_ms_);
     encoder.str("frame_bytes_max").uint(frame_bytes_max_);
     encoder.str("payload_bytes_max").uint(frame_bytes_max_ - 1024);
     wire::end_frame(out, mark);

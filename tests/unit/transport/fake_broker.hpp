@@ -44,6 +44,7 @@ public:
     void forget_producers();
     void answer_with_error(wire::Verb verb, wire::Code code);
     void set_frame_bytes_max(std::uint64_t bytes);
+    void set_heartbeat_ms(std::uint64_t ms);
     /// Sends these bytes as they are.
     void send_raw(const std::vector<std::byte>& bytes);
     void deliver(std::uint64_t subscription, std::uint64_t first_tag,
@@ -101,6 +102,7 @@ private:
     std::uint64_t connections_ = 0;
     std::uint64_t settled_ = 0;
     std::uint64_t frame_bytes_max_ = 1U << 20;
+    std::uint64_t heartbeat_ms_ = 10000;
     std::map<std::uint64_t, std::pair<wire::Code, bool>> refusals_;
     std::map<wire::Verb, wire::Code> errors_;
     std::map<std::string, Producer> producers_;

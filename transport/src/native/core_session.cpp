@@ -114,6 +114,12 @@ void Core::on_producer(const Request& request) {
         give_up(wire::Code::fenced, "somebody else publishes as \"" + producer_name_ + "\" too");
         return;
     }
+    // First of all: what is given up here is among the sequences that must be held.
+    PublishPipe::Told told;
+    pipe_.send_again(opening, told);
+    tell(told, Outcome{Outcome::Kind::refused, wire::Code::message_too_large,
+                       "the broker's frame limit is lower than it was"});
+    if (phase_ != Phase::opening) return;
     const auto holds = pipe_.holds(answer.mark);
     if (!holds.has_value()) {
         if (rebased_) {
@@ -139,10 +145,6 @@ void Core::on_producer(const Request& request) {
         };
         send(hold);
     }
-    PublishPipe::Told told;
-    pipe_.send_again(opening, told);
-    tell(told, Outcome{Outcome::Kind::refused, wire::Code::message_too_large,
-                       "the broker's frame limit is lower than it was"});
     become_ready();
 }
 

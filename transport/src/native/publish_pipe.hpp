@@ -128,7 +128,7 @@ private:
     std::uint32_t flushing_ = 0;
     bool stopped_ = true;
     std::optional<std::uint64_t> abandoned_from_;  // settled_ at that moment
-    bool idle_ = true;  // the I/O thread saw nothing to send
+    bool idle_ = true;                             // the I/O thread saw nothing to send
     bool closed_one_ = false;
 
     std::uint64_t last_ = 0;  // sequence given last

@@ -94,7 +94,8 @@ public:
 
     // ---- consume ----
 
-    /// Without a handler messages are fetched with Subscription::next.
+    /// Without a handler messages are fetched with Subscription::next. A handler may run before
+    /// this call has returned; while it runs nothing else of this client goes on.
     Answer<std::shared_ptr<Subscription>> subscribe(std::string_view queue,
                                                     const SubscribeOptions& options,
                                                     DeliveryHandler handler = {},
