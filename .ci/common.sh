@@ -63,7 +63,10 @@ build_preset() {
     cmake --preset "$preset" >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "cmake failed; all of it is in $log"; }
   fi
   say "building $preset"
+  # Two at a time in one directory would tread on each other: ./run and ./test may well be started together.
+  command -v flock >/dev/null && { exec 9>"build/$preset/build.lock"; flock 9; }
   cmake --build "build/$preset" ${1:+--target "$@"} >"$log" 2>&1 ||
     { grep -E 'error|FAILED' -A 3 "$log" | head -n 60 >&2; die "the build failed; all of it is in $log"; }
+  exec 9>&-
   say "built $preset in $((SECONDS - started)) s"
 }
