@@ -144,6 +144,9 @@ std::vector<SegmentLoad> Engine::segment_loads() const {
     return state_->live.segments();
 }
 void Engine::forget_segment(Position base) {
+    std::erase_if(state_->used_blocks, [&](Position record) {
+        return !state_->live.knows(record) || state_->live.segment_of(record) == base;
+    });
     state_->live.forget(base);
 }
 
@@ -159,6 +162,9 @@ LiveSet Engine::live_in(Position base, Position end) const {
                 }
             }
         }
+    }
+    for (const Position record : state_->used_blocks) {
+        if (record >= base && record < end) out.blocks.push_back(record);
     }
     // Several queues may hold the same messages; a keeper wants each once.
     std::sort(out.extents.begin(), out.extents.end(),
@@ -190,8 +196,9 @@ void Engine::index_loaded(QueueId id, Position record, Bytes body) {
         queue->ready.load_failed(record);
         return;
     }
-    state_->account(*queue,
-                    [&](ReadyList& ready) { return ready.loaded(record, extents.value()); });
+    const bool used = state_->account(
+        *queue, [&](ReadyList& ready) { return ready.loaded(record, extents.value()); });
+    if (used) state_->used_blocks.push_back(record);
     state_->mark_dirty(*queue);
 }
 

@@ -297,91 +297,8 @@ std::vector<Extent> ReadyList::to_spill(std::size_t extents_max) const {
     return extents;
 }
 
-void ReadyList::split(std::deque<Extent>& run, Position at) {
-    const auto e = std::partition_point(run.begin(), run.end(),
-                                        [&](const Extent& x) { return x.end() <= at; });
-    if (e == run.end() || e->first >= at) return;
-    const auto left = static_cast<std::uint32_t>(at - e->first);
-    const Extent right = part_of(*e, left, e->count - left);
-    *e = part_of(*e, 0, left);
-    run.insert(std::next(e), right);
-    ++in_memory_;
-}
-
-bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
-                        std::uint32_t record_bytes) {
-    if (extents.empty()) return false;
-    const Position first = extents.front().first;
-    const Position end = extents.back().end();
-    std::size_t i = 0;
-    while (i < pieces_.size() &&
-           (pieces_[i].on_disk || pieces_[i].run.empty() || pieces_[i].end_position() <= first)) {
-        ++i;
-    }
-    if (i == pieces_.size()) return false;
-    std::deque<Extent>& run = pieces_[i].run;
-    // Replay joins what one record brought, even where a block was written in between.
-    split(run, first);
-    split(run, end);
-    const auto from = std::partition_point(run.begin(), run.end(),
-                                           [&](const Extent& e) { return e.first < first; });
-    const auto upto =
-        std::partition_point(from, run.end(), [&](const Extent& e) { return e.first < end; });
-    std::uint64_t named = 0;
-    for (const Extent& e : extents) named += e.count;
-    std::uint64_t here = 0;
-    for (auto at = from; at != upto; ++at) here += at->count;
-    if (named != here) return false;
-
-    Piece block;
-    block.on_disk = true;
-    block.record = record;
-    block.record_bytes = record_bytes;
-    block.first = first;
-    block.end = end;
-    for (auto at = from; at != upto; ++at) {
-        block.messages += at->count;
-        block.bytes += at->bytes;
-        const Position segment = live_->segment_of(at->record());
-        if (block.shares.empty() || block.shares.back().segment != segment)
-            block.shares.push_back({segment, 0, 0});
-        block.shares.back().references += at->count;
-        block.shares.back().bytes += at->bytes;
-    }
-    Piece rest;
-    rest.run.assign(upto, run.end());
-    in_memory_ -= static_cast<std::size_t>(upto - from);
-    run.erase(from, run.end());
-    live_->add(record, 1, record_bytes);
-    spilled_upto_ = std::max(spilled_upto_, end);
-    auto at = pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1;
-    at = pieces_.insert(at, std::move(block)) + 1;
-    if (!rest.run.empty()) pieces_.insert(at, std::move(rest));
-    if (pieces_[i].run.empty()) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
-    return true;
-}
-
-std::optional<Position> ReadyList::block_to_load() const {
-    std::size_t i = 0;
-    if (!pieces_.empty() && !pieces_.front().on_disk) {
-        if (pieces_.front().run.size() >= load_below) return std::nullopt;
-        i = 1;
-    }
-    if (i >= pieces_.size() || !pieces_[i].on_disk || pieces_[i].loading || damaged_)
-        return std::nullopt;
-    return pieces_[i].record;
-}
-
-void ReadyList::loading(Position record) {
-    for (Piece& piece : pieces_) {
-        if (!piece.on_disk || piece.record != record) continue;
-        piece.loading = true;
-        return;
-    }
-}
-
 namespace {
-std::deque<Extent> without_holes(const std::vector<Extent>& extents,
+std::deque<Extent> without_holes(const std::deque<Extent>& extents,
                                  const std::vector<Span>& holes) {
     std::deque<Extent> run;
     auto hole = holes.begin();
@@ -424,14 +341,115 @@ bool covers(const std::deque<Extent>& run, const Shares& shares) {
     }
     return left == 0;
 }
+
+std::vector<Span> spans_of(const std::deque<Extent>& extents) {
+    std::vector<Span> spans;
+    for (const Extent& e : extents) spans.push_back({e.first, e.count});
+    return spans;
+}
+
+std::uint64_t messages_in(const std::deque<Extent>& extents) {
+    std::uint64_t n = 0;
+    for (const Extent& e : extents) n += e.count;
+    return n;
+}
 }  // namespace
+
+void ReadyList::split(std::deque<Extent>& run, Position at) {
+    const auto e = std::partition_point(run.begin(), run.end(),
+                                        [&](const Extent& x) { return x.end() <= at; });
+    if (e == run.end() || e->first >= at) return;
+    const auto left = static_cast<std::uint32_t>(at - e->first);
+    const Extent right = part_of(*e, left, e->count - left);
+    *e = part_of(*e, 0, left);
+    run.insert(std::next(e), right);
+    ++in_memory_;
+}
+
+bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
+                        std::uint32_t record_bytes) {
+    if (extents.empty()) return false;
+    const Position first = extents.front().first;
+    const Position end = extents.back().end();
+    std::size_t i = 0;
+    while (i < pieces_.size() &&
+           (pieces_[i].on_disk || pieces_[i].run.empty() || pieces_[i].end_position() <= first)) {
+        ++i;
+    }
+    if (i == pieces_.size()) return false;
+    std::deque<Extent>& run = pieces_[i].run;
+    // Replay joins what one record brought, even where a block was written in between.
+    split(run, first);
+    split(run, end);
+    const auto from = std::partition_point(run.begin(), run.end(),
+                                           [&](const Extent& e) { return e.first < first; });
+    const auto upto =
+        std::partition_point(from, run.end(), [&](const Extent& e) { return e.first < end; });
+    std::deque<Extent> named(extents.begin(), extents.end());
+    for (std::size_t n = 1; n < named.size(); ++n) {
+        if (named[n].first < named[n - 1].end()) return false;
+    }
+    // Replay may find more between them: what a checkpoint that was not used counted as returned.
+    const std::deque<Extent> here(from, upto);
+    const std::deque<Extent> others = without_holes(here, spans_of(named));
+    if (messages_in(here) != messages_in(named) + messages_in(others)) return false;
+    named = without_holes(here, spans_of(others));
+
+    Piece block;
+    block.on_disk = true;
+    block.record = record;
+    block.record_bytes = record_bytes;
+    block.first = first;
+    block.end = end;
+    for (const Extent& e : named) {
+        block.messages += e.count;
+        block.bytes += e.bytes;
+        const Position segment = live_->segment_of(e.record());
+        if (block.shares.empty() || block.shares.back().segment != segment)
+            block.shares.push_back({segment, 0, 0});
+        block.shares.back().references += e.count;
+        block.shares.back().bytes += e.bytes;
+    }
+    Piece rest;
+    rest.run.assign(upto, run.end());
+    in_memory_ -= here.size();
+    run.erase(from, run.end());
+    for (const Extent& e : others)
+        returned_.emplace(e.first, Returned{e, e.first < suspect_ ? 1U : 0U, 0});
+    live_->add(record, 1, record_bytes);
+    spilled_upto_ = std::max(spilled_upto_, end);
+    auto at = pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1;
+    at = pieces_.insert(at, std::move(block)) + 1;
+    if (!rest.run.empty()) pieces_.insert(at, std::move(rest));
+    if (pieces_[i].run.empty()) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
+    return true;
+}
+
+std::optional<Position> ReadyList::block_to_load() const {
+    std::size_t i = 0;
+    if (!pieces_.empty() && !pieces_.front().on_disk) {
+        if (pieces_.front().run.size() >= load_below) return std::nullopt;
+        i = 1;
+    }
+    if (i >= pieces_.size() || !pieces_[i].on_disk || pieces_[i].loading || damaged_)
+        return std::nullopt;
+    return pieces_[i].record;
+}
+
+void ReadyList::loading(Position record) {
+    for (Piece& piece : pieces_) {
+        if (!piece.on_disk || piece.record != record) continue;
+        piece.loading = true;
+        return;
+    }
+}
 
 bool ReadyList::loaded(Position record, const std::vector<Extent>& extents) {
     const auto at = std::find_if(pieces_.begin(), pieces_.end(),
                                  [&](const Piece& p) { return p.on_disk && p.record == record; });
     if (at == pieces_.end()) return false;
     Piece& piece = *at;
-    std::deque<Extent> run = without_holes(extents, piece.holes);
+    std::deque<Extent> run = without_holes({extents.begin(), extents.end()}, piece.holes);
     if (!covers(run, piece.shares)) {
         damaged_ = true;
         return false;

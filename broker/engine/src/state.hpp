@@ -93,6 +93,10 @@ struct Engine::State {
     std::set<std::pair<std::uint64_t, std::pair<SessionId, std::uint64_t>>> lease_timers;
     std::uint64_t producers_checked_ms = 0;
 
+    // Index blocks that were read back: nothing in the log says so, so a crash wants them again as
+    // long as a checkpoint from before may be used. They go with their segment.
+    std::vector<Position> used_blocks;
+
     Totals totals;
     std::uint64_t extents_in_memory = 0;  // of all queues, kept up to date by account()
 

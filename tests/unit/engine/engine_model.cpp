@@ -1,0 +1,319 @@
+#include "engine_model.hpp"
+
+namespace ferry::engine::testing {
+namespace {
+
+std::uint64_t hash_of(Bytes bytes) {
+    std::uint64_t h = 14695981039346656037ULL;
+    for (const std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 1099511628211ULL;
+    return h;
+}
+
+}  // namespace
+
+EngineModel::EngineModel(std::uint64_t seed) : random_(seed), journal_(4096 + seed % 7 * 8192) {
+    const std::uint64_t extents[] = {64, 200, 1U << 20};
+    settings_.extents_in_memory_max = extents[random_.below(3)];
+    settings_.lease_ms_default = 5000;
+    start_engine();
+    engine_->recovered(false, now());
+    after_call();
+    sync(true);
+    open_session();
+    declare_all();
+}
+
+void EngineModel::start_engine() {
+    effects_.clear();
+    engine_ = std::make_unique<Engine>(journal_, effects_, settings_);
+}
+
+void EngineModel::declare_all() {
+    for (const std::string& name : queue_names_) {
+        if (engine_->queue(name, now())) continue;
+        engine_->declare_queue(sessions_[0], next_request_++, name, {}, now());
+        engine_->bind(sessions_[0], next_request_++, {"amq.fanout", name, false, "", {}});
+    }
+    after_call();
+}
+
+// Reads what the engine wrote and said.
+void EngineModel::after_call() {
+    for (; read_upto_ < journal_.records().size(); ++read_upto_) {
+        const auto& record = journal_.records()[read_upto_];
+        log_.read(record);
+        mix(record.place.position);
+        mix(hash_of(record.body));
+    }
+    for (std::string& text : log_.problems) problem(std::move(text));
+    log_.problems.clear();
+    Effects effects;
+    effects.swap(effects_);
+    for (const Effect& effect : effects) {
+        mix(effect.index());
+        std::visit(
+            [this](const auto& e) {
+                using T = std::decay_t<decltype(e)>;
+                if constexpr (std::is_same_v<T, LoadIndex>) {
+                    if (e.record >= durable_) problem("asks for a block that is not durable");
+                    loads_.push_back(e);
+                    ++loads;
+                } else if constexpr (std::is_same_v<T, CloseSession>) {
+                    problem("closes a session: " + e.text);
+                } else {
+                    on(e);
+                }
+            },
+            effect);
+    }
+    effects.clear();
+    if (effects_.empty()) effects_.swap(effects);  // keeps the capacity, as a driver would
+}
+
+void EngineModel::on(const Deliver& d) {
+    const auto found = subs_.find({d.session, d.subscription});
+    if (found == subs_.end()) return problem("delivers to nobody");
+    Sub& sub = found->second;
+    if (d.extent.record() >= durable_) problem("delivers what is not durable");
+    if (d.first_tag != sub.next_tag) problem("tags have a gap");
+    std::vector<std::byte> scratch;
+    const Result<Bytes> bytes =
+        message_bytes(journal_.body_at(d.extent.record()), d.extent, 0, d.extent.count, scratch);
+    if (!bytes.ok()) return problem("a delivered message has no bytes");
+    wire::Cursor cursor(bytes.value());
+    auto& waiting = log_.queues[sub.queue_id].waiting;
+    for (std::uint32_t i = 0; i < d.extent.count; ++i) {
+        const MessageKey key{sub.queue_id, d.extent.first + i};
+        mix(key.second * 31 + d.attempt);
+        const auto message = waiting.find(key.second);
+        wire::MessageView view;
+        if (!wire::read_message(cursor, view)) return problem("delivered bytes are malformed");
+        if (message == waiting.end()) return problem("delivers what was settled or never stored");
+        if (message->second != as_text(view.payload)) problem("delivers another message's bytes");
+        if (!held_.insert(key).second) problem("two leases for one message");
+        Seen& seen = seen_[key];
+        if (seen.attempt == 0) {
+            Position& last = first_deliveries_[sub.queue_id];
+            if (key.second <= last) problem("first deliveries are out of order");
+            last = std::max(last, key.second);
+            if (d.attempt > 1 && excused_.count(key) == 0)
+                problem("marked as redelivered too soon");
+        } else if (d.attempt < 2 || (d.attempt <= seen.attempt && excused_.count(key) == 0)) {
+            problem("attempts do not grow");
+        }
+        if (d.token <= seen.token) problem("tokens do not grow");
+        seen = {d.attempt, d.token};
+        sub.held[sub.next_tag++] = {key.second, now_.mono.ns + sub.lease_ms * 1'000'000};
+        ++delivered;
+    }
+    if (!cursor.at_end()) problem("more bytes than messages");
+    if (!sub.pull && sub.held.size() > sub.window) problem("more in flight than the window");
+}
+
+void EngineModel::on(const Confirm& c) {
+    for (Sequence s = c.sequences.first; s <= c.sequences.last; ++s) {
+        mix(s);
+        const auto asked = unanswered_.find({c.session, c.producer, s});
+        if (asked == unanswered_.end()) continue;  // of a session that is gone
+        if (--asked->second == 0) unanswered_.erase(asked);
+        for (const auto& [key, client] : clients_) {
+            if (key.first != c.session || client.handle != c.producer) continue;
+            const LogReader::Producer* p = log_.producer(key.second);
+            if (p == nullptr || p->epoch != client.epoch) continue;
+            if (given_up_.count({key.second, client.epoch, s}) != 0) continue;
+            const auto taken = p->taken.find(s);
+            if (taken == p->taken.end()) {
+                problem("confirms what was not taken");
+            } else if (taken->second >= durable_) {
+                problem("confirms what is not durable");
+            }
+        }
+    }
+}
+
+void EngineModel::on(const Refuse& r) {
+    for (Sequence s = r.sequences.first; s <= r.sequences.last; ++s) {
+        mix(s + static_cast<std::uint64_t>(r.code));
+        const auto asked = unanswered_.find({r.session, r.producer, s});
+        if (asked != unanswered_.end() && --asked->second == 0) unanswered_.erase(asked);
+    }
+}
+
+void EngineModel::on(const Settled& s) {
+    const auto found = settling_.find(s.request);
+    if (found == settling_.end()) return;
+    const auto& [keys, lost] = found->second;
+    if (lost != s.lost) problem("lost tags are not those that were gone");
+    for (const MessageKey& key : keys) {
+        const auto removed = log_.removed_at.find(key);
+        if (removed == log_.removed_at.end()) {
+            problem("settled without a record");
+        } else if (removed->second >= durable_) {
+            problem("settled before it is durable");
+        }
+    }
+    settling_.erase(found);
+}
+
+void EngineModel::on(const Reply& r) {
+    mix(r.request);
+    const auto opening = opening_.find(r.request);
+    if (opening == opening_.end()) return;
+    if (const auto* answer = std::get_if<ProducerAnswer>(&r.answer)) {
+        const Opening& asked = opening->second;
+        clients_[{asked.session, asked.name}] = {answer->handle, answer->epoch};
+        if (answer->epoch != asked.epoch) problem("a producer's epoch is not the one in the log");
+        if (answer->mark < asked.mark) problem("a producer's mark is lower than the log says");
+    }
+    opening_.erase(opening);
+}
+
+void EngineModel::on(const Cancelled& c) {
+    const auto found = subs_.find({c.session, c.subscription});
+    if (found == subs_.end()) return;
+    for (const auto& [tag, held] : found->second.held)
+        held_.erase({found->second.queue_id, held.position});
+    subs_.erase(found);
+}
+
+// `flushed`: every ack so far is in a record.
+void EngineModel::check_queues(bool flushed) {
+    std::map<QueueId, std::uint64_t> in_flight;
+    for (const auto& [key, sub] : subs_) in_flight[sub.queue_id] += sub.held.size();
+    std::uint64_t all = 0;
+    for (const auto& [id, queue] : log_.queues) {
+        const auto view = engine_->queue(queue.name, now());
+        if (!view) {
+            problem("a queue is missing");
+            continue;
+        }
+        if (view->unacked != in_flight[id]) problem("unacked is not what clients hold");
+        const std::uint64_t has = view->ready + view->unacked;
+        all += has;
+        if (has > queue.waiting.size() || (flushed && has != queue.waiting.size())) {
+            problem(queue.name + " holds " + std::to_string(has) + " messages, its log " +
+                    std::to_string(queue.waiting.size()));
+        }
+    }
+    std::uint64_t references = 0;
+    for (const SegmentLoad& load : engine_->segment_loads()) references += load.references;
+    if (references < all) problem("live messages are not counted as references");
+}
+
+void EngineModel::dispatch() {
+    engine_->dispatch(now());
+    after_call();
+    check_queues(true);
+}
+
+void EngineModel::sync(bool all) {
+    Position upto = journal_.end();
+    if (!all && !journal_.records().empty()) {
+        const std::size_t from = journal_.records().size();
+        const std::size_t back = random_.below(std::min<std::size_t>(from, 12) + 1);
+        if (back > 0) upto = journal_.records()[from - back].place.position;
+    }
+    if (upto < durable_) return;
+    durable_ = upto;
+    if (all || random_.below(4) == 0) journal_.end_batch();
+    engine_->durable(durable_);
+    after_call();
+}
+
+void EngineModel::crash() {
+    ++crashes;
+    journal_.lose_from(durable_);
+    log_ = LogReader{};
+    read_upto_ = 0;
+    for (const auto& record : journal_.records()) log_.read(record);
+    read_upto_ = journal_.records().size();
+    std::erase_if(checkpoints_, [&](const Checkpoint& c) { return c.at > durable_; });
+    start_engine();
+    Position from = 0;
+    // Mostly the newest is used, sometimes an older one or none, as when it cannot be read; what
+    // cannot be read once cannot be read later.
+    while (!checkpoints_.empty() && random_.below(4) == 0) checkpoints_.pop_back();
+    if (!checkpoints_.empty()) {
+        if (!engine_->load(checkpoints_.back().state).ok()) problem("a checkpoint is refused");
+        from = checkpoints_.back().at;
+    }
+    for (const auto& record : journal_.records()) {
+        if (record.place.position < from) continue;
+        const Status status = engine_->replay(record.place, record.body);
+        if (!status.ok()) return problem("replay: " + std::string(status.error().what));
+    }
+    sessions_.clear();
+    subs_.clear();
+    clients_.clear();
+    opening_.clear();
+    unanswered_.clear();
+    settling_.clear();
+    held_.clear();
+    loads_.clear();
+    for (const auto& [id, queue] : log_.queues) {
+        for (const auto& [position, payload] : queue.waiting) excused_.insert({id, position});
+    }
+    now_.mono.ns += 1;
+    engine_->recovered(true, now());
+    engine_->durable(durable_);
+    after_call();
+    check_queues(true);
+    if (engine_->totals().unacked != 0) problem("something is unacked after a crash");
+    open_session();
+    declare_all();
+}
+
+void EngineModel::restart_cleanly() {
+    engine_->return_all(now());
+    for (auto& [key, sub] : subs_) sub.held.clear();
+    held_.clear();
+    after_call();
+    check_queues(true);
+    checkpoints_.clear();
+    Checkpoint clean{{}, journal_.end()};
+    engine_->save(clean.state, true);
+    sync(true);
+    start_engine();
+    if (!engine_->load(clean.state).ok()) problem("a clean checkpoint is refused");
+    checkpoints_.push_back(std::move(clean));
+    sessions_.clear();
+    subs_.clear();
+    clients_.clear();
+    opening_.clear();
+    unanswered_.clear();
+    settling_.clear();
+    loads_.clear();
+    engine_->recovered(false, now());
+    engine_->durable(durable_);
+    after_call();
+    check_queues(true);
+    open_session();
+    declare_all();
+}
+
+void EngineModel::checkpoint() {
+    dispatch();
+    Checkpoint c{{}, journal_.end()};
+    engine_->save(c.state, false);
+    mix(hash_of(c.state));
+    // Loading compares the space table with every extent and block of every queue.
+    MemoryJournal nowhere;
+    Effects none;
+    Engine copy(nowhere, none, settings_);
+    const Status status = copy.load(c.state);
+    if (!status.ok()) problem("a checkpoint is refused: " + std::string(status.error().what));
+    checkpoints_.push_back(std::move(c));
+    if (checkpoints_.size() > 4) checkpoints_.erase(checkpoints_.begin());
+}
+
+void EngineModel::answer_load(bool all) {
+    while (!loads_.empty()) {
+        const LoadIndex load = loads_.front();
+        loads_.pop_front();
+        engine_->index_loaded(load.queue, load.record, journal_.body_at(load.record));
+        after_call();
+        if (!all) return;
+    }
+}
+
+}  // namespace ferry::engine::testing

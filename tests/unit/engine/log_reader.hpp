@@ -1,0 +1,164 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine_rig.hpp"
+#include "records.hpp"
+
+namespace ferry::engine::testing {
+
+/// What a log stands for, computed the slow and obvious way: one entry per message and queue. The
+/// engine's extents, index blocks and checkpoints have to come to the same.
+class LogReader {
+public:
+    struct Queue {
+        std::string name;
+        std::map<Position, std::string> waiting;  // payloads, by position
+    };
+    struct Producer {
+        std::string name;
+        std::uint64_t epoch = 0;
+        Sequence mark = 0;
+        std::set<Sequence> open;
+        std::map<Sequence, Position> taken;  // the record that took it
+    };
+
+    void read(const MemoryJournal::Record& record) {
+        Reader in(record.body);
+        at_ = record.place.position;
+        switch (static_cast<RecordType>(in.u8())) {
+            case RecordType::publish:
+                return read_publish(record.body);
+            case RecordType::ack:
+                return read_ack(record.body);
+            case RecordType::purge:
+            case RecordType::returned:
+                return read_extents(record.body);
+            case RecordType::queue_declare: {
+                const auto id = static_cast<QueueId>(in.varint());
+                if (queues.count(id) != 0) problems.push_back("a queue number is used twice");
+                queues[id].name = in.text();
+                return;
+            }
+            case RecordType::queue_delete: {
+                const auto id = static_cast<QueueId>(in.varint());
+                for (const auto& [p, payload] : queues[id].waiting) removed_at[{id, p}] = at_;
+                queues.erase(id);
+                return;
+            }
+            case RecordType::producer: {
+                Producer& p = producers[in.varint()];
+                p = Producer{};
+                p.name = in.text();
+                p.epoch = in.varint();
+                return;
+            }
+            case RecordType::producer_open: {
+                Producer& p = producers[in.varint()];
+                for (const auto& range : get_ranges(in)) {
+                    for (Sequence s = range.first; s <= range.last; ++s) p.open.insert(s);
+                    p.mark = std::max(p.mark, range.last);
+                }
+                return;
+            }
+            case RecordType::index_block:
+                ++index_blocks;
+                return;
+            default:
+                return;
+        }
+    }
+
+    [[nodiscard]] QueueId id_of(std::string_view name) const {
+        for (const auto& [id, queue] : queues) {
+            if (queue.name == name) return id;
+        }
+        return 0;
+    }
+    [[nodiscard]] const Producer* producer(std::string_view name) const {
+        for (const auto& [number, p] : producers) {
+            if (p.name == name) return &p;
+        }
+        return nullptr;
+    }
+
+    std::map<QueueId, Queue> queues;
+    std::map<std::uint64_t, Producer> producers;
+    std::map<std::pair<QueueId, Position>, Position> removed_at;
+    std::uint64_t index_blocks = 0;
+    std::vector<std::string> problems;
+
+private:
+    void read_publish(Bytes body) {
+        PublishRecord record;
+        if (!decode_publish(body, record)) return problems.push_back("bad publish record");
+        wire::Cursor cursor(body.subspan(record.messages_offset));
+        Position position = at_;
+        for (const Run& run : record.runs) {
+            for (std::uint32_t i = 0; i < run.count; ++i, ++position) {
+                wire::MessageView message;
+                if (!wire::read_message(cursor, message)) problems.push_back("bad message");
+                for (std::uint32_t t = 0; t < run.targets_count; ++t) {
+                    const QueueId id = record.targets[run.targets_first + t].queue;
+                    queues.at(id).waiting[position] = std::string(as_text(message.payload));
+                }
+            }
+        }
+        if (record.producer == 0) return;
+        Producer& p = producers.at(record.producer);
+        for (Sequence s = record.first; s < record.first + record.sequences; ++s) {
+            if (!p.taken.emplace(s, at_).second) problems.push_back("a sequence was taken twice");
+            p.open.erase(s);
+            p.mark = std::max(p.mark, s);
+        }
+        p.open.erase(p.open.begin(), p.open.upper_bound(record.settled));
+    }
+    void read_ack(Bytes body) {
+        std::vector<QueueSpans> groups;
+        if (!decode_ack(body, groups)) return problems.push_back("bad ack record");
+        for (const QueueSpans& group : groups) {
+            for (const Span& span : group.spans) {
+                for (Position p = span.first; p < span.first + span.count; ++p) {
+                    remove(group.queue, p);
+                }
+            }
+        }
+    }
+    void read_extents(Bytes body) {
+        QueueId id = 0;
+        std::vector<Extent> extents;
+        const auto type = static_cast<RecordType>(body[0]);
+        if (!decode_extents(body, type, id, extents)) return problems.push_back("bad extents");
+        std::map<Position, std::string> kept;
+        auto& waiting = queues.at(id).waiting;
+        for (const Extent& e : extents) {
+            for (Position p = e.first; p < e.end(); ++p) {
+                const auto found = waiting.find(p);
+                if (found == waiting.end()) {
+                    problems.push_back("a record names a message that is not there");
+                } else {
+                    kept.insert(*found);
+                }
+            }
+        }
+        if (type == RecordType::returned) return;
+        for (const auto& [p, payload] : waiting) {
+            if (kept.count(p) == 0) removed_at[{id, p}] = at_;
+        }
+        waiting.swap(kept);
+    }
+    void remove(QueueId id, Position p) {
+        const auto queue = queues.find(id);
+        if (queue == queues.end() || queue->second.waiting.erase(p) == 0) {
+            problems.push_back("an ack names a message that is not there");
+        }
+        removed_at[{id, p}] = at_;
+    }
+
+    Position at_ = 0;
+};
+
+}  // namespace ferry::engine::testing
