@@ -133,6 +133,7 @@ void damage_sectors(Rot& rot, std::uint64_t misdirected) {
     }
 }
 
+// G13
 TEST(BitRot, of_single_bits_is_noticed_or_without_effect) {
     Rot rot;
     flip_bits(rot, 97);

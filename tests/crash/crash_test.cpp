@@ -49,6 +49,7 @@ TEST(Crash, while_a_log_is_created_loses_nothing) {
     expect_clean(explorer, 100);
 }
 
+// G1, G4, G14
 TEST(Crash, during_any_two_steps_loses_nothing) {
     Explorer explorer({.limits = {.samples = 30, .states_max = 60}, .deeper_one_in = 200});
     const Aged aged = aged_log();

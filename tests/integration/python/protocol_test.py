@@ -116,6 +116,7 @@ class Frames(Case):
         self.assertEqual(client.expect_closed(), [])
         self.assertIn("version", witness.request(ferry.STATS), "nobody else notices")
 
+    # G18
     def test_that_are_not_msgpack_close_the_connection(self):
         self.broken(struct.pack(">I", 3) + b"\xc1\xc1\xc1", MALFORMED_FRAME)
 
@@ -191,6 +192,7 @@ class Publishing(Case):
         queue = self.filled(client, 3)
         self.assertEqual(client.request(ferry.QUEUE_SHOW, queue)["ready"], 3)
 
+    # G5
     def test_the_same_sequence_again_is_a_duplicate(self):
         client = self.connect()
         queue = self.queue(client)
@@ -328,6 +330,7 @@ class Consuming(Case):
         positions = [d["position"] for d in got]
         self.assertEqual(positions, sorted(set(positions)))
 
+    # G9
     def test_the_window_is_never_exceeded(self):
         client = self.connect()
         queue = self.filled(client, 10)
@@ -340,6 +343,7 @@ class Consuming(Case):
         client.deliveries(1, 2)
         self.assertTrue(client.no_delivery(1))
 
+    # G3
     def test_an_ack_is_for_good(self):
         client = self.connect()
         queue = self.filled(client, 4)
@@ -401,6 +405,7 @@ class Consuming(Case):
         self.assertTrue(client.no_delivery(1, within=2.5))
         self.assertEqual(client.ack(1, [1, 1]), [])
 
+    # G6
     def test_a_lost_connection_returns_what_it_held_in_order(self):
         client = self.connect()
         queue = self.filled(client, 5)
@@ -563,6 +568,7 @@ class Restarts(unittest.TestCase):
         self.addCleanup(client.close)
         return client
 
+    # G1
     def test_what_was_confirmed_is_there_after_kill_9(self):
         client = self.connect()
         client.declare("q")

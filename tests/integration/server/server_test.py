@@ -125,6 +125,7 @@ class Starts(Case):
             self.assertEqual(result.returncode, 1)
             self.assertIn(path.encode(), result.stderr)
 
+    # G13
     def test_a_damaged_log_is_refused_with_the_place_and_left_alone(self):
         broker = self.broker()
         client = self.connect(broker)
@@ -149,6 +150,7 @@ class Starts(Case):
 
 
 class Ends(Case):
+    # G21
     def test_sigterm_confirms_what_was_taken_tells_clients_and_exits_0(self):
         broker = self.broker()
         client = self.connect(broker)
@@ -190,6 +192,7 @@ class Ends(Case):
         self.assertLess(time.monotonic() - began, 15)
         deaf.close()
 
+    # G1
     def test_kill_9_under_load_loses_nothing_that_was_confirmed(self):
         broker = self.broker('[log]\nsegment_bytes = "4MiB"\ncheckpoint_bytes = "4MiB"\n')
         client = self.connect(broker)
@@ -239,6 +242,7 @@ class Limits(Case):
         wait_until(room, "room for another connection")
         self.assertIn("published", taken[1].request(ferry.STATS))
 
+    # G18
     def test_a_frame_over_the_configured_limit_closes_only_its_connection(self):
         broker = self.broker('[limits]\nframe_bytes = "64KiB"\n')
         other = self.connect(broker)
@@ -264,6 +268,7 @@ class Limits(Case):
 
 
 class SlowPeers(Case):
+    # G19
     def test_a_consumer_that_does_not_read_stops_only_itself(self):
         broker = self.broker('[limits]\noutput_bytes = "256KiB"\n')
         client = self.connect(broker)
@@ -402,6 +407,7 @@ class Space(Case):
     def segments(self, broker):
         return [n for n in os.listdir(broker.log_directory) if re.match(r"[0-9a-f]{16}-.*\.(seg|cmp)$", n)]
 
+    # G17
     def test_what_was_consumed_gives_its_disk_space_back(self):
         broker = self.broker(self.CONFIG)
         client = self.connect(broker)
@@ -419,6 +425,7 @@ class Space(Case):
         self.assertLess(most, 24, "2 MB a round stay in proportion to what lives")
         wait_until(lambda: len(self.segments(broker)) <= 8, "old segments go", 20.0)
 
+    # G17
     def test_one_old_message_does_not_hold_a_whole_log(self):
         broker = self.broker(self.CONFIG)
         client = self.connect(broker)
@@ -452,6 +459,7 @@ class Space(Case):
 
 
 class Faults(Case):
+    # G11
     def test_a_failed_sync_confirms_nothing_more_and_exits_74(self):
         with tempfile.TemporaryDirectory() as directory:
             trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
@@ -490,6 +498,7 @@ class Faults(Case):
                              [b"%d" % i for i in range(1, confirmed + 1)])
             again.kill()
 
+    # G12
     def test_a_full_disk_refuses_publishes_serves_consumers_and_recovers_by_itself(self):
         directory = tempfile.mkdtemp(prefix="ferry-full-")
         self.addCleanup(os.rmdir, directory)
@@ -527,6 +536,7 @@ class Faults(Case):
 
 
 class Backups(Case):
+    # G22
     def test_a_backup_taken_under_way_opens_and_holds_what_was_confirmed(self):
         broker = self.broker()
         client = self.connect(broker)

@@ -27,6 +27,7 @@ protected:
     std::uint64_t handle = 0;
 };
 
+// G1
 TEST_F(EnginePaths, ConfirmsAPublishOnlyWhenItsRecordIsDurable) {
     queue_with_producer();
     rig.send(1, handle, 1, "q", {"a", "b"});
@@ -48,6 +49,7 @@ TEST_F(EnginePaths, AnswersADeclarationOnlyWhenItIsDurable) {
     EXPECT_EQ(answer->name, "q");
 }
 
+// G2, G7, G9
 TEST_F(EnginePaths, DeliversInOrderOnceDurableAndOnlyWithinTheWindow) {
     queue_with_producer();
     rig.subscribe(1, 5, "q", 3);
@@ -63,6 +65,7 @@ TEST_F(EnginePaths, DeliversInOrderOnceDurableAndOnlyWithinTheWindow) {
     EXPECT_EQ(rig.view("q").ready, 1u);
 }
 
+// G3
 TEST_F(EnginePaths, SettlesAnAckOnlyWhenItsRecordIsDurable) {
     queue_with_producer();
     rig.subscribe(1, 5, "q");
@@ -94,6 +97,7 @@ TEST_F(EnginePaths, ListsTagsThatAreNotHeldAsLost) {
     EXPECT_THAT(settled[0].lost, ElementsAre(Range<Tag>{2, 3}, Range<Tag>{5, 6}));
 }
 
+// G8
 TEST_F(EnginePaths, GivesANackedMessageAgainFirstWithOneAttemptMoreAndALargerToken) {
     queue_with_producer();
     rig.subscribe(1, 5, "q", 2);
@@ -123,6 +127,7 @@ TEST_F(EnginePaths, DropsARejectedMessage) {
     EXPECT_EQ(rig.references(), 0u);
 }
 
+// G6
 TEST_F(EnginePaths, ReturnsWhatAClosedSessionHeldWithAttemptTwo) {
     queue_with_producer();
     rig.engine().open_session(2);
@@ -141,6 +146,7 @@ TEST_F(EnginePaths, ReturnsWhatAClosedSessionHeldWithAttemptTwo) {
     EXPECT_EQ(seen[2].attempt, 1u);
 }
 
+// G8
 TEST_F(EnginePaths, EndsALeaseByTickAndTellsTheLateAcker) {
     QueueOptions options;
     options.lease_ms = 1000;
@@ -310,6 +316,7 @@ TEST_F(EnginePaths, DropsTransientAndExclusiveQueuesAtARestart) {
     EXPECT_TRUE(rig.engine().queue("kept", rig.now()));
 }
 
+// G6
 TEST_F(EnginePaths, MarksWhatMayHaveBeenSeenAsRedeliveredAfterACrash) {
     queue_with_producer();
     rig.subscribe(1, 5, "q", 2);
@@ -329,6 +336,7 @@ TEST_F(EnginePaths, MarksWhatMayHaveBeenSeenAsRedeliveredAfterACrash) {
     EXPECT_GT(after[1].token, before[1].token);
 }
 
+// G8
 TEST_F(EnginePaths, GivesALargerTokenAfterEveryCrashEvenWhenNothingWasWrittenBetween) {
     queue_with_producer();
     rig.send(1, handle, 1, "q", {"a"});
@@ -355,6 +363,7 @@ TEST_F(EnginePaths, GivesALargerTokenAfterEveryCrashEvenWhenNothingWasWrittenBet
     EXPECT_GT(rig.deliveries().at(0).token, last);
 }
 
+// G1, G3
 TEST_F(EnginePaths, ForgetsNothingConfirmedAndRedeliversNothingSettledInACrash) {
     queue_with_producer();
     rig.subscribe(1, 5, "q", 10);
@@ -471,6 +480,7 @@ TEST_F(EnginePaths, PeeksWithoutTaking) {
     EXPECT_EQ(rig.view("q").ready, 4u);
 }
 
+// G18
 TEST_F(EnginePaths, RefusesAMalformedMessageAndAppliesNothing) {
     queue_with_producer();
     auto bad = message("", "q", "x");

@@ -33,6 +33,7 @@ protected:
     std::uint64_t handle = 0;
 };
 
+// G5
 TEST_F(Publishing, ConfirmsADuplicateWithoutStoringItAgain) {
     rig.send(1, handle, 1, "q", {"a", "b"});
     rig.settle();
@@ -56,6 +57,7 @@ TEST_F(Publishing, DoesNotConfirmADuplicateBeforeItsFirstCopyIsDurable) {
     EXPECT_THAT(rig.take<Confirm>(), SizeIs(2));
 }
 
+// G5
 TEST_F(Publishing, RefusesASequenceThatSkipsAnother) {
     rig.send(1, handle, 2, "q", {"b"});
     const auto refused = rig.take<Refuse>();
@@ -123,6 +125,7 @@ TEST_F(Publishing, RefusesToHoldWhatDoesNotFollowOnTheMarkOrIsTooMuch) {
     EXPECT_EQ(rig.failure(1, 64), Code::limit_reached);
 }
 
+// G5
 TEST_F(Publishing, FencesTheLowerEpoch) {
     rig.send(1, handle, 1, "q", {"a"});
     rig.engine().open_session(2);
@@ -169,6 +172,7 @@ TEST_F(Publishing, RefusesAMandatoryMessageThatReachesNoQueueAndDropsAnotherOne)
     EXPECT_EQ(reopen(2).mark, 2u);
 }
 
+// G4, G12
 TEST_F(Publishing, RefusesWhileTheDiskIsFullAndTakesTheSameSequencesAfterwards) {
     rig.send(1, handle, 1, "q", {"a"});
     rig.subscribe(1, 5, "q");

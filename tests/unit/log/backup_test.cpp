@@ -32,6 +32,7 @@ protected:
     std::string target_;
 };
 
+// G22
 TEST_F(BackupTest, ABackupOpensLikeTheLogItWasTakenFrom) {
     std::vector<std::string> expected;
     std::vector<Place> places;
@@ -61,6 +62,7 @@ TEST_F(BackupTest, ABackupOpensLikeTheLogItWasTakenFrom) {
     EXPECT_EQ(log.value()->pending_bytes(), 0U);
 }
 
+// G13, G22
 TEST_F(BackupTest, RotIsNotBackedUp) {
     auto log = open();
     const auto places = some_history(*log);

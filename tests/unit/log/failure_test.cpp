@@ -27,6 +27,7 @@ protected:
     SeededRandom random_{7};
 };
 
+// G11
 TEST_F(FailureTest, AFailedSyncIsFinalAndConfirmsNothing) {
     auto log = open_sim();
     put(*log, "fine");
@@ -72,6 +73,7 @@ TEST_F(FailureTest, AWriteThatFindsTheDiskFullIsHeldAndDoneWhenThereIsRoom) {
     EXPECT_EQ(bodies(*open_sim()), (std::vector<std::string>{"patient", "second"}));
 }
 
+// G12
 TEST_F(FailureTest, AFullDiskIsReportedWhenOnlyTheReserveIsLeftAndEndsByItself) {
     // Room for the first segment, the reserve and one spare, and no more.
     const std::uint64_t file_bytes = options_.segment_bytes + format::segment_header_bytes;

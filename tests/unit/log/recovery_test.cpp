@@ -34,6 +34,7 @@ protected:
     }
 };
 
+// G13
 TEST_F(RecoveryTest, ATornTailIsCutAndCounted) {
     const auto places = write_batches(5);
     flip(path(names(".seg").at(0)), batch_offset(places[4]) + 70);
@@ -42,6 +43,7 @@ TEST_F(RecoveryTest, ATornTailIsCutAndCounted) {
     EXPECT_GT(log->recovered().torn_bytes, 0U);
 }
 
+// G13
 TEST_F(RecoveryTest, DamageToWhatALaterBatchVouchesForIsRefusedWithItsPosition) {
     const auto places = write_batches(5);
     flip(path(names(".seg").at(0)), batch_offset(places[2]) + 70);

@@ -84,6 +84,7 @@ TEST_F(RoundTrip, TheLargestAllowedRecordFits) {
     EXPECT_EQ(bodies(*open()), std::vector<std::string>(5, largest));
 }
 
+// G10, G14
 TEST_F(RoundTrip, ReopeningAgainAndAgainLosesNothingAndReusesNoPosition) {
     std::vector<std::string> expected;
     Position last = 0;

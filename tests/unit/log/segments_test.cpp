@@ -59,6 +59,7 @@ TEST_F(SegmentsTest, ASegmentAboveTheReplayFloorIsNotDropped) {
     EXPECT_EQ(log->segments().size(), before);
 }
 
+// G17
 TEST_F(SegmentsTest, ALogThatDropsWhatItDoesNotNeedStaysSmallAndReopens) {
     Position last = 0;
     {
@@ -165,6 +166,7 @@ TEST_F(SegmentsTest, ASlicedRecordHoldsWhatTheSliceMadeOfIt) {
     EXPECT_EQ(body_at(*log, places[1].position), "record1");
 }
 
+// G13
 TEST_F(SegmentsTest, DamageIsNeitherReadNorCompactedForward) {
     auto log = open();
     const auto places = fill(*log, 20);
