@@ -1,4 +1,5 @@
-// What the engine alone costs per message: plan, record, queue, dispatch, ack; a journal that only counts.
+// What the engine alone costs per message: plan, record, queue, dispatch, ack; a journal that only
+// counts.
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -51,25 +52,30 @@ void PublishDeliverAck(benchmark::State& state) {
     engine.open_producer(1, 1, "bench", std::nullopt, true, {});
     for (std::size_t q = 0; q < queues; ++q) {
         engine.declare_queue(1, 1, "orders" + std::to_string(q), {}, {});
-        engine.subscribe(1, 1, q, "orders" + std::to_string(q), {100'000, 64U << 20, false, false, 0}, {});
+        engine.subscribe(1, 1, q, "orders" + std::to_string(q),
+                         {100'000, 64U << 20, false, false, 0}, {});
     }
     const wire::Buffer frame = batch_of(per_frame, queues, 100);
     engine::Sequence sequence = 1;
     std::uint64_t delivered = 0;
     for (auto _ : state) {
-        if (!engine.publish({1, 1, sequence, 0, sequence - 1, per_frame, frame}, {})) state.SkipWithError("malformed");
+        if (!engine.publish({1, 1, sequence, 0, sequence - 1, per_frame, frame}, {}))
+            state.SkipWithError("malformed");
         sequence += per_frame;
         engine.durable(journal.end());
         engine.dispatch({});
         std::vector<std::pair<std::uint64_t, engine::Range<engine::Tag>>> got;
         for (const engine::Effect& effect : effects) {
             if (const auto* d = std::get_if<engine::Deliver>(&effect)) {
-                got.emplace_back(d->subscription, engine::Range<engine::Tag>{d->first_tag, d->first_tag + d->extent.count - 1});
+                got.emplace_back(
+                    d->subscription,
+                    engine::Range<engine::Tag>{d->first_tag, d->first_tag + d->extent.count - 1});
                 delivered += d->extent.count;
             }
         }
         effects.clear();
-        for (const auto& [subscription, tags] : got) engine.ack(1, 0, subscription, std::span(&tags, 1), {});
+        for (const auto& [subscription, tags] : got)
+            engine.ack(1, 0, subscription, std::span(&tags, 1), {});
     }
     state.SetItemsProcessed(static_cast<std::int64_t>(delivered));
 }
