@@ -20,7 +20,8 @@ extras=(ccache=command:ccache)
 there() {
   case "$1" in
     command:*) command -v "${1#command:}" >/dev/null ;;
-    python:*) python3 -c "import ${1#python:}" 2>/dev/null ;;
+    # Debian's Python, which has Debian's modules, need not be the first one in PATH.
+    python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null || python3 -c "import ${1#python:}" 2>/dev/null ;;
     header:*)
       local folder
       for folder in /usr/include /usr/local/include /usr/include/"$(uname -m)"-linux-gnu; do
@@ -66,7 +67,7 @@ build_preset() {
   # Two at a time in one directory would tread on each other: ./run and ./test may well be started together.
   command -v flock >/dev/null && { exec 9>"build/$preset/build.lock"; flock 9; }
   cmake --build "build/$preset" ${1:+--target "$@"} >"$log" 2>&1 ||
-    { grep -E 'error|FAILED' -A 3 "$log" | head -n 60 >&2; die "the build failed; all of it is in $log"; }
+    { grep -E '[Ee]rror|FAILED' -A 3 "$log" | head -n 60 >&2; die "the build failed; all of it is in $log"; }
   exec 9>&-
   say "built $preset in $((SECONDS - started)) s"
 }
