@@ -34,6 +34,8 @@ endfunction()
 
 # The programs worth running under ThreadSanitizer: those with the label tsan.
 add_custom_target(tsan_tests)
+# What the large tests need, in the release build.
+add_custom_target(slow_tests)
 
 # ferry_precompile(TARGET HEADERS...): for large library headers that most files of a target include. Never ours:
 # every file of ours has to include what it uses.
@@ -62,5 +64,8 @@ function(ferry_test name)
   set_property(GLOBAL APPEND PROPERTY FERRY_TEST_SOURCES ${T_SOURCES})
   if("tsan" IN_LIST T_LABELS)
     add_dependencies(tsan_tests ${name})
+  endif()
+  if("slow" IN_LIST T_LABELS)
+    add_dependencies(slow_tests ${name})
   endif()
 endfunction()
