@@ -120,7 +120,7 @@ void EngineModel::on(const Confirm& c) {
             if (key.first != c.session || client.handle != c.producer) continue;
             const LogReader::Producer* p = log_.producer(key.second);
             if (p == nullptr || p->epoch != client.epoch) continue;
-            if (given_up_.count({key.second, client.epoch, s}) != 0) continue;
+            if (s <= given_up_[{key.second, client.epoch}]) continue;
             const auto taken = p->taken.find(s);
             if (taken == p->taken.end()) {
                 problem("confirms what was not taken");

@@ -114,8 +114,8 @@ private:
     std::map<SubKey, Sub> subs_;
     std::map<std::pair<SessionId, std::string>, Client> clients_;
     std::map<std::uint64_t, Opening> opening_;  // by request
-    // Refused, and settled by the client all the same: it will not be stored any more.
-    std::set<std::tuple<std::string, std::uint64_t, Sequence>> given_up_;
+    // Settled by the client: what was refused up to here will not be stored any more.
+    std::map<std::pair<std::string, std::uint64_t>, Sequence> given_up_;
     std::map<std::tuple<SessionId, std::uint64_t, Sequence>, int> unanswered_;
     std::map<std::uint64_t, std::pair<std::vector<MessageKey>, std::vector<Range<Tag>>>> settling_;
     std::map<MessageKey, Seen> seen_;

@@ -78,7 +78,7 @@ void EngineModel::publish() {
         command.flags = random_.below(4) == 0 ? wire::publish_mandatory : 0;
         if (random_.below(20) == 0 && !p->open.empty()) {
             command.settled = *p->open.begin();
-            given_up_.insert({name, p->epoch, command.settled});
+            given_up_[{name, p->epoch}] = command.settled;
         }
         command.count = static_cast<std::uint32_t>(count);
         command.messages = bytes;

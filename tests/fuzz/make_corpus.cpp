@@ -1,0 +1,244 @@
+// make_corpus DIRECTORY: writes seeds for the fuzzers, made by the real encoders and the real log.
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "ferry/engine/engine.hpp"
+#include "ferry/log/commit_log.hpp"
+#include "ferry/log/format.hpp"
+#include "ferry/platform/random.hpp"
+#include "ferry/platform/sim/sim_clock.hpp"
+#include "ferry/platform/sim/sim_file_system.hpp"
+#include "ferry/wire/message.hpp"
+
+namespace {
+
+using namespace ferry;
+using Buffer = std::vector<std::byte>;
+
+void write(const std::filesystem::path& directory, const std::string& name, const Buffer& bytes) {
+    std::filesystem::create_directories(directory);
+    std::ofstream out(directory / name, std::ios::binary);
+    out.write(as_text(bytes).data(), static_cast<std::streamsize>(bytes.size()));
+}
+void put_u16(Buffer& out, std::size_t n) {
+    out.push_back(static_cast<std::byte>(n & 255U));
+    out.push_back(static_cast<std::byte>(n >> 8));
+}
+void put(Buffer& out, Bytes bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+}
+
+wire::Message full_message() {
+    wire::Message m;
+    m.exchange = "orders";
+    m.routing_key = "eu.paid";
+    m.payload = "payload";
+    m.properties.id = "id";
+    m.properties.reply_to = "answers";
+    m.properties.priority = 3;
+    m.properties.headers = {{"a", std::int64_t{-1}}, {"b", 0.5}, {"c", std::string("text")}};
+    return m;
+}
+
+void wire_seeds(const std::filesystem::path& root) {
+    Buffer stream{std::byte{3}, std::byte{0}, std::byte{7}, std::byte{2}};
+    Buffer messages;
+    wire::Encoder message_out(messages);
+    for (int i = 0; i < 3; ++i) {
+        const std::size_t mark = wire::begin_frame(stream, wire::Verb::publish, 6);
+        wire::Encoder out(stream);
+        out.uint(1).uint(1).uint(0).uint(0).array(1);
+        wire::write_message(out, full_message());
+        wire::end_frame(stream, mark);
+        wire::write_message(message_out, i == 0 ? full_message() : wire::Message{});
+    }
+    write(root / "frames", "publishes", stream);
+    stream.push_back(std::byte{0x7f});
+    stream.resize(stream.size() + 5);
+    write(root / "frames", "too-large", stream);
+    write(root / "messages", "three", messages);
+    Buffer head;
+    wire::Encoder(head).array(3).uint(20).uint(70'000).map(1).str("k").nil();
+    write(root / "messages", "head", head);
+}
+
+class Bodies final : public engine::Journal {
+public:
+    Place append(std::span<const Bytes> parts) override {
+        Buffer body;
+        for (const Bytes& part : parts) put(body, part);
+        const Place place{next, 0};
+        next += 8 + body.size();
+        put_u16(seed, body.size());
+        put(seed, body);
+        return place;
+    }
+    Buffer seed{std::byte{0}};
+    engine::Position next = 64;
+};
+
+void publish(engine::Engine& engine, std::uint64_t first, Now now) {
+    Buffer bytes;
+    wire::Encoder out(bytes);
+    for (const char* key : {"q", "q", "r"}) {
+        wire::Message m;
+        m.routing_key = key;
+        m.payload = "x";
+        if (first % 2 == 0) m.exchange = "amq.fanout";
+        wire::write_message(out, m);
+    }
+    engine::PublishCommand command;
+    command.session = command.producer = 1;
+    command.first = first;
+    command.count = 3;
+    command.messages = bytes;
+    (void)engine.publish(command, now);
+}
+
+void record_seeds(const std::filesystem::path& root) {
+    Bodies journal;
+    engine::Effects effects;
+    engine::Settings settings;
+    settings.extents_in_memory_max = 8;
+    engine::Engine engine(journal, effects, settings);
+    const Now now{Instant{1}, 1'700'000'000'000};
+    engine.recovered(false, now);
+    engine.open_session(1);
+    std::uint64_t request = 1;
+    for (const char* name : {"q", "r"}) {
+        engine.declare_queue(1, request++, name, {}, now);
+        engine.bind(1, request++, {"amq.fanout", name, false, "", {{"k", std::int64_t{1}}}});
+    }
+    engine.declare_exchange(1, request++, "e", engine::ExchangeType::topic, {});
+    engine.open_producer(1, request++, "p", std::nullopt, true, now);
+    for (std::uint64_t i = 0; i < 40; ++i) publish(engine, 1 + 3 * i, now);
+    const engine::Range<engine::Sequence> held[] = {{121, 122}};
+    engine.hold(1, request++, 1, held);
+    engine::SubscribeOptions options;
+    options.window_messages = 20;
+    options.window_bytes = 10'000;
+    engine.subscribe(1, request++, 5, "q", options, now);
+    engine.dispatch(now);
+    engine.durable(journal.next);
+    engine.dispatch(now);
+    engine.durable(journal.next);
+    engine.dispatch(now);
+    const engine::Range<engine::Tag> acked[] = {{2, 3}, {5, 5}};
+    engine.ack(1, 0, 5, acked, now);
+    const engine::Range<engine::Tag> back[] = {{7, 8}};
+    engine.nack(1, 0, 5, back, true, now);
+    engine.dispatch(now);
+    engine.purge_queue(1, request++, "r", now);
+    write(root / "records", "bodies", journal.seed);
+    Buffer state;
+    engine.save(state, false);
+    Buffer seed{std::byte{1}};
+    put_u16(seed, state.size());
+    put(seed, state);
+    write(root / "records", "checkpoint", seed);
+    engine.delete_queue(1, request++, "q", false, false, now);
+    engine.unbind(1, request++, {"amq.fanout", "r", false, "", {{"k", std::int64_t{1}}}});
+    engine.delete_exchange(1, request++, "e", false);
+    write(root / "records", "bodies-deleted", journal.seed);
+}
+
+void session_seeds(const std::filesystem::path& root) {
+    // Declare, open a producer, subscribe and publish in every session, then whatever comes.
+    SeededRandom random(3);
+    for (int n = 0; n < 6; ++n) {
+        Buffer seed;
+        for (int i = 0; i < 40 + n * 60; ++i) {
+            const unsigned kinds[] = {4, 4, 0, 1, 2, 3, 8, 9, 8, 9};
+            seed.push_back(static_cast<std::byte>(random.below(3)));
+            seed.push_back(static_cast<std::byte>(random.below(4)));
+            seed.push_back(static_cast<std::byte>(kinds[random.below(10)]));
+            for (std::uint64_t k = random.below(8); k > 0; --k)
+                seed.push_back(static_cast<std::byte>(random.below(n % 2 == 0 ? 9 : 256)));
+        }
+        write(root / "session", "mixed-" + std::to_string(n), seed);
+    }
+}
+
+// The container of recovery_target.cpp.
+Buffer container(const sim::DiskImage& image) {
+    Buffer seed;
+    for (const auto& [name, content] : image.files) {
+        const Buffer& file = content->bytes();
+        const bool checkpoint = name.ends_with(".ckp");
+        if (!checkpoint && !name.ends_with(".seg")) continue;
+        if (name.find("spare") != std::string::npos) continue;
+        std::size_t end = file.size();
+        while (!checkpoint && end > log::format::segment_header_bytes &&
+               file[end - 1] == std::byte{0})
+            --end;
+        const std::size_t header = checkpoint ? 0 : 56;
+        const std::size_t from = checkpoint ? 0 : log::format::segment_header_bytes;
+        if (end - from > 65'535) continue;
+        const auto base = std::stoull(name.substr(name.rfind('/') + 1, 16), nullptr, 16);
+        seed.push_back(checkpoint ? std::byte{3} : std::byte{0});
+        seed.push_back(std::byte{0});
+        seed.push_back(static_cast<std::byte>(base / 32768));
+        seed.push_back(static_cast<std::byte>(header));
+        put(seed, Bytes(file).first(header));
+        put_u16(seed, end - from);
+        put(seed, Bytes(file).subspan(from, end - from));
+    }
+    return seed;
+}
+
+void recovery_seeds(const std::filesystem::path& root) {
+    sim::SimFileSystem files;
+    SeededRandom random(1);
+    sim::SimClock clock;
+    log::Options options;
+    options.segment_bytes = 32 * 1024;
+    options.batch_bytes_max = 16 * 1024;
+    options.spare_segments = 0;
+    options.cache_bytes = 32 * 1024;
+    auto opened = log::CommitLog::open(files, random, clock, "d", options);
+    if (!opened.ok()) return;
+    const auto log = std::move(opened).value();
+    const auto settle = [&] {
+        log->submit();
+        while (log->write_once() || log->housekeep_once()) {
+        }
+    };
+    for (int i = 0; i < 3; ++i) {
+        const std::string text = "record " + std::to_string(i);
+        const Bytes part = as_bytes(text);
+        log->append({&part, 1});
+        settle();
+    }
+    write(root / "recovery", "three-records", container(files.image()));
+    for (int i = 0; i < 14; ++i) {
+        const std::string text(3000, 'x');
+        const Bytes part = as_bytes(text);
+        log->append({&part, 1});
+        settle();
+    }
+    write(root / "recovery", "two-segments", container(files.image()));
+    log->checkpoint(Buffer(20, std::byte{7}), log->end(), false);
+    settle();
+    write(root / "recovery", "checkpoint", container(files.image()));
+    log->close();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) {
+        std::fputs("usage: make_corpus DIRECTORY\n", stderr);
+        return 2;
+    }
+    const std::filesystem::path root = argv[1];
+    wire_seeds(root);
+    record_seeds(root);
+    session_seeds(root);
+    recovery_seeds(root);
+    return 0;
+}

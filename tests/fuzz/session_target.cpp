@@ -1,0 +1,254 @@
+// Commands of three sessions, drawn from the input, against an engine with a journal in memory.
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "ferry/engine/engine.hpp"
+#include "ferry/wire/message.hpp"
+#include "ferry/wire/verbs.hpp"
+#include "input.hpp"
+#include "targets.hpp"
+
+namespace ferry::fuzz {
+namespace {
+
+using engine::Position;
+using engine::SessionId;
+
+class Records final : public engine::Journal {
+public:
+    Place append(std::span<const Bytes> parts) override {
+        std::vector<std::byte> body;
+        for (const Bytes& part : parts) body.insert(body.end(), part.begin(), part.end());
+        if (next - segment_ > 8192) segment_ = next;
+        const Place place{next, segment_};
+        next += 8 + body.size();
+        bodies[place.position] = {place, std::move(body)};
+        return place;
+    }
+    struct Stored {
+        Place place;
+        std::vector<std::byte> body;
+    };
+    std::map<Position, Stored> bodies;
+    Position next = 64;
+
+private:
+    Position segment_ = 0;
+};
+
+class Session {
+public:
+    explicit Session(Bytes bytes) : input_(bytes), engine_(journal_, effects_, settings()) {
+        engine_.recovered(false, now_);
+        for (SessionId id = 1; id <= 3; ++id) engine_.open_session(id);
+    }
+    void run() {
+        while (!input_.empty()) {
+            step();
+            read_effects();
+        }
+        replay();
+    }
+
+private:
+    static engine::Settings settings() {
+        engine::Settings s;
+        s.extents_in_memory_max = 64;
+        return s;
+    }
+    std::string name() { return std::string("n") + static_cast<char>('0' + input_.below(4)); }
+    std::vector<engine::Range<std::uint64_t>> ranges() {
+        std::vector<engine::Range<std::uint64_t>> all(input_.below(4));
+        for (auto& range : all) {
+            range.first = input_.below(40);
+            range.last =
+                input_.below(16) == 0 ? UINT64_MAX - input_.u8() : range.first + input_.below(6);
+        }
+        return all;
+    }
+    void publish(SessionId session) {
+        std::vector<std::byte> bytes;
+        wire::Encoder out(bytes);
+        const std::uint32_t count = 1 + input_.below(5);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            wire::Message m;
+            const std::uint32_t route = input_.below(8);
+            m.exchange = route < 4    ? ""
+                         : route == 4 ? "amq.fanout"
+                         : route == 5 ? "amq.topic"
+                                      : name();
+            m.routing_key = name();
+            if (input_.below(8) == 0) m.properties.headers = {{"h", std::int64_t{1}}};
+            wire::write_message(out, m);
+        }
+        const Bytes raw = input_.below(8) == 0 ? input_.take(input_.u8()) : Bytes{};
+        bytes.insert(bytes.end(), raw.begin(), raw.end());
+        engine::PublishCommand command;
+        command.session = session;
+        command.producer = 1 + input_.below(3);
+        command.first = input_.below(8) == 0 ? UINT64_MAX - input_.u8() : input_.below(60);
+        command.flags = input_.below(2);
+        command.settled = input_.below(60);
+        command.count = count;
+        command.messages = bytes;
+        (void)engine_.publish(command, now_);
+    }
+    void consume(SessionId session, std::uint64_t request) {
+        const std::uint64_t id = input_.below(5);
+        switch (input_.below(8)) {
+            case 0: {
+                engine::SubscribeOptions o;
+                o.window_messages = input_.u8();
+                o.window_bytes = input_.u16();
+                o.exclusive = input_.below(8) == 0;
+                o.no_ack = input_.below(4) == 0;
+                engine_.subscribe(session, request, id, name(), o, now_);
+                return;
+            }
+            case 1:
+                return engine_.unsubscribe(session, request, id, now_);
+            case 2:
+                return engine_.credit(session, request, id, input_.u16(), input_.u16());
+            case 3:
+                return engine_.pull(session, request, id, name(), input_.u8(), input_.u16(), false,
+                                    now_);
+            case 4:
+                return engine_.nack(session, request, id, ranges(), input_.below(2) == 0, now_);
+            case 5:
+                return engine_.extend(session, request, id, ranges(), input_.u16(), now_);
+            default:
+                return engine_.ack(session, request, id, ranges(), now_);
+        }
+    }
+    void administer(SessionId session, std::uint64_t request) {
+        switch (input_.below(9)) {
+            case 0:
+            case 1: {
+                engine::QueueOptions o;
+                const std::uint8_t bits = input_.u8();
+                o.durable = (bits & 1U) == 0;
+                o.exclusive = (bits & 6U) == 6;
+                o.auto_delete = (bits & 24U) == 24;
+                return engine_.declare_queue(session, request, name(), o, now_);
+            }
+            case 2:
+                return engine_.delete_queue(session, request, name(), input_.below(2) == 0, false,
+                                            now_);
+            case 3:
+                return engine_.purge_queue(session, request, name(), now_);
+            case 4: {
+                engine::ExchangeOptions o;
+                o.auto_delete = input_.below(3) == 0;
+                o.internal = input_.below(5) == 0;
+                const auto type = static_cast<engine::ExchangeType>(input_.below(4));
+                return engine_.declare_exchange(session, request, name(), type, o);
+            }
+            case 5:
+                return engine_.delete_exchange(session, request, name(), input_.below(2) == 0);
+            case 6:
+            case 7: {
+                engine::Binding b;
+                b.source = input_.below(2) == 0 ? "amq.fanout" : name();
+                b.destination = name();
+                b.to_exchange = input_.below(3) == 0;
+                b.key = input_.below(2) == 0 ? "#" : name();
+                if (input_.below(5) == 0) return engine_.unbind(session, request, b);
+                return engine_.bind(session, request, b);
+            }
+            default: {
+                std::optional<std::uint64_t> epoch;
+                if (input_.below(3) == 0) epoch = input_.below(4);
+                return engine_.open_producer(session, request, name(), epoch, input_.below(2) == 0,
+                                             now_);
+            }
+        }
+    }
+    void step() {
+        const SessionId session = sessions_[input_.below(3)];
+        const std::uint64_t request = input_.below(4) == 0 ? 0 : ++request_;
+        switch (input_.below(10)) {
+            case 0:
+            case 1:
+                return publish(session);
+            case 2:
+            case 3:
+                return consume(session, request);
+            case 4:
+                return administer(session, request);
+            case 5:
+                return engine_.hold(session, request, 1 + input_.below(3), ranges());
+            case 6: {
+                const std::size_t which = input_.below(3);
+                engine_.close_session(sessions_[which], now_);
+                gone_.insert(sessions_[which]);
+                sessions_[which] = next_session_++;
+                return engine_.open_session(sessions_[which]);
+            }
+            case 7:
+                now_.mono.ns += std::uint64_t{input_.u8()} * 1'000'000'000;
+                now_.wall_ms += 1000;
+                return engine_.tick(now_);
+            case 8:
+                durable_ = journal_.next;
+                return engine_.durable(durable_);
+            default:
+                return engine_.dispatch(now_);
+        }
+    }
+    void read_effects() {
+        engine::Effects effects;
+        effects.swap(effects_);
+        for (const engine::Effect& effect : effects) {
+            if (const auto* d = std::get_if<engine::Deliver>(&effect)) {
+                require(d->extent.record() < durable_ && d->extent.count > 0 && d->attempt > 0);
+                require(gone_.count(d->session) == 0);
+                std::vector<std::byte> scratch;
+                const auto& stored = journal_.bodies.at(d->extent.record());
+                require(engine::message_bytes(stored.body, d->extent, 0, d->extent.count, scratch)
+                            .ok());
+            } else if (const auto* load = std::get_if<engine::LoadIndex>(&effect)) {
+                require(load->record < durable_);
+                engine_.index_loaded(load->queue, load->record,
+                                     journal_.bodies.at(load->record).body);
+            }
+        }
+    }
+    // The log alone gives the same number of messages.
+    void replay() {
+        engine_.dispatch(now_);
+        engine::Effects none;
+        Records nowhere;
+        engine::Engine again(nowhere, none, settings());
+        for (const auto& [position, stored] : journal_.bodies)
+            require(again.replay(stored.place, stored.body).ok());
+        for (const engine::QueueView& queue : engine_.queues("", 100, now_)) {
+            const auto copy = again.queue(queue.name, now_);
+            require(copy && copy->ready == queue.ready + queue.unacked);
+        }
+        std::vector<std::byte> state;
+        engine_.save(state, false);
+        engine::Engine loaded(nowhere, none, settings());
+        require(loaded.load(state).ok());
+    }
+
+    Input input_;
+    Records journal_;
+    engine::Effects effects_;
+    engine::Engine engine_;
+    Now now_{Instant{1}, 1'700'000'000'000};
+    Position durable_ = 0;
+    std::uint64_t request_ = 0;
+    SessionId sessions_[3] = {1, 2, 3};
+    SessionId next_session_ = 4;
+    std::set<SessionId> gone_;
+};
+
+}  // namespace
+
+void session(Bytes bytes) {
+    Session(bytes).run();
+}
+
+}  // namespace ferry::fuzz
