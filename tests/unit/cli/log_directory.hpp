@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 // Builds data directories byte by byte from docs/storage-format.md. Like the reader it shares
@@ -127,5 +128,49 @@ private:
     std::uint32_t previous_crc_;
     std::string bytes_;
 };
+
+struct Listed {
+    std::uint64_t base = 0;
+    std::uint64_t epoch = 0;
+    std::uint64_t end = 0;
+};
+
+struct NamedFile {
+    std::string name;
+    std::string bytes;
+};
+
+inline NamedFile checkpoint_file(std::uint64_t at, std::uint64_t epoch,
+                                 const std::vector<Listed>& segments,
+                                 const std::string& state = "state") {
+    std::string list;
+    for (const Listed& each : segments) {
+        list += u64(each.base) + u64(each.epoch) + u64(each.end) + u64(0);
+    }
+    std::string header = "FRYCKP01" + u32(1) + u32(0) + u64(log_id) + u64(epoch) + u64(at) +
+                         u64(at) + u64(state.size()) + u64(1'700'000'000'000) +
+                         u32(segments.size()) + u32(plain_crc(list)) + u32(plain_crc(state)) +
+                         u32(0);
+    header += u32(plain_crc(header));
+    header.resize(96, '\0');
+    return {hex16(at) + "-" + hex16(epoch) + ".ckp", header + list + state};
+}
+
+inline NamedFile compacted_file(std::uint64_t base, std::uint64_t epoch, std::uint64_t end,
+                                const std::vector<std::pair<std::uint64_t, std::string>>& records) {
+    std::string entries;
+    for (const auto& [position, body] : records) {
+        const std::string covered = u64(position) + u32(body.size());
+        entries += covered + u32(plain_crc(covered + body)) + body;
+    }
+    std::string header = "FRYMCP01" + u32(1) + u32(0) + u64(log_id) + u64(epoch) + u64(base) +
+                         u64(end) + u32(0) + u64(4096 + entries.size());
+    header += u32(plain_crc(header));
+    header.resize(4096, '\0');
+    std::string index = u32(records.empty() ? 0 : 1);
+    if (!records.empty()) index += u64(records.front().first) + u64(4096);
+    index += u32(plain_crc(index));
+    return {hex16(base) + "-" + hex16(epoch) + ".cmp", header + entries + index};
+}
 
 }  // namespace ferry::log_reader_test

@@ -70,7 +70,7 @@ TEST(RecordBody, ShowsDeclarationsByName) {
     EXPECT_EQ(queue["name"], "q");
     EXPECT_EQ(queue["durable"], true);
     EXPECT_EQ(queue["lease_ms"], 1000);
-    const Json exchange = decode("\x06\x02ex\x01\x04"s);
+    const Json exchange = decode("\x06\x02"s + "ex\x01\x04"s);
     EXPECT_EQ(exchange["type"], "exchange_declare") << "the record's type is not overwritten";
     EXPECT_EQ(exchange["exchange_type"], "topic");
     const Json bind = decode(
