@@ -116,8 +116,8 @@ void record_seeds(const std::filesystem::path& root) {
     }
     engine.declare_exchange(1, request++, "e", engine::ExchangeType::topic, {});
     engine.open_producer(1, request++, "p", std::nullopt, true, now);
-    for (std::uint64_t i = 0; i < 40; ++i) publish(engine, 1 + 3 * i, now);
-    const engine::Range<engine::Sequence> held[] = {{121, 122}};
+    for (std::uint64_t i = 0; i < 70; ++i) publish(engine, 1 + 3 * i, now);
+    const engine::Range<engine::Sequence> held[] = {{211, 212}};
     engine.hold(1, request++, 1, held);
     engine::SubscribeOptions options;
     options.window_messages = 20;

@@ -290,7 +290,7 @@ bool Engine::State::books_agree() {
     bool known = true;
     for (const auto& [id, queue] : queues) {
         queue->ready.visit_references([&](Position at, std::uint64_t count) {
-            if (live.knows(at)) {
+            if (live.knows(at) && at < live.end()) {
                 references[live.segment_of(at)] += count;
             } else {
                 known = false;
