@@ -97,6 +97,9 @@ void Driver::start_handles() {
     };
     uv_signal_start(&terminate_, on_signal, SIGTERM);
     uv_signal_start(&interrupt_, on_signal, SIGINT);
+    // Recovered and listening: the kernel queues whoever connects until the loop turns. The ready
+    // line follows at once, and who reads it may ask /health/ready at once.
+    stage_ = Stage::serving;
 }
 
 ExitReason Driver::run() {
@@ -108,7 +111,6 @@ ExitReason Driver::run() {
     log.start([this] { uv_async_send(&progress_); });
     engine.durable(log.durable());
     touch();
-    stage_ = Stage::serving;
     listener_.accept_with([this] { on_connection(); },
                           [this](int error) {
                               ++figures.connections_refused;
