@@ -54,12 +54,14 @@ void repair(std::vector<std::byte>& file, std::uint8_t what) {
     }
 }
 
-// A file: u8 kind, u8 repairs, u8 base number, u16 length of its header's bytes, then of the rest.
+// A file: u8 kind, u8 repairs, u8 base number, u8 length of its header's bytes and they, u16 length
+// of the rest and it. Its name says what its header says unless the kind has bit 2.
 bool add_file(Input& input, sim::DiskImage& image) {
     if (input.empty()) return false;
     const std::uint8_t kind = input.u8();
     const std::uint8_t repairs = input.u8();
-    const std::uint64_t base = std::uint64_t{input.u8() % 4U} * 32 * 1024;
+    std::uint64_t base = std::uint64_t{input.u8() % 4U} * 32 * 1024;
+    std::uint64_t epoch = 1 + (repairs >> 6);
     const Bytes header = input.take(input.u8());
     const Bytes body = input.take(input.u16());
     std::vector<std::byte> file(header.begin(), header.end());
@@ -68,10 +70,14 @@ bool add_file(Input& input, sim::DiskImage& image) {
     if ((repairs & 16U) == 0 && kind % 4 != 3)
         file.resize(format::segment_header_bytes + options().segment_bytes);
     if (kind % 4 != 3) repair(file, repairs);
+    if ((kind & 4U) == 0 && file.size() >= 40) {
+        epoch = load_le<std::uint64_t>(file.data() + 24);
+        base = load_le<std::uint64_t>(file.data() + 32);
+    }
     const char* const endings[] = {".seg", ".seg", ".cmp", ".ckp"};
     char name[64];
     std::snprintf(name, sizeof name, "d/%016llx-%016llx%s", static_cast<unsigned long long>(base),
-                  static_cast<unsigned long long>(1 + (repairs >> 6)), endings[kind % 4]);
+                  static_cast<unsigned long long>(epoch), endings[kind % 4]);
     image.put(name, std::move(file));
     return true;
 }
