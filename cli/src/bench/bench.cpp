@@ -1,18 +1,16 @@
 #include "bench/bench.hpp"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
+#include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "bench/consumer.hpp"
 #include "bench/pinger.hpp"
+#include "bench/process.hpp"
 #include "bench/publisher.hpp"
 #include "bench/signal.hpp"
 #include "progress.hpp"
@@ -24,47 +22,21 @@ using transport::Answer;
 using transport::Client;
 using transport::ClientError;
 
-double own_cpu_seconds() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& time) {
-        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-    };
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// Only meaningful when the broker runs here; the name guards against another machine's number.
-std::optional<double> process_cpu_seconds(std::uint64_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string line;
-    if (pid == 0 || !std::getline(file, line)) return std::nullopt;
-    const std::size_t name_end = line.rfind(')');
-    if (name_end == std::string::npos || line.find("(ferryd") == std::string::npos)
-        return std::nullopt;
-    std::istringstream rest(line.substr(name_end + 1));
-    std::string skipped;
-    for (int i = 0; i < 11; ++i) rest >> skipped;  // fields 3 to 13
-    double user = 0;
-    double system = 0;
-    if (!(rest >> user >> system)) return std::nullopt;
-    return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
-
 /// What is read before and after the measured part.
 struct Meter {
     std::uint64_t began_ns = 0;
     double client_cpu = 0;
     std::optional<double> server_cpu;
     std::uint64_t syncs = 0;
-    std::uint64_t pid = 0;
+    std::optional<std::uint64_t> pid;
 
-    static Answer<Meter> read(Client& admin) {
+    static Answer<Meter> read(Client& admin, const std::string& url) {
         const auto stats = admin.stats();
         if (!stats.ok()) return stats.error();
         Meter meter;
         meter.syncs = stats.value().figure("syncs");
-        meter.pid = stats.value().figure("pid");
-        meter.server_cpu = process_cpu_seconds(meter.pid);
+        meter.pid = find_broker_process(url);
+        if (meter.pid) meter.server_cpu = process_cpu_seconds(*meter.pid);
         meter.client_cpu = own_cpu_seconds();
         meter.began_ns = now_ns();
         return meter;
@@ -72,7 +44,7 @@ struct Meter {
     Answer<Done> into(Client& admin, Outcome& out) const {
         out.seconds = static_cast<double>(now_ns() - began_ns) / 1e9;
         out.client_cpu_s = own_cpu_seconds() - client_cpu;
-        const auto later = process_cpu_seconds(pid);
+        const auto later = pid ? process_cpu_seconds(*pid) : std::nullopt;
         if (server_cpu && later) out.server_cpu_s = *later - *server_cpu;
         const auto stats = admin.stats();
         if (!stats.ok()) return stats.error();
@@ -138,7 +110,7 @@ Answer<Outcome> produce(const Context& context, const Settings& settings, Client
     Publisher publisher(settings, queues, signal);
     if (const auto ready = publisher.connect(context); !ready.ok()) return ready.error();
     Outcome out;
-    const auto before = Meter::read(admin);
+    const auto before = Meter::read(admin, context.url);
     if (!before.ok()) return before.error();
     publisher.start();
     if (!wait_showing(signal, "published", settings.count, [&] { return publisher.confirmed(); })) {
@@ -157,7 +129,7 @@ Answer<Outcome> consume(const Context& context, const Settings& settings, Client
     Consumer consumer(settings, queues, signal);
     if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
     Outcome out;
-    const auto before = Meter::read(admin);
+    const auto before = Meter::read(admin, context.url);
     if (!before.ok()) return before.error();
     if (const auto begun = consumer.subscribe(); !begun.ok()) return begun.error();
     if (!wait_showing(signal, "consumed", settings.count, [&] { return consumer.received(); })) {
@@ -178,7 +150,7 @@ Answer<Outcome> end_to_end(const Context& context, const Settings& settings, Cli
     if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
     if (const auto begun = consumer.subscribe(); !begun.ok()) return begun.error();
     Outcome out;
-    const auto before = Meter::read(admin);
+    const auto before = Meter::read(admin, context.url);
     if (!before.ok()) return before.error();
     publisher.start();
     const auto both = [&] { return std::min(publisher.confirmed(), consumer.received()); };
@@ -195,7 +167,7 @@ Answer<Outcome> ping(const Context& context, const Settings& settings, Client& a
                      std::span<const std::string> queues) {
     Signal signal;
     Outcome out;
-    const auto before = Meter::read(admin);
+    const auto before = Meter::read(admin, context.url);
     if (!before.ok()) return before.error();
     {
         Pinger confirms(settings, queues[0], false, signal);

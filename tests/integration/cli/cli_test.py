@@ -284,6 +284,7 @@ class Administering(Case):
             self.assertEqual(result["confirm_us"] is not None, mode != "consume", mode)
             self.assertEqual(result["deliver_us"] is not None, mode in ("e2e", "ping"), mode)
             self.assertGreater(result["fsyncs"], 0, mode)
+            self.assertGreaterEqual(result["server_cpu_s"], 0, "the broker runs on this machine")
             for latency in (result["confirm_us"], result["deliver_us"]):
                 if latency:
                     self.assertLessEqual(latency["p50"], latency["p99"])
