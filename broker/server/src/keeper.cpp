@@ -45,6 +45,7 @@ struct Keeper::Compaction {
     log::SegmentInfo segment;
     engine::LiveSet live;
     std::size_t next_block = 0;
+    Position stands_on = 0;  // end of the log, with every ack that `live` knows of
 };
 
 void Keeper::on_turn() {
@@ -54,7 +55,17 @@ void Keeper::on_turn() {
 }
 
 void Keeper::on_tick() {
-    if (hub_.log.failed() || gathering_ || candidates_.empty()) return;
+    if (hub_.log.failed() || gathering_) return;
+    if (ready_ != nullptr) {
+        // What was acked is left out, so its ack must be durable: a crash would want it back. This
+        // is at least a turn after live_in(), so that every ack from before it is in a record.
+        if (ready_->stands_on == 0) ready_->stands_on = hub_.log.end();
+        if (hub_.log.durable() < ready_->stands_on) return;
+        compact(*ready_);
+        ready_.reset();
+        return;
+    }
+    if (candidates_.empty()) return;
     if (!hub_.log.compaction_pending()) next_compaction();
 }
 
@@ -145,13 +156,12 @@ void Keeper::gather(const std::shared_ptr<Compaction>& job) {
         const Bytes body = hub_.bodies.find(record);
         if (body.empty()) {
             hub_.bodies.fetch(record, [this, job](const Error* error) {
-                // Not found: the block was used up meanwhile, and what it named is in memory or
-                // gone.
-                if (error == nullptr || error->code == Errc::not_found) {
-                    if (error != nullptr) ++job->next_block;
+                if (error == nullptr) {
                     gather(job);
                 } else {
-                    gathering_ = false;  // it stays as it is; whoever needs the block is told
+                    // It stays as it is. Even a block that is gone may have been used up after
+                    // live_in(), and then nobody here knows the messages it named.
+                    gathering_ = false;
                 }
             });
             return;
@@ -169,7 +179,7 @@ void Keeper::gather(const std::shared_ptr<Compaction>& job) {
         ++job->next_block;
     }
     gathering_ = false;
-    compact(*job);
+    ready_ = job;
 }
 
 void Keeper::compact(Compaction& job) {

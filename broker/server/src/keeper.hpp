@@ -44,7 +44,8 @@ private:
     engine::Position last_at_ = 0;  // of the last checkpoint asked for
     Instant last_time_;
     bool checkpoint_asked_ = false;
-    bool gathering_ = false;  // a compaction waits for index blocks
+    bool gathering_ = false;             // a compaction waits for index blocks
+    std::shared_ptr<Compaction> ready_;  // a compaction waits for the log
     std::vector<log::SegmentInfo> candidates_;
 };
 
