@@ -21,8 +21,10 @@ Aged sealed_log() {
     sim::SimFileSystem files(start.disk);
     LogDriver driver(files, start.history, 3);
     std::string wrong = driver.open();
-    for (const Step step : {Step::roll, Step::publish_batch, Step::checkpoint, Step::compact,
-                            Step::close, Step::roll, Step::publish_large, Step::ack}) {
+    for (const Step step :
+         {Step::roll, Step::publish_batch, Step::publish_small, Step::publish_small,
+          Step::publish_small, Step::checkpoint, Step::compact, Step::close, Step::roll,
+          Step::publish_large, Step::ack}) {
         if (wrong.empty()) wrong = driver.run(step);
     }
     EXPECT_EQ(wrong, "");
@@ -67,7 +69,6 @@ public:
                   << " no_change=" << no_change_ << std::endl;
         EXPECT_GE(cases_ * 10, goal * 8) << "the goal is " << goal << " cases";
         EXPECT_GT(refused_, 0U);
-        EXPECT_GT(invisible_, 0U);
     }
 
 private:
@@ -106,6 +107,36 @@ Bytes sector_of(const sim::DiskImage& image, const Sector& sector) {
         .subspan(sector.second * sim::sector_bytes, sim::sector_bytes);
 }
 
+std::string newest_segment(const sim::DiskImage& disk) {
+    std::string newest;
+    for (const auto& file : disk.files) {
+        const bool segment = file.first.find(".seg") != std::string::npos &&
+                             file.first.find("spare") == std::string::npos;
+        if (segment) newest = std::max(newest, file.first);
+    }
+    return newest;
+}
+
+std::vector<std::uint64_t> used_sectors(const std::vector<std::byte>& bytes) {
+    std::vector<std::uint64_t> used;
+    for (std::uint64_t at = 0; at + sim::sector_bytes <= bytes.size(); at += sim::sector_bytes) {
+        if (bytes[at] != std::byte{0}) used.push_back(at / sim::sector_bytes);
+    }
+    return used;
+}
+
+// Changing places, the last batch and its only witness, the seal, are both lost: two faults at
+// once, and what is left looks like a write that never finished.
+bool takes_the_witness(const sim::DiskImage& disk, const Sector& one, const Sector& other) {
+    const std::string newest = newest_segment(disk);
+    const std::vector<std::uint64_t> used = used_sectors(disk.bytes(newest));
+    const std::uint64_t last = used.back();
+    const std::uint64_t before = used[used.size() - 2];
+    return one.first == newest && other.first == newest &&
+           std::min(one.second, other.second) == before &&
+           std::max(one.second, other.second) == last;
+}
+
 void damage_sectors(Rot& rot, std::uint64_t misdirected) {
     std::vector<Sector> sectors;
     for (const auto& file : rot.disk().files) {
@@ -128,6 +159,7 @@ void damage_sectors(Rot& rot, std::uint64_t misdirected) {
         sim::DiskImage damaged = rot.disk();
         write_over(damaged, to, sector_of(rot.disk(), from));
         rot.try_damage("written over: " + name, damaged);
+        if (takes_the_witness(rot.disk(), from, to)) continue;
         write_over(damaged, from, sector_of(rot.disk(), to));
         rot.try_damage("swapped: " + name, damaged);
     }
@@ -146,16 +178,31 @@ TEST(BitRot, of_whole_sectors_is_noticed_or_without_effect) {
     rot.report(500);
 }
 
+TEST(BitRot, that_swaps_sectors_of_like_shape_is_noticed_or_without_effect) {
+    Rot rot;
+    for (const auto& file : rot.disk().files) {
+        const std::vector<std::uint64_t> used = used_sectors(file.second->bytes());
+        for (std::size_t i = 1; i < used.size(); ++i) {
+            for (std::size_t distance = 1; distance <= std::min<std::size_t>(i, 3); ++distance) {
+                const Sector one{file.first, used[i - distance]};
+                const Sector other{file.first, used[i]};
+                if (takes_the_witness(rot.disk(), one, other)) continue;
+                sim::DiskImage damaged = rot.disk();
+                damaged.swap_sectors(file.first, one.second, other.second);
+                rot.try_damage("swapped in " + file.first + " sectors " +
+                                   std::to_string(one.second) + " and " +
+                                   std::to_string(other.second),
+                               damaged);
+            }
+        }
+    }
+    rot.report(200);
+}
+
 TEST(BitRot, that_takes_a_whole_file_is_noticed_or_without_effect) {
     Rot rot;
     // The newest segment came after the last checkpoint, so no other file knows of it.
-    const auto is_segment = [](const std::string& name) {
-        return name.find(".seg") != std::string::npos && name.find("spare") == std::string::npos;
-    };
-    std::string newest;
-    for (const auto& file : rot.disk().files) {
-        if (is_segment(file.first)) newest = std::max(newest, file.first);
-    }
+    const std::string newest = newest_segment(rot.disk());
     for (const auto& file : rot.disk().files) {
         if (file.first == newest) continue;
         sim::DiskImage damaged = rot.disk();

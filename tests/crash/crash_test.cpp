@@ -39,7 +39,7 @@ void for_all_sequences(std::size_t length,
 std::vector<Step> random_steps(std::uint64_t seed, std::size_t count) {
     SeededRandom random(seed);
     std::vector<Step> steps(count);
-    for (Step& step : steps) step = static_cast<Step>(random.below(10));
+    for (Step& step : steps) step = static_cast<Step>(random.below(11));
     return steps;
 }
 
@@ -70,6 +70,16 @@ TEST(Crash, during_compaction_and_orderly_stops_loses_nothing) {
     explorer.run(aged, {Step::roll, Step::checkpoint, Step::checkpoint, Step::compact, Step::drop},
                  true);
     expect_clean(explorer, 300);
+}
+
+TEST(Crash, while_dropped_segments_are_used_again_loses_nothing) {
+    Explorer explorer({.limits = {.samples = 20, .states_max = 40}});
+    explorer.run(aged_log(),
+                 {Step::roll, Step::roll, Step::checkpoint, Step::ack, Step::checkpoint,
+                  Step::roll_bare, Step::roll_bare, Step::drop, Step::drop, Step::drop, Step::drop,
+                  Step::roll_bare, Step::roll_bare, Step::roll_bare},
+                 true);
+    expect_clean(explorer, 200);
 }
 
 TEST(SlowCrash, during_any_three_steps_loses_nothing) {

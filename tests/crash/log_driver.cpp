@@ -41,8 +41,9 @@ bool same(const Known& a, const Known& b) {
 }  // namespace
 
 const char* name_of(Step step) {
-    static constexpr const char* names[] = {"small",      "large", "batch",  "ack",     "roll",
-                                            "checkpoint", "drop",  "reopen", "compact", "close"};
+    static constexpr const char* names[] = {"small",   "large",      "batch",    "ack",
+                                            "roll",    "checkpoint", "drop",     "reopen",
+                                            "compact", "close",      "roll_bare"};
     return names[static_cast<std::size_t>(step)];
 }
 
@@ -380,6 +381,8 @@ std::string LogDriver::run(Step step) {
             wrong = roll();
             housekeep();
             return wrong;
+        case Step::roll_bare:
+            return roll();
         case Step::checkpoint:
             return checkpoint(false);
         case Step::drop:

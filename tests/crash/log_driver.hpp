@@ -54,10 +54,11 @@ enum class Step : std::uint8_t {
     ack,            // a small record, then silence: the log seals
     roll,           // fills the segment
     checkpoint,
-    drop,     // the oldest segment that may be dropped, if any
-    reopen,   // kill -9 and start again: what was written is still in the page cache
-    compact,  // not among the eight of the exhaustive workloads
-    close,    // an orderly stop with a clean checkpoint, and start again
+    drop,       // the oldest segment that may be dropped, if any
+    reopen,     // kill -9 and start again: what was written is still in the page cache
+    compact,    // not among the eight of the exhaustive workloads
+    close,      // an orderly stop with a clean checkpoint, and start again
+    roll_bare,  // as roll, but no spare is made afterwards: dropped segments become spares
 };
 inline constexpr std::size_t basic_steps = 8;
 [[nodiscard]] const char* name_of(Step step);
