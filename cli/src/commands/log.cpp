@@ -1,6 +1,9 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -85,15 +88,44 @@ void print_findings(const Report& report) {
     }
 }
 
+std::string unreadable_text(const Report& report) {
+    return report.directory + ": " + report.findings.front().text;
+}
+
 // An empty or foreign directory is not a sound log; say so instead of counting nothing.
 bool holds_a_log(const Catalog& catalog, const Report& report) {
     return !catalog.segments.empty() || !catalog.checkpoints.empty() || report.damaged();
 }
 
+std::set<std::string> names_in(const std::string& directory) {
+    std::set<std::string> names;
+    std::error_code problem;
+    for (std::filesystem::directory_iterator each(directory, problem), end; !problem && each != end;
+         each.increment(problem)) {
+        names.insert(each->path().filename().string());
+    }
+    return names;
+}
+
+// A running broker may drop a segment between the moment when the directory was listed and the
+// moment when the file is opened, which looks like a missing segment. Damage counts only if the
+// directory held still meanwhile.
+void read_all(const std::string& directory, Catalog& catalog, Report& report) {
+    constexpr int attempts = 5;
+    for (int i = 0; i < attempts; ++i) {
+        catalog = {};
+        report = {};
+        const std::set<std::string> before = names_in(directory);
+        if (read_catalog(directory, catalog, report)) Walker(catalog, report).walk(0, {});
+        if (!report.damaged() || before == names_in(directory)) return;
+    }
+}
+
 int verify(const Context& context, const Options& options) {
     Report report;
     Catalog catalog;
-    if (read_catalog(options.directory, catalog, report)) Walker(catalog, report).walk(0, {});
+    read_all(options.directory, catalog, report);
+    if (report.unreadable) return fail(exit_refused, unreadable_text(report));
     if (!holds_a_log(catalog, report)) {
         return fail(exit_refused, options.directory + " holds no log");
     }
@@ -146,6 +178,7 @@ int dump(const Context& context, const Options& options) {
             return ++printed != options.limit;
         });
     }
+    if (report.unreadable) return fail(exit_refused, unreadable_text(report));
     if (!holds_a_log(catalog, report)) {
         return fail(exit_refused, options.directory + " holds no log");
     }
