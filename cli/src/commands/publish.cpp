@@ -129,10 +129,12 @@ int feed(transport::Client& client, MessageSource& source, const Options& option
                                           " bytes; the broker takes at most " +
                                           std::to_string(payload_max));
         }
+        // Who names a queue means that queue: dropping the message in silence would be losing it.
+        const bool mandatory = options.mandatory || message.exchange.empty();
         const auto sequence =
             client.enqueue(message.exchange, message.routing_key,
                            {reinterpret_cast<const std::byte*>(payload.data()), payload.size()},
-                           properties, transport::PublishOptions{options.mandatory});
+                           properties, transport::PublishOptions{mandatory});
         if (!sequence.ok()) return fail(sequence.error(), "publishing");
         progress.at(++taken);
     }
@@ -195,7 +197,8 @@ void add_publish(CLI::App& app, Context& context) {
     command->add_option("--id", options->id, "Message id");
     command->add_option("--producer", options->producer,
                         "Publish as this lasting producer (default: one for this run only)");
-    command->add_flag("--mandatory", options->mandatory, "Refuse what reaches no queue");
+    command->add_flag("--mandatory", options->mandatory,
+                      "Refuse what reaches no queue (always so without --exchange)");
     add_duration(*command, "--timeout", options->timeout, "How long to wait for the last confirm");
     command->footer(
         examples({"ferry publish orders 'hello'",

@@ -211,7 +211,10 @@ class Talking(Case):
         self.ferry("queue", "purge", "not-there", status=REFUSED)
         self.ferry("queue", "delete", "not-there", status=REFUSED)
         self.ferry("exchange", "show", "not-there", status=REFUSED)
-        self.ferry("publish", "not-there", "x", "--mandatory", status=REFUSED)
+        # A queue that is named must be there; an exchange may have nobody bound, unless --mandatory says otherwise.
+        self.ferry("publish", "not-there", "x", status=REFUSED)
+        self.ferry("publish", "k", "x", "--exchange", "amq.fanout")
+        self.ferry("publish", "k", "x", "--exchange", "amq.fanout", "--mandatory", status=REFUSED)
         self.ferry("publish", "k", "x", "--exchange", "not-there", status=REFUSED)
         self.ferry("queue", "bind", "not-there", "--exchange", "not-there", status=REFUSED)
 
