@@ -16,7 +16,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 
 TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     const std::uint64_t first = number_from("FERRY_SEED", 1);
-    const std::uint64_t seeds = number_from("FERRY_SEEDS", 60);
+    const std::uint64_t seeds = number_from("FERRY_SEEDS", 100);
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0;
     for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         SCOPED_TRACE("FERRY_SEED=" + std::to_string(seed) + " FERRY_SEEDS=1");
@@ -39,7 +39,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
 }
 
 TEST(EngineModel, DoesTheSameForTheSameCommands) {
-    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
         EngineModel one(seed);
         EngineModel other(seed);
         one.run(400);
