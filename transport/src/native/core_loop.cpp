@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -100,6 +102,13 @@ void Core::wake() {
 }
 
 void Core::run() {
+    // A write to a broker that just went away raises SIGPIPE, which would end the application.
+    // Blocked here, in the library's own thread, the write fails with EPIPE instead and the
+    // application's signal handling stays its own.
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, nullptr);
     io_thread_.store(std::this_thread::get_id());
     open_connection();
     uv_run(&loop_, UV_RUN_DEFAULT);
