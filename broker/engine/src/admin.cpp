@@ -557,6 +557,27 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
     return v;
 }
 
+Position Engine::State::floor_of(const Queue& q) const {
+    Position floor = q.ready.first_position().value_or(live.end());
+    for (const auto* list : {&q.subscriptions, &q.pullers}) {
+        for (const Subscription* s : *list) {
+            for (const auto& [tag, chunk] : s->chunks) floor = std::min(floor, chunk.extent.first);
+        }
+    }
+    return floor;
+}
+
+void Engine::show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now) {
+    State& s = *state_;
+    s.see(now.mono);
+    const Queue* queue = s.queue_named(name);
+    if (queue == nullptr) return s.fail(session, request, Code::no_such_queue, no_queue(name));
+    s.flush_acks();
+    QueueView view = s.view(*queue, now);
+    view.floor = s.floor_of(*queue);
+    s.reply(s.last_gate, session, request, std::move(view));
+}
+
 std::optional<QueueView> Engine::queue(std::string_view name, Now now) const {
     const Queue* queue = state_->queue_named(name);
     if (queue == nullptr) return std::nullopt;

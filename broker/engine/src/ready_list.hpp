@@ -46,6 +46,18 @@ public:
     [[nodiscard]] Position front_position() const;
     [[nodiscard]] bool front_was_returned() const { return !returned_.empty(); }
 
+    /// No message lies below it; nothing if the list is empty.
+    [[nodiscard]] std::optional<Position> first_position() const {
+        std::optional<Position> first;
+        if (!returned_.empty()) first = returned_.begin()->first;
+        for (const Piece& piece : pieces_) {
+            if (!piece.on_disk && piece.run.empty()) continue;
+            if (!first || piece.begin_position() < *first) first = piece.begin_position();
+            break;
+        }
+        return first;
+    }
+
     /// Puts messages back that were taken. `gate`: the record that says so.
     void give_back(const Extent& extent, std::uint32_t attempts, Position gate);
     /// Replay: finds messages wherever they are and removes them. Calls live_ for what goes if

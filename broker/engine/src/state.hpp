@@ -177,6 +177,7 @@ struct Engine::State {
     Journal::Place log_binding(RecordType type, const Binding& binding);
     void close_session(SessionId id, Now now);
     QueueView view(const Queue& queue, Now now) const;
+    Position floor_of(const Queue& queue) const;
 
     // -- replay.cpp --
     Status replay(const Journal::Place& place, Bytes bytes);

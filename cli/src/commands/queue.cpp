@@ -92,7 +92,8 @@ int show(const Context& context, const Options& options) {
     if (!client.ok()) return fail(client.error());
     const auto queue = client.value()->show_queue(options.name);
     if (!queue.ok()) return fail(queue.error());
-    const Json json = queue_json(queue.value());
+    Json json = queue_json(queue.value());
+    json["floor"] = queue.value().floor;
     if (context.json) {
         print_json(json);
         return exit_done;

@@ -92,6 +92,7 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "acked") return c.read_uint(q.acked);
         if (key == "returned") return c.read_uint(q.returned);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
+        if (key == "floor") return c.read_uint(q.floor);
         return false;
     });
 }

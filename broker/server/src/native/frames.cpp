@@ -61,6 +61,13 @@ struct AnswerWriter {
         Encoder(out).str("messages").uint(answer.delivered).str("ready").uint(answer.ready);
         end_frame(out, mark);
     }
+    void operator()(const engine::QueueView& queue) const {
+        const std::size_t mark = begin_frame(out, Verb::ok, 3);
+        Encoder encoder(out);
+        encoder.uint(request);
+        write_queue(encoder, queue, true);
+        end_frame(out, mark);
+    }
     void operator()(const engine::ProducerAnswer& answer) const {
         const std::size_t mark = begin_ok(out, request, 4);
         Encoder encoder(out);
@@ -140,8 +147,8 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     end_frame(out, mark);
 }
 
-void write_queue(Encoder& out, const engine::QueueView& queue) {
-    out.map(14).str("name").str(queue.name);
+void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
+    out.map(whole ? 15 : 14).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
@@ -149,6 +156,7 @@ void write_queue(Encoder& out, const engine::QueueView& queue) {
     out.str("published").uint(queue.published).str("delivered").uint(queue.delivered);
     out.str("acked").uint(queue.acked).str("returned").uint(queue.returned);
     out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
+    if (whole) out.str("floor").uint(queue.floor);
 }
 
 void write_exchange(Encoder& out, const engine::ExchangeView& exchange,

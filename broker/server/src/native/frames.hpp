@@ -25,7 +25,8 @@ void write_deliver(wire::Buffer& out, const engine::Deliver& deliver, std::uint3
 /// Begins `[ok, request, {` with `entries` entries to come. Returns the mark for wire::end_frame().
 [[nodiscard]] std::size_t begin_ok(wire::Buffer& out, std::uint64_t request, std::uint32_t entries);
 
-void write_queue(wire::Encoder& out, const engine::QueueView& queue);
+/// `whole`: with what only queue_show tells.
+void write_queue(wire::Encoder& out, const engine::QueueView& queue, bool whole = false);
 /// `bindings`: null for a listing, which only counts them.
 void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
                     const std::vector<engine::Binding>* bindings);

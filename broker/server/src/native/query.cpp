@@ -88,14 +88,8 @@ void NativeSession::send_exchange_page(std::uint64_t request, std::string_view a
 bool NativeSession::queue_show(Request& request) {
     std::string_view name;
     if (request.count < 3 || !request.fields.read_str(name)) return false;
-    const std::optional<engine::QueueView> queue = hub_.engine.queue(name, hub_.now());
-    if (!queue) return refuse(request, Code::no_such_queue, {});
-    const std::size_t mark = wire::begin_frame(link_.out(), wire::Verb::ok, 3);
-    wire::Encoder out(link_.out());
-    out.uint(request.id);
-    write_queue(out, *queue);
-    wire::end_frame(link_.out(), mark);
-    link_.sent();
+    hub_.engine.show_queue(id_, request.id, name, hub_.now());
+    await_answer(request.id);
     return true;
 }
 

@@ -53,6 +53,9 @@ struct QueueInfo {
     std::uint64_t acked = 0;
     std::uint64_t returned = 0;
     std::uint64_t oldest_unacked_ms = 0;
+    /// Only from show_queue: every message of the queue below this position is settled, and a crash
+    /// of the broker brings none of them back.
+    std::uint64_t floor = 0;
 };
 
 struct QueuePage {

@@ -129,6 +129,10 @@ public:
     void bind(SessionId session, std::uint64_t request, const Binding& binding);
     void unbind(SessionId session, std::uint64_t request, const Binding& binding);
 
+    /// Answers with a QueueView, `floor` included, when everything that it stands on is durable:
+    /// after a crash nothing below `floor` comes back.
+    void show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now);
+
     // -- once a turn, after all commands of the turn: writes gathered acks, hands out messages --
     void dispatch(Now now);
     /// Ends leases that ran out and forgets temporary producers. Call when next_timer() is due, or

@@ -82,6 +82,18 @@ struct Cancelled {
     std::string text;
 };
 
+/// One queue as it stands.
+struct QueueView {
+    std::string name;
+    QueueId id = 0;
+    bool durable = true, exclusive = false, auto_delete = false;
+    std::uint64_t lease_ms = 0;
+    std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
+    std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
+    std::uint64_t oldest_unacked_ms = 0;
+    // Only from show_queue(): every message of the queue below it is settled, durably.
+    Position floor = 0;
+};
 // Answers to requests.
 struct Failure {
     Code code = Code::internal;
@@ -106,7 +118,8 @@ struct ProducerAnswer {
     Sequence mark = 0;
     std::vector<Range<Sequence>> open;
 };
-using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer>;
+using Answer =
+    std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer, QueueView>;
 struct Reply {
     SessionId session = 0;
     std::uint64_t request = 0;
@@ -174,15 +187,6 @@ struct SubscribeOptions {
 
 // ---- What queries return ----
 
-struct QueueView {
-    std::string name;
-    QueueId id = 0;
-    bool durable = true, exclusive = false, auto_delete = false;
-    std::uint64_t lease_ms = 0;
-    std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
-    std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
-    std::uint64_t oldest_unacked_ms = 0;
-};
 struct ExchangeView {
     std::string name;
     ExchangeType type = ExchangeType::direct;
