@@ -3,6 +3,7 @@
 
 #include "ferry/wire/frame.hpp"
 #include "ferry/wire/message.hpp"
+#include "ferry/wire/origin.hpp"
 #include "input.hpp"
 #include "targets.hpp"
 
@@ -58,6 +59,11 @@ void frames(Bytes bytes) {
 }
 
 void messages(Bytes bytes) {
+    if (const auto origin = wire::parse_origin(as_text(bytes)); origin.ok()) {
+        std::string again;
+        wire::format_origin(origin.value(), again);
+        require(again == as_text(bytes));
+    }
     wire::Cursor head_cursor(bytes);
     wire::FrameHead head;
     if (wire::read_head(head_cursor, head)) require(head.fields >= 2);

@@ -153,6 +153,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     topology.trim_routes();
     wire::Cursor cursor(command.messages);
     const bool mandatory = (command.flags & wire::publish_mandatory) != 0;
+    const bool in_order = (command.flags & wire::publish_in_order) != 0;
+    bool stopped = false;  // in order: something was refused, nothing behind it is taken
     std::string_view last_exchange;
     std::string_view last_key;
     const Route* last_route = nullptr;
@@ -181,6 +183,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         const Sequence sequence = command.first + i;
         if (sequence <= producer.mark && !producer.open.contains(sequence)) {
             plan.fate = PublishPlan::Fate::duplicate;
+        } else if (stopped) {
+            plan = {PublishPlan::Fate::refuse, Code::sequence_gap, nullptr, 1, offset, plan.bytes};
         } else if (disk_full) {
             plan = {PublishPlan::Fate::refuse, Code::disk_full, nullptr, 1, offset, plan.bytes};
         } else if (message.payload.size() > settings.payload_bytes_max) {
@@ -197,7 +201,10 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             plan.fate = mandatory ? PublishPlan::Fate::refuse : PublishPlan::Fate::drop;
             plan.code = mandatory ? Code::no_route : Code::ok;
         }
-        if (plan.fate == PublishPlan::Fate::refuse && sequence > producer.mark) ++plans_open;
+        if (plan.fate == PublishPlan::Fate::refuse) {
+            stopped = in_order;
+            if (!in_order && sequence > producer.mark) ++plans_open;
+        }
         offset += plan.bytes;
         if (!plans.empty() && plans.back().fate == plan.fate && plans.back().route == plan.route &&
             plans.back().code == plan.code) {
@@ -256,6 +263,11 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
                 } else {
                     after(last_gate, confirm);  // the first copy may not be durable yet
                 }
+                continue;
+            }
+            if ((command.flags & wire::publish_in_order) != 0) {
+                // The mark stays below it: what was sent after it does not follow on any more.
+                refuse(command, sequences, plan.code, false);
                 continue;
             }
             open_sequences(producer, sequences);

@@ -65,6 +65,43 @@ TEST_F(Publishing, RefusesASequenceThatSkipsAnother) {
     EXPECT_EQ(refused[0].code, Code::sequence_gap);
 }
 
+// G5
+TEST_F(Publishing, InOrderNothingPassesARefusedMessageUnlessItIsHeld) {
+    const auto flags = wire::publish_in_order;
+    const auto good = [](std::string_view payload) { return message("", "q", payload); };
+    EXPECT_TRUE(
+        rig.publish(1, handle, 1, {good("1"), message("nowhere", "x", "2"), good("3")}, flags));
+    EXPECT_TRUE(rig.publish(1, handle, 4, {good("4")}, flags));  // was under way already
+    rig.settle();
+    auto refused = rig.take<Refuse>();
+    ASSERT_THAT(refused, SizeIs(3));
+    EXPECT_EQ(refused[0].sequences, (Range<Sequence>{2, 2}));
+    EXPECT_EQ(refused[0].code, Code::no_such_exchange);
+    EXPECT_EQ(refused[1].sequences, (Range<Sequence>{3, 3}));
+    EXPECT_EQ(refused[1].code, Code::sequence_gap);
+    EXPECT_EQ(refused[2].sequences, (Range<Sequence>{4, 4}));
+    EXPECT_EQ(refused[2].code, Code::sequence_gap);
+    EXPECT_EQ(rig.view("q").ready, 1u);
+
+    const std::vector<Range<Sequence>> held{{2, 2}};
+    rig.engine().hold(1, 901, handle, held);
+    EXPECT_TRUE(rig.publish(1, handle, 3, {good("3"), good("4")}, flags));
+    EXPECT_TRUE(rig.publish(1, handle, 2, {good("2")}, flags));
+    rig.settle();
+    EXPECT_THAT(rig.take<Refuse>(), IsEmpty());
+    EXPECT_EQ(rig.view("q").ready, 4u);
+}
+
+TEST_F(Publishing, InOrderARefusedMessageAtTheEndOfAFrameStopsTheNextFrame) {
+    const auto flags = wire::publish_in_order;
+    EXPECT_TRUE(rig.publish(1, handle, 1, {message("nowhere", "x", "1")}, flags));
+    EXPECT_TRUE(rig.publish(1, handle, 2, {message("", "q", "2")}, flags));
+    rig.settle();
+    EXPECT_THAT(rig.take<Refuse>(), SizeIs(2));
+    EXPECT_EQ(rig.view("q").ready, 0u);
+    EXPECT_EQ(reopen(1).mark, 0u);
+}
+
 TEST_F(Publishing, RemembersMarkAndOpenSequencesOverACrash) {
     rig.send(1, handle, 1, "q", {"a"});
     EXPECT_TRUE(rig.publish(1, handle, 2, {message("nowhere", "x", "b")}));

@@ -230,14 +230,7 @@ bool FakeBroker::handle(int, Bytes body) {
     changed_.notify_all();
     const auto error = errors_.find(head.verb);
     if (error != errors_.end()) {
-        wire::Buffer out;
-        const std::size_t mark = wire::begin_frame(out, wire::Verb::error, 4);
-        wire::Encoder(out)
-            .uint(head.request)
-            .uint(static_cast<std::uint64_t>(error->second))
-            .str("told to");
-        wire::end_frame(out, mark);
-        send(out);
+        answer_error(head.request, error->second);
         return true;
     }
     switch (head.verb) {
@@ -271,6 +264,14 @@ bool FakeBroker::handle(int, Bytes body) {
             answer_ok(head.request);
             return true;
     }
+}
+
+void FakeBroker::answer_error(std::uint64_t request, wire::Code code) {
+    wire::Buffer out;
+    const std::size_t mark = wire::begin_frame(out, wire::Verb::error, 4);
+    wire::Encoder(out).uint(request).uint(static_cast<std::uint64_t>(code)).str("told to");
+    wire::end_frame(out, mark);
+    send(out);
 }
 
 void FakeBroker::answer_ok(std::uint64_t request) {
@@ -315,6 +316,8 @@ void FakeBroker::answer_producer(std::uint64_t request, wire::Cursor& cursor) {
             if (!cursor.skip()) return;
         } else if (cursor.read_uint(epoch) && epoch > producer.epoch) {
             producer = Producer{epoch, 0, {}};
+        } else if (epoch < producer.epoch) {
+            return answer_error(request, wire::Code::fenced);
         }
     }
     wire::Buffer out;
@@ -337,6 +340,10 @@ bool FakeBroker::handle_hold(const wire::FrameHead& head, wire::Cursor& cursor) 
         std::uint64_t first = 0;
         std::uint64_t last = 0;
         if (!cursor.read_uint(first) || !cursor.read_uint(last)) return false;
+        if (first != producer.mark + 1) {
+            answer_error(head.request, wire::Code::sequence_gap);
+            return true;
+        }
         for (std::uint64_t sequence = first; sequence <= last; ++sequence)
             producer.open.insert(sequence);
         producer.mark = std::max(producer.mark, last);
@@ -357,11 +364,13 @@ bool FakeBroker::handle_publish(const wire::FrameHead& head, wire::Cursor& curso
     settled_ = settled;
     Producer& producer = producers_[producer_];
     std::uint64_t sequence = head.request;
+    const bool in_order = (flags & wire::publish_in_order) != 0;
+    bool stopped = false;
     for (std::uint32_t i = 0; i < count; ++i, ++sequence) {
         wire::MessageView message;
         if (!wire::read_message(cursor, message)) return false;
         const bool open = producer.open.count(sequence) > 0;
-        if (sequence > producer.mark + 1) {
+        if (sequence > producer.mark + 1 || (stopped && (sequence > producer.mark || open))) {
             refused(sequence, wire::Code::sequence_gap);
             continue;
         }
@@ -369,10 +378,13 @@ bool FakeBroker::handle_publish(const wire::FrameHead& head, wire::Cursor& curso
             confirm(sequence, sequence, true);
             continue;
         }
-        producer.mark = std::max(producer.mark, sequence);
         const auto refusal = refusals_.find(sequence);
+        if (refusal == refusals_.end() || !in_order) {
+            producer.mark = std::max(producer.mark, sequence);
+        }
         if (refusal != refusals_.end()) {
-            producer.open.insert(sequence);
+            stopped = in_order;
+            if (!in_order) producer.open.insert(sequence);
             refused(sequence, refusal->second.first);
             if (!refusal->second.second) refusals_.erase(refusal);
             continue;

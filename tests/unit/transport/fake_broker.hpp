@@ -86,6 +86,7 @@ private:
     void confirm(std::uint64_t first, std::uint64_t last, bool duplicate);
     void refused(std::uint64_t sequence, wire::Code code);
     void answer_ok(std::uint64_t request);
+    void answer_error(std::uint64_t request, wire::Code code);
     void send(const wire::Buffer& bytes);
 
     int listener_ = -1;

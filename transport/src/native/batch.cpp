@@ -16,11 +16,12 @@ Batch::Batch(std::size_t message_bytes_max)
     : data_(new std::byte[head_bytes + message_bytes_max]),
       capacity_(head_bytes + message_bytes_max) {}
 
-void Batch::reuse(std::uint64_t first, bool mandatory) {
+void Batch::reuse(std::uint64_t first, bool mandatory, bool in_order) {
     size_ = head_bytes;
     first_ = first;
     count_ = 0;
     mandatory_ = mandatory;
+    in_order_ = in_order;
 }
 
 void Batch::put_str(std::string_view text) {
@@ -73,10 +74,17 @@ void Batch::append_encoded(Bytes message) {
 }
 
 void Batch::copy(const Batch& other) {
-    reuse(other.first_, other.mandatory_);
+    reuse(other.first_, other.mandatory_, other.in_order_);
     FERRY_ASSERT(has_room(other.message_bytes()), "the copy is made large enough");
     put(other.messages().data(), other.message_bytes());
     count_ = other.count_;
+}
+
+void Batch::make_raw(Bytes frame) {
+    FERRY_ASSERT(frame.size() <= capacity_, "a frame is only put where it fits");
+    size_ = 0;
+    count_ = 0;
+    put(frame.data(), frame.size());
 }
 
 void Batch::write_head(std::uint64_t wire_first, std::uint64_t producer,
@@ -87,7 +95,9 @@ void Batch::write_head(std::uint64_t wire_first, std::uint64_t producer,
     at[5] = static_cast<std::byte>(wire::Verb::publish);
     store_uint64(at + 6, wire_first);
     store_uint64(at + 15, producer);
-    at[24] = mandatory_ ? static_cast<std::byte>(wire::publish_mandatory) : std::byte{0};
+    const std::uint64_t flags =
+        (mandatory_ ? wire::publish_mandatory : 0) | (in_order_ ? wire::publish_in_order : 0);
+    at[24] = static_cast<std::byte>(flags);
     store_uint64(at + 25, wire_settled);
     at[34] = std::byte{0xdd};
     store_be32(at + 35, count_);

@@ -25,7 +25,7 @@ public:
     explicit Batch(std::size_t message_bytes_max);
 
     /// Makes an emptied batch fit for new messages.
-    void reuse(std::uint64_t first, bool mandatory);
+    void reuse(std::uint64_t first, bool mandatory, bool in_order = false);
     [[nodiscard]] bool has_room(std::size_t bytes) const { return capacity_ - size_ >= bytes; }
     /// Requires  has_room(encoded_bytes_max(...)).
     void append(std::string_view exchange, std::string_view routing_key, Bytes properties,
@@ -34,6 +34,9 @@ public:
     void append_encoded(Bytes message);
     /// Becomes what `other` is. Requires room for it.
     void copy(const Batch& other);
+    /// Becomes some other frame, which goes out in its turn among the publishes. Requires room for
+    /// it.
+    void make_raw(Bytes frame);
     void write_head(std::uint64_t wire_first, std::uint64_t producer, std::uint64_t wire_settled);
 
     [[nodiscard]] static std::size_t encoded_bytes_max(std::string_view exchange,
@@ -68,6 +71,7 @@ private:
     std::uint64_t first_ = 0;
     std::uint32_t count_ = 0;
     bool mandatory_ = false;
+    bool in_order_ = false;
 };
 
 using BatchPtr = std::shared_ptr<Batch>;

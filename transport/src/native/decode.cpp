@@ -163,6 +163,7 @@ bool decode_producer(Bytes result, ProducerAnswer& out) {
         if (key == "producer") return handle = c.read_uint(out.producer);
         if (key == "epoch") return c.read_uint(out.epoch);
         if (key == "mark") return mark = c.read_uint(out.mark);
+        if (key == "open") return decode_ranges(c, out.open);
         return false;
     });
     // Sequences must be able to grow: a mark near the end of the numbers would wrap them.

@@ -17,6 +17,7 @@ struct ProducerAnswer {
     std::uint64_t producer = 0;
     std::uint64_t epoch = 0;
     std::uint64_t mark = 0;
+    std::vector<Range> open;
 };
 
 bool decode_hello(Bytes result, ServerInfo& out);

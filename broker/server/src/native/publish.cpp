@@ -22,7 +22,7 @@ bool NativeSession::publish(Request& request) {
         return false;
     }
     if (command.count == 0 || command.count > limits::messages_per_frame_max) return false;
-    if ((command.flags & ~wire::publish_mandatory) != 0) {
+    if ((command.flags & ~wire::publish_flags_known) != 0) {
         fail(0, Code::not_supported, "publish has a flag that this broker does not know");
         return true;
     }

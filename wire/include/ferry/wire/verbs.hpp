@@ -46,6 +46,8 @@ enum class Verb : std::uint8_t {
 
 /// PUBLISH flags.
 inline constexpr std::uint64_t publish_mandatory = 1;
+inline constexpr std::uint64_t publish_in_order = 2;
+inline constexpr std::uint64_t publish_flags_known = publish_mandatory | publish_in_order;
 /// CONFIRM flags.
 inline constexpr std::uint64_t confirm_duplicate = 1;
 
