@@ -8,9 +8,10 @@ set_target_properties(ferry_wire PROPERTIES EXPORT_NAME wire)
 set_target_properties(ferry_transport PROPERTIES EXPORT_NAME transport)
 set_target_properties(ferry_sqlite PROPERTIES EXPORT_NAME sqlite)
 set_target_properties(ferry_outbox PROPERTIES EXPORT_NAME outbox)
-install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox EXPORT ferrymq
+set_target_properties(ferry_consumer PROPERTIES EXPORT_NAME consumer)
+install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_consumer EXPORT ferrymq
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room platform wire transport outbox/sqlite outbox)
+foreach(room platform wire transport outbox/sqlite outbox consumer)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 endforeach()

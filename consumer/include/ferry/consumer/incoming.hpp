@@ -1,0 +1,101 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "ferry/transport/message.hpp"
+
+namespace ferry::consumer {
+
+using Duration = std::chrono::milliseconds;
+
+/// Limits of the room that are not options. docs/consumer.md shows the same table.
+namespace limits {
+inline constexpr std::uint32_t threads_max = 256;
+inline constexpr std::uint32_t prefetch_max = 100'000;
+inline constexpr std::uint32_t batch_max = 10'000;
+inline constexpr std::uint32_t consumer_name_bytes_max = 200;
+inline constexpr std::uint32_t resource_bytes_max = 1'000;
+inline constexpr std::uint32_t reason_bytes_max = 500;  // of what a handler says
+}  // namespace limits
+
+/// A message as a handler sees it.
+///
+/// Threads   One at a time. Cheap to move; the bytes live as long as it does.
+class Incoming {
+public:
+    Incoming() = default;
+    Incoming(transport::Received received, wire::Properties properties)
+        : received_(std::move(received)), properties_(std::move(properties)) {}
+
+    [[nodiscard]] const transport::Delivery& delivery() const { return received_.delivery; }
+    [[nodiscard]] const wire::Properties& properties() const { return properties_; }
+    [[nodiscard]] std::string_view payload() const {
+        return as_text(received_.delivery.message.payload);
+    }
+    [[nodiscard]] std::string_view routing_key() const {
+        return received_.delivery.message.routing_key;
+    }
+    /// What producer, relay and broker call this message on its whole way. Empty: the publisher
+    /// gave none.
+    [[nodiscard]] const std::string& id() const { return properties_.id; }
+    /// The number of this attempt, first is 1: the broker's count of deliveries and the failures
+    /// that this process has seen since. It may be too high after a crash, never too low.
+    [[nodiscard]] std::uint64_t attempt() const { return received_.delivery.attempt + failures_; }
+    /// For effects outside of the database (mail, HTTP): the same for every delivery of this
+    /// message to this consumer, different for every other. Such effects happen at least once; hand
+    /// this key to the other side so that it can tell the repeats.
+    [[nodiscard]] std::string idempotency_key(std::string_view consumer) const;
+    /// It went through a dead-letter queue before and was sent back: see docs/consumer.md.
+    [[nodiscard]] bool redriven() const;
+    /// A whole number in the headers.
+    [[nodiscard]] bool header(std::string_view name, std::int64_t& value) const;
+
+    /// The runtime's: a later delivery of the same message took the place of this one.
+    void take_over(const transport::Delivery& later) {
+        received_.delivery.tag = later.tag;
+        received_.delivery.attempt = later.attempt;
+        received_.delivery.token = later.token;
+    }
+    /// The runtime's: failures seen by this process.
+    void set_failures(std::uint64_t failures) { failures_ = failures; }
+
+private:
+    transport::Received received_;
+    wire::Properties properties_;
+    std::uint64_t failures_ = 0;
+};
+
+/// Reads a delivery's properties. rejected: one of them has the wrong type.
+[[nodiscard]] Result<Incoming> read_incoming(transport::Received received);
+
+/// What a handler made of a message.
+struct Handled {
+    enum class Kind : std::uint8_t {
+        done,    // the effect is there (or was there before): ack
+        retry,   // it failed: again after a while; counts as an attempt
+        later,   // not its fault (database busy, a partner away): again, spends no attempt
+        poison,  // it can never succeed: to the dead letters now
+    };
+    Kind kind = Kind::done;
+    std::string reason;
+    Duration after{0};       // 0: the retry policy's
+    bool duplicate = false;  // done: and had been before
+
+    static Handled done() { return {}; }
+    static Handled retry(std::string reason, Duration after = Duration{0}) {
+        return {Kind::retry, std::move(reason), after, false};
+    }
+    static Handled later(std::string reason, Duration after = Duration{0}) {
+        return {Kind::later, std::move(reason), after, false};
+    }
+    static Handled poison(std::string reason) {
+        return {Kind::poison, std::move(reason), Duration{0}, false};
+    }
+};
+
+}  // namespace ferry::consumer

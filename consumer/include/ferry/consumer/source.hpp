@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ferry/consumer/incoming.hpp"
+#include "ferry/transport/client.hpp"
+
+namespace ferry::consumer {
+
+/// Where a source's messages lie, to see whether the broker is the one that we knew.
+struct Place {
+    std::string queue;
+    std::string log_id;       // changes when the broker's data is another's
+    std::uint64_t floor = 0;  // every message of the queue below this position is settled for ever;
+                              // 0: the broker does not say
+};
+
+/// What the runtime needs of a queue: the broker's (broker_source) or a test's.
+///
+/// Threads   Any, also at the same time.
+class Source {
+public:
+    virtual ~Source() = default;
+
+    /// The next message. would_block: none within `timeout`. not_found: ended, for good.
+    virtual Result<transport::Received> next(Duration timeout) = 0;
+    /// Acks and waits until that is on the broker's disk. Returns the tags whose lease was lost
+    /// before: these messages come again. unreachable, indeterminate: so may all of them.
+    virtual Result<std::vector<transport::DeliveryTag>> settle(
+        std::span<const transport::DeliveryTag> tags) = 0;
+    /// Puts it back into the queue, for now.
+    virtual Status give_back(const transport::DeliveryTag& tag) = 0;
+    /// These leases end so long from now.
+    virtual Status extend(std::span<const transport::DeliveryTag> tags, Duration lease) = 0;
+    /// Moves it to the dead letters, with the reason; returns when it is surely there. At least
+    /// once: after an error it may be there as well as in the queue.
+    ///
+    /// Errors    not_found: there is no place for dead letters. Others pass; ask again later.
+    virtual Status dead_letter(const Incoming& message, std::string_view reason) = 0;
+    virtual Result<Place> place() = 0;
+    /// Tags that have lost their leases since the last call, as far as the broker told.
+    virtual std::vector<transport::DeliveryTag> lost() = 0;
+    [[nodiscard]] virtual bool connected() const = 0;
+    /// No further messages: next() gives not_found soon, what is unacked returns to the queue.
+    virtual void close() = 0;
+};
+
+struct BrokerSourceOptions {
+    std::string queue;
+    std::uint32_t prefetch = 256;  // unacked messages at most
+    Duration lease{60'000};
+    /// Where given-up messages go, by the default exchange. Empty: nowhere.
+    std::string dead_letter_queue;
+    Duration request_timeout{10'000};
+};
+
+/// A queue of the broker. Uses the client's connection, repairs itself with it.
+///
+/// Lifetime  `client` outlives the source.
+/// Requires  a client with publisher = true when there is a dead-letter queue.
+/// Errors    what subscribing says: the queue is not there, options out of range.
+[[nodiscard]] transport::Answer<std::unique_ptr<Source>> broker_source(
+    transport::Client& client, const BrokerSourceOptions& options);
+
+}  // namespace ferry::consumer

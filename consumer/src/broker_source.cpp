@@ -1,0 +1,213 @@
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "dead_letter.hpp"
+#include "ferry/consumer/source.hpp"
+#include "ferry/platform/clock.hpp"
+#include "ferry/wire/limits.hpp"
+
+namespace ferry::consumer {
+namespace {
+
+using transport::DeliveryTag;
+
+/// Filled by callbacks that may run after the source is gone.
+struct LostTags {
+    std::mutex mutex;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+};
+
+class BrokerSource final : public Source {
+public:
+    BrokerSource(transport::Client& client, BrokerSourceOptions options,
+                 std::shared_ptr<transport::Subscription> subscription,
+                 std::shared_ptr<LostTags> lost)
+        : client_(client),
+          options_(std::move(options)),
+          subscription_(std::move(subscription)),
+          lost_(std::move(lost)) {}
+
+    Result<transport::Received> next(Duration timeout) override {
+        auto received = subscription_->next(timeout);
+        if (received.ok()) {
+            const std::scoped_lock lock(mutex_);
+            newest_ = received.value().delivery.tag;
+        }
+        return received;
+    }
+
+    Result<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags) override {
+        auto answer = client_.settle(tags, options_.request_timeout);
+        if (!answer.ok()) return answer.error().error();
+        return std::move(answer).value();
+    }
+
+    Status give_back(const DeliveryTag& tag) override { return subscription_->nack(tag, true); }
+
+    Status extend(std::span<const DeliveryTag> tags, Duration lease) override {
+        std::vector<DeliveryTag> sorted(tags.begin(), tags.end());
+        std::sort(sorted.begin(), sorted.end(), [](const DeliveryTag& a, const DeliveryTag& b) {
+            return std::pair(a.generation, a.tag) < std::pair(b.generation, b.tag);
+        });
+        Status status = ok_status();
+        for (std::size_t first = 0; first < sorted.size();) {
+            std::size_t last = first;
+            while (last + 1 < sorted.size() &&
+                   sorted[last + 1].generation == sorted[first].generation &&
+                   sorted[last + 1].tag == sorted[last].tag + 1) {
+                ++last;
+            }
+            const auto extended = subscription_->extend(sorted[first], sorted[last],
+                                                        static_cast<std::uint64_t>(lease.count()));
+            if (!extended.ok()) status = extended;
+            first = last + 1;
+        }
+        return status;
+    }
+
+    Status dead_letter(const Incoming& message, std::string_view reason) override {
+        if (options_.dead_letter_queue.empty()) {
+            return Error{Errc::not_found, 0, 0, "no dead-letter queue is configured"};
+        }
+        const transport::Message copy = dead_copy(message, reason);
+        // Mandatory: a queue that is not there must be an error, not a place where letters vanish.
+        const auto published =
+            client_.publish(copy, transport::PublishOptions{true}, options_.request_timeout);
+        if (!published.ok()) {
+            if (published.error().wire_code == wire::Code::no_route) {
+                return Error{Errc::not_found, 0, 0, "the dead-letter queue does not exist"};
+            }
+            return published.error().error();
+        }
+        const DeliveryTag tag = message.delivery().tag;
+        const auto settled = settle({&tag, 1});
+        if (!settled.ok()) return settled.error();
+        return ok_status();
+    }
+
+    Result<Place> place() override {
+        const auto queue = client_.show_queue(options_.queue, options_.request_timeout);
+        if (!queue.ok()) return queue.error().error();
+        Place place;
+        place.queue = options_.queue;
+        place.log_id = client_.server().log_id;
+        place.floor = queue.value().floor;
+        return place;
+    }
+
+    std::vector<DeliveryTag> lost() override {
+        std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+        {
+            const std::scoped_lock lock(lost_->mutex);
+            ranges.swap(lost_->ranges);
+        }
+        DeliveryTag like;
+        {
+            const std::scoped_lock lock(mutex_);
+            like = newest_;
+        }
+        std::vector<DeliveryTag> tags;
+        for (const auto& [first, last] : ranges) {
+            for (std::uint64_t tag = first; tag <= last; ++tag) {
+                if (tags.size() >= ferry::limits::window_messages_max) return tags;
+                tags.push_back(DeliveryTag{like.subscription, tag, like.generation});
+            }
+        }
+        return tags;
+    }
+
+    bool connected() const override { return client_.connected(); }
+
+    void close() override {
+        subscription_->unsubscribe(options_.request_timeout)
+            .ignore("what is unacked returns when the connection ends, at the latest");
+    }
+
+private:
+    /// The application's last header; ours are needed to know the message again.
+    static bool drop_one(wire::Headers& headers) {
+        for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
+            if (it->first.starts_with("ferry-")) continue;
+            headers.erase(std::next(it).base());
+            return true;
+        }
+        return false;
+    }
+    transport::Message dead_copy(const Incoming& message, std::string_view reason) const {
+        transport::Message copy;
+        copy.routing_key = options_.dead_letter_queue;
+        copy.properties = message.properties();
+        copy.payload = std::string(message.payload());
+        copy.properties.deliver_at_ms = 0;
+        copy.properties.expires_at_ms = 0;
+        auto& headers = copy.properties.headers;
+        std::erase_if(headers, [](const auto& header) {
+            return header.first.starts_with(dead_letter_prefix);
+        });
+        // A message full of headers loses the last ones rather than its way out.
+        constexpr std::size_t own = 4;
+        while (headers.size() + own > ferry::limits::headers_max && drop_one(headers)) {
+        }
+        const auto attempts = static_cast<std::int64_t>(message.attempt());
+        headers.emplace_back(std::string(dead_reason_header),
+                             std::string(reason.substr(0, limits::reason_bytes_max)));
+        headers.emplace_back(std::string(dead_queue_header), options_.queue);
+        headers.emplace_back(std::string(dead_attempts_header), attempts);
+        headers.emplace_back(std::string(dead_at_header),
+                             static_cast<std::int64_t>(system_clock().now().wall_ms));
+        while (!wire::check_message(copy).empty() && drop_one(headers)) {
+        }
+        return copy;
+    }
+
+    transport::Client& client_;
+    const BrokerSourceOptions options_;
+    const std::shared_ptr<transport::Subscription> subscription_;
+    const std::shared_ptr<LostTags> lost_;
+    std::mutex mutex_;
+    DeliveryTag newest_;
+};
+
+transport::ClientError refuse(std::string text) {
+    return {Errc::rejected, wire::Code::ok, std::move(text)};
+}
+
+}  // namespace
+
+transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& client,
+                                                         const BrokerSourceOptions& options) {
+    if (!wire::valid_name(options.queue)) {
+        return refuse("\"" + options.queue +
+                      "\" is not a queue's name: use 1 to 255 of a-z A-Z 0-9 . _ -");
+    }
+    if (!options.dead_letter_queue.empty() && !wire::valid_name(options.dead_letter_queue)) {
+        return refuse(
+            "\"" + options.dead_letter_queue +
+            "\" is not a name for the dead-letter queue: use 1 to 255 of a-z A-Z 0-9 . _ -");
+    }
+    if (options.prefetch == 0 || options.prefetch > limits::prefetch_max) {
+        return refuse("prefetch is " + std::to_string(options.prefetch) + ": use 1 to " +
+                      std::to_string(limits::prefetch_max));
+    }
+    const auto lease = static_cast<std::uint64_t>(std::max<std::int64_t>(0, options.lease.count()));
+    if (lease < ferry::limits::lease_ms_min || lease > ferry::limits::lease_ms_max) {
+        return refuse("the lease is " + std::to_string(lease) + " ms: use " +
+                      std::to_string(ferry::limits::lease_ms_min) + " to " +
+                      std::to_string(ferry::limits::lease_ms_max));
+    }
+    auto lost = std::make_shared<LostTags>();
+    transport::SubscribeOptions subscribe;
+    subscribe.window_messages = options.prefetch;
+    subscribe.lease_ms = lease;
+    subscribe.on_lease_lost = [lost](std::uint64_t first, std::uint64_t last) {
+        const std::scoped_lock lock(lost->mutex);
+        lost->ranges.emplace_back(first, last);
+    };
+    auto subscription = client.subscribe(options.queue, subscribe, {}, options.request_timeout);
+    if (!subscription.ok()) return subscription.error();
+    return std::unique_ptr<Source>(std::make_unique<BrokerSource>(
+        client, options, std::move(subscription).value(), std::move(lost)));
+}
+
+}  // namespace ferry::consumer

@@ -1,0 +1,92 @@
+#include <string>
+#include <vector>
+
+#include "ferry/consumer/fence.hpp"
+#include "ferry/consumer/inbox.hpp"
+#include "inbox_impl.hpp"
+
+namespace ferry::consumer {
+namespace {
+
+constexpr std::size_t statements_kept_max = 256;
+constexpr std::string_view causation_header = "ferry-causation";
+
+}  // namespace
+
+sqlite::Statement* Effects::prepare(std::string_view sql) {
+    auto& kept = access_.statements;
+    const std::string key(sql);
+    if (const auto known = kept.find(key); known != kept.end()) {
+        known->second.reset();
+        known->second.clear_bindings();
+        return &known->second;
+    }
+    auto prepared = access_.database.prepare(sql, true);
+    if (!prepared.ok()) {
+        failed(prepared.error());
+        return nullptr;
+    }
+    // Statements with values in their text would fill it: they are made again each time then.
+    if (kept.size() >= statements_kept_max) kept.clear();
+    return &kept.emplace(key, std::move(prepared).value()).first->second;
+}
+
+bool Effects::run(sqlite::Statement& statement) {
+    auto done = statement.run();
+    if (!done.ok()) failed(done.error());
+    return done.ok();
+}
+
+bool Effects::integer(sqlite::Statement& statement, std::int64_t& value) {
+    auto row = statement.step();
+    if (!row.ok()) failed(row.error());
+    if (!row.ok() || !row.value()) return false;
+    const bool there = !statement.is_null(0);
+    if (there) value = statement.integer(0);
+    statement.reset();
+    return there;
+}
+
+std::int64_t Effects::changes() const {
+    return access_.database.changes();
+}
+
+const sqlite::Database& Effects::database() const {
+    return access_.database;
+}
+
+void Effects::failed(const sqlite::Problem& problem) {
+    if (handled_.kind == Handled::Kind::done) handled_ = handled_of(problem);
+}
+
+bool Effects::publish(outbox::Message message) {
+    if (access_.outbox == nullptr) {
+        failed({sqlite::Kind::schema, 0,
+                "there is no outbox in this database to publish from: run ferry outbox init"});
+        return false;
+    }
+    const std::string& id = message_.id();
+    const std::string& correlation = message_.properties().correlation_id;
+    if (message.correlation_id.empty()) {
+        message.correlation_id = correlation.empty() ? std::string_view(id) : correlation;
+    }
+    std::vector<outbox::Header> headers(message.headers.begin(), message.headers.end());
+    if (!id.empty()) headers.emplace_back(std::string(causation_header), id);
+    message.headers = headers;
+    auto stored = access_.outbox->enqueue(message);
+    if (!stored.ok()) failed(stored.error());
+    return stored.ok();
+}
+
+bool Effects::fence(std::string_view resource, std::uint64_t token) {
+    auto passed = consumer::fence(access_.database, resource, token);
+    if (passed.ok()) return true;
+    if (handled_.kind == Handled::Kind::done) {
+        handled_ = passed.error().kind == sqlite::Kind::conflict
+                       ? Handled::poison(passed.error().text)
+                       : handled_of(passed.error());
+    }
+    return false;
+}
+
+}  // namespace ferry::consumer

@@ -1,0 +1,363 @@
+#include "ferry/consumer/inbox.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <unordered_set>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/origin.hpp"
+#include "inbox_impl.hpp"
+#include "inbox_schema.hpp"
+
+// One effect:
+//
+//   BEGIN IMMEDIATE           - or join the transaction that is open
+//     SAVEPOINT
+//       was it applied? fn's writes, the mark, outgoing rows
+//     RELEASE                 - or ROLLBACK TO: this message changed nothing
+//   COMMIT                    - by the last call that joined; all return after it
+//
+// While one commit waits for the disk, the next calls gather in a line; the first of them begins
+// and each hands the open transaction to the one behind. So a call waits for at most two syncs,
+// and a sync serves all who came during the one before.
+
+namespace ferry::consumer {
+namespace {
+
+constexpr std::uint32_t members_max = 256;                 // of one shared transaction
+constexpr std::chrono::milliseconds sharing_time_max{20};  // no new members after that
+
+using sqlite::Problem;
+using SteadyClock = std::chrono::steady_clock;
+
+std::uint64_t wall_ms() {
+    return system_clock().now().wall_ms;
+}
+
+}  // namespace
+
+Handled handled_of(const sqlite::Problem& problem) {
+    switch (problem.kind) {
+        case sqlite::Kind::busy:
+        case sqlite::Kind::snapshot:
+        case sqlite::Kind::full:
+        case sqlite::Kind::io:
+            return Handled::later(problem.text);
+        default:
+            return Handled::retry(problem.text);
+    }
+}
+
+// ---- sharing a transaction ----
+
+sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
+    ++waiting;
+    turn.wait(lock, [this] { return !busy; });
+    --waiting;
+    busy = true;
+    if (!open) {
+        lock.unlock();
+        auto begun = database.run("BEGIN IMMEDIATE");
+        lock.lock();
+        if (!begun.ok()) {
+            busy = false;
+            turn.notify_all();
+            return begun;
+        }
+        open = true;
+        members = 0;
+        began = SteadyClock::now();
+    }
+    ++members;
+    return sqlite::ok_status();
+}
+
+void Inbox::Impl::finish(sqlite::Status result) {
+    const auto took =
+        std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - began);
+    if (!result.ok() && members > 1) failures[number] = {members - 1, result.error()};
+    ++number;
+    open = false;
+    busy = false;
+    turn.notify_all();
+    const std::scoped_lock lock(notes);
+    const auto us = static_cast<std::uint64_t>(took.count());
+    ++figures.transactions;
+    figures.transaction_us_max = std::max(figures.transaction_us_max, us);
+    if (took > options.slow_transaction) ++figures.slow_transactions;
+}
+
+sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
+    const std::uint64_t own = number;
+    const bool share =
+        waiting > 0 && members < members_max && SteadyClock::now() - began < sharing_time_max;
+    if (share) {
+        busy = false;
+        turn.notify_all();
+        turn.wait(lock, [&] { return number > own; });
+        const auto failed = failures.find(own);
+        if (failed == failures.end()) return sqlite::ok_status();
+        const Problem why = failed->second.second;
+        if (--failed->second.first == 0) failures.erase(failed);
+        return why;
+    }
+    lock.unlock();
+    sqlite::Status result = database.run("COMMIT");
+    if (!result.ok()) {
+        database.run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+    }
+    lock.lock();
+    const auto took = SteadyClock::now() - began;
+    finish(result);
+    if (took > options.slow_transaction) {
+        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
+        say("a transaction of the inbox took " + std::to_string(ms) +
+            " ms: handlers must not wait inside of it, every writer of the database waits too");
+    }
+    return result;
+}
+
+// ---- one message ----
+
+sqlite::Answer<Marks::State> Inbox::Impl::look(const Incoming& message, Origin& origin,
+                                               bool& outboxed, std::string& id) {
+    outboxed = origin_of(message.id(), origin);
+    if (outboxed) return marks->look(origin, message.redriven());
+    id = message.id();
+    if (id.empty()) id = "position:" + std::to_string(message.delivery().position);
+    return marks->look_id(id);
+}
+
+Handled Inbox::Impl::effect(const Incoming& message, const Effect& fn) {
+    Effects effects(access, message);
+    Handled handled;
+    try {
+        handled = fn(effects);
+    } catch (const std::exception& error) {
+        handled = Handled::retry(std::string("the handler threw: ") + error.what());
+    } catch (...) {
+        handled = Handled::retry("the handler threw something that is no std::exception");
+    }
+    if (handled.kind == Handled::Kind::done && effects.handled().kind != Handled::Kind::done) {
+        handled = effects.handled();
+    }
+    return handled;
+}
+
+Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
+    Origin origin;
+    std::string id;
+    bool outboxed = false;
+    auto state = look(message, origin, outboxed, id);
+    if (!state.ok()) return handled_of(state.error());
+    if (state.value() == Marks::State::applied) {
+        if (outboxed) note(message, &origin);
+        Handled handled;
+        handled.duplicate = true;
+        return handled;
+    }
+    if (auto begun = database.run("SAVEPOINT ferry_effect"); !begun.ok()) {
+        return handled_of(begun.error());
+    }
+    Handled handled = effect(message, fn);
+    if (handled.kind == Handled::Kind::done) {
+        auto marked = outboxed ? marks->add(origin, wall_ms()) : marks->add_id(id, wall_ms());
+        if (!marked.ok()) handled = handled_of(marked.error());
+    }
+    if (handled.kind != Handled::Kind::done) {
+        // Not there any more if the failure has ended the whole transaction: COMMIT will tell.
+        database.run("ROLLBACK TO ferry_effect").ignore("the commit fails then");
+    }
+    if (auto released = database.run("RELEASE ferry_effect");
+        !released.ok() && handled.kind == Handled::Kind::done) {
+        handled = handled_of(released.error());
+    }
+    note(message, outboxed && handled.kind == Handled::Kind::done ? &origin : nullptr);
+    return handled;
+}
+
+/// Remembers what a later collapse of ranges needs to know of a message.
+void Inbox::Impl::note(const Incoming& message, const Origin* origin) {
+    const std::scoped_lock lock(notes);
+    const std::uint64_t retention_ms = static_cast<std::uint64_t>(options.id_retention.count());
+    if (origin == nullptr) {
+        Origin other;
+        if (!origin_of(message.id(), other) && message.delivery().redelivered() &&
+            message.delivery().published_ms + retention_ms < wall_ms()) {
+            ++figures.beyond_retention;
+        }
+        return;
+    }
+    Stream& stream = streams[{origin->producer, origin->epoch}];
+    const std::uint64_t position = message.delivery().position;
+    if (stream.first_position == 0) stream.first_position = position;
+    stream.lost.erase(origin->sequence);
+    stream.unsettled.insert(origin->sequence);
+    std::int64_t below = 0;
+    if (message.header(wire::floor_header, below) && below > 0) {
+        stream.note_floor({static_cast<std::uint64_t>(below), position});
+    }
+}
+
+Handled Inbox::apply(const Incoming& message, const Effect& fn) {
+    Handled handled;
+    apply_batch({&message, 1}, {&handled, 1}, fn);
+    return handled;
+}
+
+void Inbox::apply_batch(std::span<const Incoming> messages, std::span<Handled> handled,
+                        const Effect& fn) {
+    FERRY_ASSERT(messages.size() == handled.size(), "one Handled for each message");
+    Impl& impl = *impl_;
+    std::unique_lock lock(impl.mutex);
+    if (auto entered = impl.enter(lock); !entered.ok()) {
+        const Handled later = handled_of(entered.error());
+        std::fill(handled.begin(), handled.end(), later);
+        const std::scoped_lock figures(impl.notes);
+        if (later.kind == Handled::Kind::later) impl.figures.busy += messages.size();
+        return;
+    }
+    lock.unlock();
+    std::unordered_set<std::string_view> stopped;  // ordering keys with a failed message
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        const Incoming& message = messages[i];
+        const std::string& key = message.properties().ordering_key;
+        if (!key.empty() && stopped.count(key) != 0) {
+            handled[i] = Handled::later("an earlier message of its ordering key is not done");
+            continue;
+        }
+        if (message.id().empty() && impl.options.no_id == NoId::refuse) {
+            handled[i] = Handled::poison(
+                "the message has no id, so its repeats cannot be known: have its publisher set "
+                "one, or choose NoId::position");
+        } else {
+            handled[i] = impl.one(message, fn);
+        }
+        if (!key.empty() && handled[i].kind != Handled::Kind::done) stopped.insert(key);
+    }
+    lock.lock();
+    const auto committed = impl.leave(lock);
+    lock.unlock();
+    const std::scoped_lock figures(impl.notes);
+    for (Handled& each : handled) {
+        if (!committed.ok() && each.kind == Handled::Kind::done) {
+            each = handled_of(committed.error());
+        }
+        if (each.kind == Handled::Kind::done) {
+            ++(each.duplicate ? impl.figures.duplicates : impl.figures.applied);
+        } else if (each.kind == Handled::Kind::later) {
+            ++impl.figures.busy;
+        } else {
+            ++impl.figures.failed;
+        }
+    }
+}
+
+sqlite::Answer<bool> Inbox::applied(const Incoming& message) {
+    Impl& impl = *impl_;
+    std::unique_lock lock(impl.mutex);
+    impl.turn.wait(lock, [&] { return !impl.busy && !impl.open; });
+    Origin origin;
+    std::string id;
+    bool outboxed = false;
+    auto state = impl.look(message, origin, outboxed, id);
+    if (!state.ok()) return state.error();
+    return state.value() == Marks::State::applied;
+}
+
+// ---- open and close ----
+
+Inbox::Inbox(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Inbox::~Inbox() {
+    impl_->leave_cleanly();
+}
+
+sqlite::Status Inbox::init(const std::string& path) {
+    auto database = sqlite::Database::open(path, sqlite::Database::Access::create);
+    if (!database.ok()) return database.error();
+    return make_inbox_schema(database.value());
+}
+
+sqlite::Answer<std::unique_ptr<Inbox>> Inbox::open(const std::string& path, InboxOptions options) {
+    const std::string& name = options.consumer;
+    if (name.empty() || name.size() > limits::consumer_name_bytes_max) {
+        return Problem{sqlite::Kind::refused, 0,
+                       "a consumer has a name of 1 to " +
+                           std::to_string(limits::consumer_name_bytes_max) + " bytes"};
+    }
+    if (options.id_retention.count() <= 0) {
+        return Problem{sqlite::Kind::refused, 0, "ids must be kept for longer than 0 ms"};
+    }
+    auto database =
+        sqlite::Database::open(path, sqlite::Database::Access::read_write, options.busy_timeout);
+    if (!database.ok()) return database.error();
+    if (auto checked = check_inbox_schema(database.value()); !checked.ok()) {
+        return checked.error();
+    }
+    auto impl = std::make_unique<Impl>(std::move(database).value(), std::move(options));
+    if (auto known = impl->open_consumer(); !known.ok()) return known.error();
+    return std::unique_ptr<Inbox>(new Inbox(std::move(impl)));
+}
+
+sqlite::Status Inbox::Impl::open_consumer() {
+    auto transaction = sqlite::Transaction::begin(database);
+    if (!transaction.ok()) return transaction.error();
+    auto insert = database.prepare(
+        "INSERT INTO ferry_inbox_consumer(name) VALUES(?1) ON CONFLICT(name) DO NOTHING");
+    if (!insert.ok()) return insert.error();
+    if (auto done = insert.value().bind(1, std::string_view(options.consumer)).run(); !done.ok()) {
+        return done;
+    }
+    auto select = database.prepare(
+        "SELECT id, queue, log_id, floor, running FROM ferry_inbox_consumer WHERE name = ?1");
+    if (!select.ok()) return select.error();
+    auto row = select.value().bind(1, std::string_view(options.consumer)).step();
+    if (!row.ok()) return row.error();
+    FERRY_ASSERT(row.value(), "the row was made above");
+    consumer = select.value().integer(0);
+    place.queue = std::string(select.value().text(1));
+    place.log_id = std::string(select.value().text(2));
+    place.floor = static_cast<std::uint64_t>(select.value().integer(3));
+    const bool was_running = select.value().integer(4) != 0;
+    select.value().reset();
+    marks = std::make_unique<Marks>(database, consumer);
+    if (was_running) {
+        if (auto kept = marks->keep_all_exact(); !kept.ok()) return kept;
+    }
+    auto running = database.prepare("UPDATE ferry_inbox_consumer SET running = 1 WHERE id = ?1");
+    if (!running.ok()) return running.error();
+    if (auto done = running.value().bind(1, consumer).run(); !done.ok()) return done;
+    if (auto committed = transaction.value().commit(); !committed.ok()) return committed;
+    if (!options.outgoing) return sqlite::ok_status();
+    auto has = database.integer(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'ferry_outbox'");
+    if (!has.ok()) return has.error();
+    if (!has.value().has_value()) return sqlite::ok_status();
+    auto opened = outbox::Outbox::open(database.handle());
+    if (!opened.ok()) return opened.error();
+    outgoing.emplace(std::move(opened).value());
+    access.outbox = &*outgoing;
+    return sqlite::ok_status();
+}
+
+void Inbox::Impl::leave_cleanly() {
+    for (const auto& [name, stream] : streams) {
+        if (!stream.unsettled.empty() || !stream.lost.empty()) return;
+    }
+    auto stopped = database.prepare("UPDATE ferry_inbox_consumer SET running = 0 WHERE id = ?1");
+    if (!stopped.ok()) return;
+    stopped.value().bind(1, consumer).run().ignore("then the next start keeps a little more");
+}
+
+InboxFigures Inbox::figures() const {
+    const std::scoped_lock lock(impl_->notes);
+    return impl_->figures;
+}
+
+std::string Inbox::last_problem() const {
+    const std::scoped_lock lock(impl_->notes);
+    return impl_->problem;
+}
+
+}  // namespace ferry::consumer

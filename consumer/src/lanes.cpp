@@ -1,0 +1,220 @@
+#include "lanes.hpp"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "ferry/platform/assert.hpp"
+
+namespace ferry::consumer {
+
+bool Lanes::push(Incoming message, std::string poison_reason) {
+    const std::uint64_t position = message.delivery().position;
+    if (const auto known = by_position_.find(position); known != by_position_.end()) {
+        known->second->message.take_over(message.delivery());
+        known->second->stale = false;
+        return false;
+    }
+    auto held = std::make_unique<Held>();
+    held->message = std::move(message);
+    held->poison = !poison_reason.empty();
+    held->poison_reason = std::move(poison_reason);
+    by_position_.emplace(position, held.get());
+    const std::string& key = held->message.properties().ordering_key;
+    Lane* lane = nullptr;
+    if (key.empty()) {
+        auto made = std::make_unique<Lane>();
+        lane = made.get();
+        single_.emplace(lane, std::move(made));
+    } else {
+        auto& slot = keyed_[key];
+        if (slot == nullptr) {
+            slot = std::make_unique<Lane>();
+            slot->key = key;
+        }
+        lane = slot.get();
+    }
+    // A message that came back while later ones of its key wait stands before them.
+    auto at = lane->messages.end();
+    while (at != lane->messages.begin()) {
+        const auto before = std::prev(at);
+        if ((*before)->running || (*before)->message.delivery().position < position) break;
+        at = before;
+    }
+    const bool first = lane->messages.empty();
+    lane->messages.insert(at, std::move(held));
+    if (first) place(lane);
+    return true;
+}
+
+void Lanes::place(Lane* lane) {
+    FERRY_ASSERT(lane->taken == 0 && !lane->messages.empty(), "only lanes with waiting messages");
+    if (lane->delayed) {
+        delayed_.emplace(lane->due, lane);
+    } else {
+        ready_.push_back(lane);
+    }
+}
+
+std::vector<Lanes::Work> Lanes::take(Instant now, std::size_t at_most) {
+    std::vector<Work> work;
+    while (!ready_.empty() && work.size() < at_most) {
+        Lane* const lane = ready_.front();
+        const bool poison = lane->messages.front()->poison;
+        if (poison && !work.empty()) break;
+        ready_.pop_front();
+        while (lane->taken < lane->messages.size() && work.size() < at_most) {
+            Held* const held = lane->messages[lane->taken].get();
+            if (held->poison && lane->taken > 0) break;
+            held->running = true;
+            held->since = now;
+            ++lane->taken;
+            ++running_;
+            work.push_back({lane, held});
+            if (held->poison) return work;
+        }
+    }
+    return work;
+}
+
+void Lanes::finish(Lane* lane, const std::vector<Verdict>& verdicts) {
+    FERRY_ASSERT(verdicts.size() == lane->taken, "a verdict for each message taken");
+    std::deque<std::unique_ptr<Held>> kept;
+    lane->delayed = false;
+    for (const Verdict& verdict : verdicts) {
+        auto held = std::move(lane->messages.front());
+        lane->messages.pop_front();
+        FERRY_ASSERT(held.get() == verdict.held, "verdicts in the order of the lane");
+        held->running = false;
+        --running_;
+        // Nobody may begin what has lost its lease: it comes again, in its order.
+        if (verdict.remove || held->stale) {
+            by_position_.erase(held->message.delivery().position);
+            continue;
+        }
+        if (kept.empty()) {
+            lane->delayed = true;
+            lane->due = verdict.due;
+        }
+        kept.push_back(std::move(held));
+    }
+    lane->taken = 0;
+    while (!kept.empty()) {
+        lane->messages.push_front(std::move(kept.back()));
+        kept.pop_back();
+    }
+    if (lane->messages.empty()) {
+        remove_lane(lane);
+    } else {
+        place(lane);
+    }
+}
+
+void Lanes::remove_lane(Lane* lane) {
+    if (lane->key.empty()) {
+        single_.erase(lane);
+    } else {
+        keyed_.erase(std::string(lane->key));
+    }
+}
+
+void Lanes::wake(Instant now) {
+    while (!delayed_.empty() && delayed_.begin()->first <= now) {
+        Lane* const lane = delayed_.begin()->second;
+        delayed_.erase(delayed_.begin());
+        lane->delayed = false;
+        ready_.push_back(lane);
+    }
+}
+
+bool Lanes::next_due(Instant& due) const {
+    if (delayed_.empty()) return false;
+    due = delayed_.begin()->first;
+    return true;
+}
+
+template <class Drop>
+void Lanes::drop_waiting_if(const Drop& drop) {
+    std::unordered_set<Lane*> emptied;
+    std::vector<Lane*> lanes;
+    for (const auto& [key, lane] : keyed_) lanes.push_back(lane.get());
+    for (const auto& [key, lane] : single_) lanes.push_back(lane.get());
+    for (Lane* const lane : lanes) {
+        const auto waiting = lane->messages.begin() + static_cast<std::ptrdiff_t>(lane->taken);
+        const auto gone =
+            std::stable_partition(waiting, lane->messages.end(),
+                                  [&](const std::unique_ptr<Held>& held) { return !drop(*held); });
+        for (auto it = gone; it != lane->messages.end(); ++it) {
+            by_position_.erase((*it)->message.delivery().position);
+        }
+        lane->messages.erase(gone, lane->messages.end());
+        if (lane->messages.empty()) emptied.insert(lane);
+    }
+    if (emptied.empty()) return;
+    const auto is_empty = [&](Lane* lane) { return emptied.count(lane) != 0; };
+    ready_.erase(std::remove_if(ready_.begin(), ready_.end(), is_empty), ready_.end());
+    for (auto it = delayed_.begin(); it != delayed_.end();) {
+        it = is_empty(it->second) ? delayed_.erase(it) : std::next(it);
+    }
+    for (Lane* const lane : emptied) remove_lane(lane);
+}
+
+void Lanes::drop_before(std::uint64_t generation) {
+    for (const auto& [position, held] : by_position_) {
+        if (held->running && held->message.delivery().tag.generation < generation) {
+            held->stale = true;
+        }
+    }
+    drop_waiting_if(
+        [&](const Held& held) { return held.message.delivery().tag.generation < generation; });
+}
+
+void Lanes::lose(const transport::DeliveryTag& tag) {
+    const auto same = [&](const Held& held) {
+        const transport::DeliveryTag& own = held.message.delivery().tag;
+        return own.tag == tag.tag && own.generation == tag.generation &&
+               own.subscription == tag.subscription;
+    };
+    for (const auto& [position, held] : by_position_) {
+        if (!same(*held)) continue;
+        if (held->running) {
+            held->stale = true;
+            return;
+        }
+        drop_waiting_if(same);
+        return;
+    }
+}
+
+std::vector<transport::DeliveryTag> Lanes::drop_waiting() {
+    std::vector<transport::DeliveryTag> tags;
+    for (const auto& [position, held] : by_position_) {
+        if (!held->running) tags.push_back(held->message.delivery().tag);
+    }
+    drop_waiting_if([](const Held&) { return true; });
+    return tags;
+}
+
+std::vector<transport::DeliveryTag> Lanes::tags() const {
+    std::vector<transport::DeliveryTag> tags;
+    tags.reserve(by_position_.size());
+    for (const auto& [position, held] : by_position_) {
+        if (!held->stale) tags.push_back(held->message.delivery().tag);
+    }
+    return tags;
+}
+
+std::size_t Lanes::unplaced() const {
+    std::size_t count = 0;
+    for (const auto& [position, held] : by_position_) count += held->unplaced ? 1U : 0U;
+    return count;
+}
+
+std::size_t Lanes::running_since_before(Instant moment) const {
+    std::size_t count = 0;
+    for (const auto& [position, held] : by_position_) {
+        if (held->running && held->since < moment) ++count;
+    }
+    return count;
+}
+
+}  // namespace ferry::consumer

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ferry/consumer/incoming.hpp"
+#include "ferry/platform/clock.hpp"
+
+namespace ferry::consumer {
+
+/// One message that this process holds.
+struct Held {
+    Incoming message;
+    std::uint64_t failures = 0;  // attempts that failed here
+    std::uint64_t delays = 0;    // consecutive Handled::later
+    bool poison = false;         // given up; waits to be put with the dead letters
+    std::string poison_reason;
+    bool unplaced = false;  // given up, but there is no place for it
+    bool stale = false;     // its lease is lost; runs to its end, is not begun
+    bool running = false;   // in a handler
+    Instant since;          // running since
+};
+
+/// Messages of one ordering key, or a single one without a key.
+struct Lane {
+    std::string key;  // empty: none
+    std::deque<std::unique_ptr<Held>> messages;
+    std::size_t taken = 0;  // from the front, in a handler
+    bool delayed = false;
+    Instant due;
+};
+
+/// Which held message may run when. A plain data structure: no threads, no clock; the runtime locks
+/// around it.
+///
+/// Order   A lane is in exactly one place: ready, delayed or taken. Ready lanes are served in turn.
+class Lanes {
+public:
+    struct Work {
+        Lane* lane = nullptr;
+        Held* held = nullptr;
+    };
+    struct Verdict {
+        Held* held = nullptr;
+        bool remove = true;
+        Instant due;  // when not removed: not before
+    };
+
+    /// Takes a delivery. False: this message (by its position) is held already; the delivery took
+    /// over the tag of the one before, and nothing else changed.
+    ///
+    /// With a `poison_reason` it is poison from the start.
+    bool push(Incoming message, std::string poison_reason = {});
+    /// Up to `at_most` messages that may run now: consecutive ones of a lane, then the next lane's.
+    /// Poison comes alone, and first of its lane.
+    [[nodiscard]] std::vector<Work> take(Instant now, std::size_t at_most);
+    /// Ends what take() gave for this lane; verdicts in the order of its messages. What stands
+    /// behind a message that stays waits with it.
+    void finish(Lane* lane, const std::vector<Verdict>& verdicts);
+    /// Moves delayed lanes whose time has come to the ready ones.
+    void wake(Instant now);
+    /// When the next delayed lane is due; false: none.
+    [[nodiscard]] bool next_due(Instant& due) const;
+    /// Drops what has not begun and is of an earlier connection than `generation`: it was given
+    /// back and comes again. Running ones become stale.
+    void drop_before(std::uint64_t generation);
+    /// The same for single tags.
+    void lose(const transport::DeliveryTag& tag);
+    /// Drops all that has not begun and returns its tags.
+    std::vector<transport::DeliveryTag> drop_waiting();
+    /// Tags of everything held whose lease is not lost.
+    [[nodiscard]] std::vector<transport::DeliveryTag> tags() const;
+
+    [[nodiscard]] bool any_ready() const { return !ready_.empty(); }
+    [[nodiscard]] std::size_t held() const { return by_position_.size(); }
+    [[nodiscard]] std::size_t running() const { return running_; }
+    [[nodiscard]] std::size_t delayed() const { return delayed_.size(); }
+    [[nodiscard]] std::size_t unplaced() const;
+    [[nodiscard]] std::size_t running_since_before(Instant moment) const;
+
+private:
+    using Delayed = std::multimap<Instant, Lane*>;
+
+    void place(Lane* lane);
+    void remove_lane(Lane* lane);
+    template <class Drop>
+    void drop_waiting_if(const Drop& drop);
+
+    std::unordered_map<std::string, std::unique_ptr<Lane>> keyed_;
+    std::unordered_map<Lane*, std::unique_ptr<Lane>> single_;
+    std::deque<Lane*> ready_;
+    Delayed delayed_;
+    std::unordered_map<std::uint64_t, Held*> by_position_;
+    std::size_t running_ = 0;
+};
+
+}  // namespace ferry::consumer

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ferry/consumer/inbox.hpp"
+#include "ferry/sqlite/database.hpp"
+
+namespace ferry::consumer {
+
+/// Who made a message, of those that came through an outbox.
+struct Origin {
+    std::string producer;
+    std::uint64_t epoch = 0;
+    std::uint64_t sequence = 0;
+};
+/// False: the id is not of the form PRODUCER:EPOCH:SEQUENCE.
+[[nodiscard]] bool origin_of(std::string_view id, Origin& out);
+
+/// Which messages one consumer has applied, as rows.
+///
+/// Per producer and epoch: exact ranges of applied sequences, and a cursor. A message below the
+/// cursor cannot come again from the queue by itself, so its exact range is dropped; if it comes
+/// all the same it is a duplicate, unless it was dead-lettered and sent back.
+///
+/// Threads   Its connection's.
+/// Requires  all writing calls inside a transaction.
+class Marks {
+public:
+    struct Cursor {
+        std::int64_t id = 0;
+        std::int64_t below = 0;
+        bool closes = false;  // all earlier epochs of the producer are settled
+    };
+    enum class State : std::uint8_t { fresh, applied };
+
+    Marks(const sqlite::Database& database, std::int64_t consumer)
+        : database_(database), consumer_(consumer) {}
+
+    /// `redriven`: it may be below the cursor without having been applied.
+    sqlite::Answer<State> look(const Origin& origin, bool redriven);
+    /// Marks what look() called fresh.
+    sqlite::Status add(const Origin& origin, std::uint64_t now_ms);
+    sqlite::Answer<State> look_id(std::string_view id);
+    sqlite::Status add_id(std::string_view id, std::uint64_t now_ms);
+
+    /// Everything of this producer and epoch below the sequence is settled. Drops at most `at_most`
+    /// ranges; how many is returned.
+    sqlite::Answer<std::uint64_t> raise(const Origin& below, std::uint32_t at_most,
+                                        std::uint64_t now_ms);
+    /// All earlier epochs of the producer are settled. Requires a message of `newest.epoch`
+    /// applied.
+    sqlite::Status close_before(const Origin& newest);
+    /// This one stays exact for ever: whether its ack arrived is not known.
+    sqlite::Status keep_exact(const Origin& origin);
+    /// The same for all: after a process ended without saying so.
+    sqlite::Status keep_all_exact();
+    sqlite::Answer<std::uint64_t> drop_ids_before(std::uint64_t seen_ms, std::uint32_t at_most);
+    struct Bounds {
+        std::uint32_t cursors = limits::cursors_max;
+        std::uint32_t unsure_ranges = limits::unsure_ranges_max;
+    };
+    /// Evicts cursors seen least recently, and unsure ranges, over the bounds; some at a time.
+    sqlite::Status evict(const Bounds& bounds, InboxFigures& figures);
+
+private:
+    struct Range {
+        std::int64_t first = 0;
+        std::int64_t last = 0;
+        bool unsure = false;
+    };
+
+    sqlite::Statement* statement(std::string_view sql);
+    /// The first row's numbers; the statement is reset. False: there is none.
+    static sqlite::Answer<bool> row(sqlite::Statement* found, std::int64_t* values, int count);
+    sqlite::Answer<bool> find(const Origin& origin, Cursor& out);
+    sqlite::Answer<bool> closed(const Origin& origin);
+    /// The last range that begins at or before the sequence.
+    sqlite::Answer<bool> range_at(std::int64_t cursor, std::int64_t sequence, Range& out);
+    sqlite::Answer<std::int64_t> cursor_for(const Origin& origin, std::uint64_t now_ms);
+    sqlite::Status insert_range(std::int64_t cursor, const Range& range);
+    sqlite::Status delete_range(std::int64_t cursor, std::int64_t first);
+    sqlite::Status stretch(std::int64_t cursor, std::int64_t first, std::int64_t last);
+
+    const sqlite::Database& database_;
+    const std::int64_t consumer_;
+    std::unordered_map<std::string_view, sqlite::Statement> statements_;  // keys are literals
+    sqlite::Problem problem_;
+};
+
+}  // namespace ferry::consumer
