@@ -23,6 +23,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/ferrymqConfigVersion.cmak
 install(FILES ${PROJECT_BINARY_DIR}/ferrymqConfig.cmake ${PROJECT_BINARY_DIR}/ferrymqConfigVersion.cmake
         DESTINATION ${ferry_package_dir} COMPONENT development)
 
+install(TARGETS ferry_outbox_extension LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ferrymq COMPONENT programs)
 install(TARGETS ferryd ferry RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)
 install(FILES ${PROJECT_SOURCE_DIR}/config/ferryd.toml DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/ferrymq
         COMPONENT programs)

@@ -164,6 +164,10 @@ std::uint32_t Outbox::payload_bytes_max() const noexcept {
     return core_->payload_bytes_max;
 }
 
+const Clock& Outbox::clock() const noexcept {
+    return *core_->clock;
+}
+
 const Database& Outbox::database() const noexcept {
     return core_->database;
 }

@@ -1,43 +1,11 @@
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cstring>
 #include <filesystem>
 
 #include "ferry/outbox/wake.hpp"
 #include "outbox_fixture.hpp"
+#include "wake_listener.hpp"
 
 namespace ferry::outbox {
 namespace {
-
-/// What a relay does: waits at the address of a database.
-class Listener {
-public:
-    explicit Listener(const std::string& path) : address_(WakeAddress::of(path)) {
-        socket_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        EXPECT_TRUE(address_.has_value());
-        EXPECT_EQ(::bind(socket_, address_->address(), address_->length()), 0)
-            << std::strerror(errno);
-    }
-    ~Listener() {
-        ::unlink(address_->path());
-        ::close(socket_);
-    }
-    Listener(const Listener&) = delete;
-    Listener& operator=(const Listener&) = delete;
-    /// How many signals are waiting; takes them.
-    int taken() {
-        int count = 0;
-        char byte = 0;
-        while (::recv(socket_, &byte, 1, 0) == 1) ++count;
-        return count;
-    }
-
-private:
-    std::optional<WakeAddress> address_;
-    int socket_;
-};
 
 class WakeTest : public OutboxTest {
 protected:
@@ -52,7 +20,7 @@ TEST_F(WakeTest, ACommitWakesAndARollbackDoesNot) {
     const auto database = connect();
     Outbox outbox = open(database);
     EXPECT_TRUE(outbox.hooked());
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     run(database, "BEGIN IMMEDIATE");
     ASSERT_TRUE(outbox.enqueue(hello()).ok());
     EXPECT_EQ(relay.taken(), 0);
@@ -67,7 +35,7 @@ TEST_F(WakeTest, O3_TheSignalComesAfterTheCommitIsVisible) {
     const auto database = connect();
     Outbox outbox = open(database);
     const auto other = connect();
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     run(database, "BEGIN IMMEDIATE");
     ASSERT_TRUE(outbox.enqueue(hello()).ok());
     EXPECT_EQ(relay.taken(), 0);
@@ -86,7 +54,7 @@ TEST_F(WakeTest, O2_WithoutARelayACommitGoesOn) {
 TEST_F(WakeTest, ARelayThatDoesNotReadStopsNobody) {
     const auto database = connect();
     Outbox outbox = open(database);
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     for (int i = 0; i < 600; ++i) outbox.wake();
     commit_one(database, outbox);
     EXPECT_GT(relay.taken(), 0);
@@ -98,7 +66,7 @@ TEST_F(WakeTest, AVeryLongPathWorksToo) {
     path_ = directory_ + "/app.db";
     const auto database = connect();
     Outbox outbox = open(database);
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     commit_one(database, outbox);
     EXPECT_EQ(relay.taken(), 1);
     EXPECT_TRUE(std::filesystem::exists(path_ + std::string(wake_suffix)));
@@ -117,7 +85,7 @@ TEST_F(WakeTest, ThereIsNoAddressForWhatHasNoPlace) {
 TEST_F(WakeTest, O15_AHookTakenAwayCostsTheSignalAndNothingElse) {
     const auto database = connect();
     Outbox outbox = open(database);
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     run(database, "PRAGMA wal_autocheckpoint=500");
     commit_one(database, outbox);
     EXPECT_EQ(relay.taken(), 0);
@@ -146,7 +114,7 @@ TEST_F(WakeTest, O15_TwoOutboxesOnOneConnectionWakeOnce) {
     const auto database = connect();
     Outbox one = open(database);
     Outbox two = open(database);
-    Listener relay(database.path());
+    WakeListener relay(database.path());
     run(database, "BEGIN IMMEDIATE");
     ASSERT_TRUE(one.enqueue(hello()).ok());
     ASSERT_TRUE(two.enqueue(hello()).ok());

@@ -78,6 +78,7 @@ public:
     /// Larger payloads are refused.
     [[nodiscard]] std::uint32_t payload_bytes_max() const noexcept;
     [[nodiscard]] const sqlite::Database& database() const noexcept;
+    [[nodiscard]] const Clock& clock() const noexcept;
 
 private:
     struct Core;
