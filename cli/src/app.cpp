@@ -43,6 +43,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
     add_backup(*app, context);
     add_restore(*app, context);
     add_log(*app, context);
+    add_inbox(*app, context);
     add_completion(*app, context);
     return app;
 }

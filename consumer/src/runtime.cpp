@@ -314,9 +314,11 @@ void Runtime::Impl::bury(Lanes::Work& work) {
             std::string(buried.error().what) + "), trying again: " + reason);
     }
     if (buried.ok() && options.inbox != nullptr) {
-        // Should it have been applied before: that must stay known when it is sent back.
         const std::string id = message.id();
-        options.inbox->unsettled({&id, 1});
+        // A handler that failed says that it was not applied. Given up unseen it may have been, and
+        // must stay known when it is sent back.
+        const bool seen = message.attempt() > message.delivery().attempt;
+        seen ? options.inbox->settled({&id, 1}) : options.inbox->unsettled({&id, 1});
     }
     const Instant now = instant_of(Clock::now());
     const std::scoped_lock lock(mutex);

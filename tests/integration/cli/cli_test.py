@@ -60,7 +60,8 @@ class Usage(unittest.TestCase):
                     "log", "completion", "queue declare", "queue list", "queue show", "queue bind", "queue unbind",
                     "queue peek", "queue purge", "queue delete", "exchange declare", "exchange list",
                     "exchange show", "exchange bind", "exchange unbind", "exchange delete", "log verify", "log dump",
-                    "backup verify"]
+                    "backup verify", "inbox", "inbox init", "inbox status", "inbox list", "inbox show", "inbox purge",
+                    "inbox accept", "inbox verify"]
         for command in commands:
             done = run(*command.split(), "--help")
             self.assertEqual(done.returncode, DONE, command)
@@ -71,7 +72,8 @@ class Usage(unittest.TestCase):
                           ["consume", "q", "--format", "xml"], ["consume", "q", "--count", "0"],
                           ["ping", "--wait", "soon"], ["bench", "--mode", "fly"], ["bench", "--size", "0"],
                           ["publish", "q", "x", "--header", "novalue"], ["backup"], ["completion", "tcsh"],
-                          ["ping", "--url", "nonsense://x"]):
+                          ["ping", "--url", "nonsense://x"], ["inbox"], ["inbox", "init"],
+                          ["inbox", "purge", "x.db", "c"], ["inbox", "purge", "x.db", "c", "--older-than", "soon"]):
             done = run(*arguments)
             self.assertEqual(done.returncode, USAGE, arguments)
             self.assertEqual(done.stdout, b"", arguments)
