@@ -19,7 +19,7 @@ struct Row {
     std::vector<Word> options;
 };
 
-std::string quoted_safely(std::string text) {
+std::string quoted_safely(const std::string& text) {
     std::string out;
     for (const char c : text) {
         if (c == '\n') break;

@@ -20,7 +20,9 @@ inline Error posix_error(int number, std::string_view what, std::uint64_t positi
             break;
         case ENOSPC:
         case EDQUOT:
-        case EFBIG:  // RLIMIT_FSIZE, once SIGXFSZ is ignored
+        case EFBIG:   // RLIMIT_FSIZE, once SIGXFSZ is ignored
+        case EMFILE:  // out of descriptors passes by itself, as a full disk does
+        case ENFILE:
             code = Errc::out_of_space;
             break;
         default:

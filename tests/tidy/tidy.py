@@ -212,6 +212,20 @@ def check_guarantees():
             find(page, 1, f"{guarantee} is cited by no test")
     for guarantee in sorted(cited - set(promised)):
         find(page, 1, f"a test cites {guarantee}, which is not promised here")
+    check_faults(page, text)
+
+
+def check_faults(page, tests):
+    """Each fault names tests that exist."""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not re.match(r"\| \*\*F\d+\*\* \|", line):
+            continue
+        named = re.findall(r"`(\w+)`", line.rsplit("|", 2)[1])
+        if not named:
+            find(page, number, "names no test")
+        for name in named:
+            if not re.search(rf"(?:def |, *){name}\b", tests):
+                find(page, number, f"names the test {name}, which does not exist")
 
 
 def table(page, heading):

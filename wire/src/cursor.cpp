@@ -83,7 +83,7 @@ bool Cursor::read_int(std::int64_t& out) {
     if (at_ == end_) return false;
     const std::uint8_t t = tag();
     if (t >= 0xe0) {
-        out = static_cast<std::int8_t>(t);
+        out = std::int64_t{t} - 0x100;
         ++at_;
         return true;
     }
@@ -92,7 +92,8 @@ bool Cursor::read_int(std::int64_t& out) {
         if (remaining() < 1 + width) return false;
         switch (width) {
             case 1:
-                out = static_cast<std::int8_t>(at_[1]);
+                out = std::to_integer<std::int64_t>(at_[1]);
+                if (out >= 0x80) out -= 0x100;
                 break;
             case 2:
                 out = static_cast<std::int16_t>(load_be16(at_ + 1));

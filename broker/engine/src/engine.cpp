@@ -37,6 +37,7 @@ Journal::Place Engine::State::append(Bytes body_bytes) {
 void Engine::State::after(Position gate, Effect effect) {
     FERRY_ASSERT(gated.empty() || gated.back().gate <= gate, "effects wait in order");
     gated.push_back({gate, std::move(effect)});
+    awaited = std::max(awaited, gate);
 }
 
 void Engine::State::fail(SessionId session, std::uint64_t request, Code code, std::string text) {
@@ -60,6 +61,7 @@ void Engine::State::mark_dirty(Queue& queue) {
 void Engine::State::await_log(Queue& queue, Position position) {
     if (queue.awaited) return;
     queue.awaited = true;
+    awaited = std::max(awaited, position);
     auto at = awaiting_log.end();
     while (at != awaiting_log.begin() && std::prev(at)->first > position) --at;
     awaiting_log.insert(at, {position, queue.id});
@@ -103,6 +105,10 @@ void Engine::durable(Position upto) {
         queue->awaited = false;
         s.mark_dirty(*queue);
     }
+}
+
+Position Engine::awaited() const {
+    return state_->awaited;
 }
 
 void Engine::set_disk_full(bool full) {

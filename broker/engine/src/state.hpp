@@ -81,6 +81,7 @@ struct Engine::State {
     Instant last_now;
     std::deque<Gated> gated;  // in order of gate
     Position last_gate = 0;
+    Position awaited = 0;  // the last record that something in `gated` or `awaiting_log` needs
     std::deque<std::pair<Position, QueueId>>
         awaiting_log;            // queues with messages that become durable
     std::vector<QueueId> dirty;  // queues to look at in dispatch()

@@ -59,6 +59,7 @@ public:
         return core_->space_full.load(std::memory_order_acquire) ? Space::full : Space::ok;
     }
     Stats stats() const override;
+    std::vector<DamagedRange> damage() const override { return housekeeper_.scrubber().damage(); }
     Bytes hot(Position record) const override { return buffer_.hot(record); }
     Result<Block> read_block(Position record, std::size_t bytes_wanted) const override {
         return reader_.read(record, bytes_wanted);
@@ -150,6 +151,10 @@ Stats CommitLogImpl::stats() const {
     out.bytes_written = core_->bytes_written.load(std::memory_order_relaxed);
     out.compactions = core_->compactions.load(std::memory_order_relaxed);
     out.sync_ns_last = core_->sync_ns_last.load(std::memory_order_relaxed);
+    const Scrubber& scrubber = housekeeper_.scrubber();
+    out.scrubbed_bytes = scrubber.bytes();
+    out.scrub_passes = scrubber.passes();
+    out.damaged_ranges = scrubber.damage().size();
     out.spares = spares_->ready();
     out.file_bytes = out.spares * spares_->file_bytes() +
                      core_->checkpoint_bytes.load(std::memory_order_relaxed);

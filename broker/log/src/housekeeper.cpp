@@ -17,6 +17,7 @@ constexpr std::string_view ballast_name = "ballast";
 Housekeeper::Housekeeper(Core& core, SparePool& spares, RecoveredLog& recovered)
     : core_(core),
       spares_(spares),
+      scrubber_(core),
       kept_(std::move(recovered.checkpoints)),
       gone_(std::move(recovered.gone)),
       ballast_(recovered.ballast) {
@@ -84,8 +85,24 @@ void Housekeeper::poke() {
 
 bool Housekeeper::turn() {
     if (core_.failed.load(std::memory_order_acquire)) return false;
+    watch_space();
     return checkpoint_turn() || drop_turn() || spare_turn() || ballast_turn() || compact_turn() ||
-           backup_turn();
+           backup_turn() || scrubber_.turn();
+}
+
+// Before the disk is full for others too: publishers can be asked to wait, a database cannot.
+void Housekeeper::watch_space() {
+    const std::uint64_t mark = core_.options.low_water_bytes;
+    if (mark == 0) return;
+    const Instant now = core_.clock.now().mono;
+    if (space_looked_at_.ns != 0 && now.ns - space_looked_at_.ns < turn_ms * ns_per_ms) return;
+    space_looked_at_ = now;
+    const auto space = core_.files.space(core_.directory);
+    if (!space.ok()) return;  // nothing is known; a full disk shows itself soon enough
+    const std::uint64_t low = std::min(mark, space.value().total_bytes / low_water_share);
+    const std::uint64_t available = space.value().available_bytes;
+    if (available < low) spares_.set_low(true);
+    if (available >= low + low / 5) spares_.set_low(false);
 }
 
 bool Housekeeper::retry_is_due(Instant& last) const {
@@ -154,11 +171,21 @@ void Housekeeper::start() {
     thread_ = std::thread([this] { run(); });
 }
 
+// Until the next look at the disk, or the next piece of the scrubber if that is due before.
+std::chrono::nanoseconds Housekeeper::rest() const {
+    constexpr std::chrono::nanoseconds longest = std::chrono::milliseconds(turn_ms);
+    if (core_.options.scrub_bytes_per_second == 0) return longest;
+    const std::uint64_t now = core_.clock.now().mono.ns;
+    const std::uint64_t due = scrubber_.due_at().ns;
+    const std::chrono::nanoseconds left(due > now ? due - now : 0);
+    return std::min(left, longest);
+}
+
 void Housekeeper::run() {
     for (;;) {
         {
             std::unique_lock lock(mutex_);
-            ready_.wait_for(lock, std::chrono::milliseconds(turn_ms), [this] {
+            ready_.wait_for(lock, rest(), [this] {
                 if (stop_) return true;
                 if (core_.failed.load(std::memory_order_relaxed)) return false;
                 return poked_ || !drops_.empty() || !compactions_.empty() || !backups_.empty();

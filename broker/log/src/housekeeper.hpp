@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -9,6 +10,7 @@
 
 #include "checkpoint_file.hpp"
 #include "recovery.hpp"
+#include "scrubber.hpp"
 #include "spare_pool.hpp"
 
 namespace ferry::log {
@@ -48,6 +50,7 @@ public:
     void drop(SegmentTable::Entry entry);
     [[nodiscard]] bool checkpoint_pending() const;
     [[nodiscard]] bool compaction_pending() const;
+    [[nodiscard]] const Scrubber& scrubber() const { return scrubber_; }
 
     void start();
     /// The writer made progress: a checkpoint may be due, a spare may be gone.
@@ -65,6 +68,8 @@ private:
     bool compact_turn();
     bool backup_turn();
     bool ballast_turn();
+    void watch_space();
+    [[nodiscard]] std::chrono::nanoseconds rest() const;
 
     CheckpointHeader list_segments(CheckpointHeader header) const;
     void keep_checkpoint(CheckpointHeader header);
@@ -79,12 +84,14 @@ private:
 
     Core& core_;
     SparePool& spares_;
+    Scrubber scrubber_;
     std::vector<KeptCheckpoint> kept_;  // oldest first
     std::vector<NumberedName> gone_;
     bool ballast_;
     Instant last_spare_failure_{};
     Instant last_checkpoint_failure_{};
     Instant last_ballast_failure_{};
+    Instant space_looked_at_{};
 
     mutable std::mutex mutex_;
     std::condition_variable ready_;

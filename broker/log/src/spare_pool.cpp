@@ -94,14 +94,27 @@ void SparePool::set_disk_full(bool full) {
     {
         const std::lock_guard lock(mutex_);
         disk_full_ = full;
-        const bool was = core_.space_full.load(std::memory_order_relaxed);
-        bool now = was;
-        if (disk_full_ && ready_.size() <= 1) now = true;
-        if (ready_.size() >= 2) now = false;
-        core_.space_full.store(now, std::memory_order_release);
-        changed = now != was;
+        if (disk_full_ && ready_.size() <= 1) only_reserve_ = true;
+        if (ready_.size() >= 2) only_reserve_ = false;
+        changed = decide();
     }
     if (changed) core_.notify();
+}
+
+void SparePool::set_low(bool low) {
+    bool changed = false;
+    {
+        const std::lock_guard lock(mutex_);
+        low_ = low;
+        changed = decide();
+    }
+    if (changed) core_.notify();
+}
+
+// Requires the lock. True if space() changed.
+bool SparePool::decide() {
+    const bool now = only_reserve_ || low_;
+    return core_.space_full.exchange(now, std::memory_order_acq_rel) != now;
 }
 
 Result<SpareFile> SparePool::grow() {
@@ -126,8 +139,10 @@ Result<SpareFile> SparePool::take() {
         if (!only_reserve || (disk_full_ && !ready_.empty())) {
             SpareFile spare = std::move(ready_.back());
             ready_.pop_back();
-            if (disk_full_ && ready_.size() <= 1)
-                core_.space_full.store(true, std::memory_order_release);
+            if (disk_full_ && ready_.size() <= 1) {
+                only_reserve_ = true;
+                decide();
+            }
             return spare;
         }
     }

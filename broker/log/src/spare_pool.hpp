@@ -45,6 +45,8 @@ public:
     /// A dropped segment's file, renamed to fresh_name() and the directory synced.
     void recycle(SpareFile spare);
     std::string fresh_name();
+    /// The file system has less than Options::low_water_bytes left.
+    void set_low(bool low);
 
     /// For the writer. A ready spare, or a new file that grows as it is written if the pool is
     /// empty but for the reserve and the disk has plenty of room.
@@ -55,12 +57,15 @@ private:
     Status fill(const std::string& tmp, SpareFile& out);
     Result<SpareFile> grow();
     void set_disk_full(bool full);
+    bool decide();  // requires the lock
 
     Core& core_;
     mutable std::mutex mutex_;
     std::vector<SpareFile> ready_;
     std::uint64_t next_number_ = 1;
     bool disk_full_ = false;
+    bool only_reserve_ = false;  // and no other segment can be made
+    bool low_ = false;
 };
 
 }  // namespace ferry::log

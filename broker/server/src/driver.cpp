@@ -17,9 +17,14 @@ namespace {
 constexpr std::uint64_t tick_ms = 250;
 constexpr std::uint64_t ticks_per_second = 1000 / tick_ms;
 constexpr std::uint64_t stalled_ns = 2'000'000'000;
+constexpr std::uint64_t linger_ms = 5;
+constexpr std::uint64_t linger_bytes_max = 64U << 10;
 constexpr int rounds_max = 64;  // per turn, so that sockets are looked at again
 constexpr std::uint64_t greeting_max = 512;
-constexpr std::uint64_t reserved_files = 64;  // segments, checkpoints, HTTP: never for sockets
+// Descriptors that sockets never get: for checkpoints, HTTP, backups and a few segments at first,
+// and always so many more than the log has open.
+constexpr std::uint64_t reserved_files = 64;
+constexpr std::uint64_t reserved_files_beside_log = 32;
 constexpr std::uint64_t failed_linger_ms = 300;
 constexpr unsigned user_timeout_ms_min = 120'000;
 
@@ -28,13 +33,13 @@ uv_handle_t* as_handle(Handle& handle) {
     return reinterpret_cast<uv_handle_t*>(&handle);
 }
 
-std::uint64_t connections_allowed(const BrokerConfig& config) {
+std::uint64_t connections_allowed(const BrokerConfig& config, std::uint64_t log_files) {
     rlimit files{};
     if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) {
         return config.connections_max;
     }
-    const std::uint64_t room =
-        files.rlim_cur > reserved_files ? files.rlim_cur - reserved_files : 1;
+    const std::uint64_t reserved = std::max(reserved_files, log_files + reserved_files_beside_log);
+    const std::uint64_t room = files.rlim_cur > reserved ? files.rlim_cur - reserved : 1;
     return std::min<std::uint64_t>(config.connections_max, room);
 }
 
@@ -57,7 +62,7 @@ Driver::Driver(const Parts& parts, LogLine log_line)
               }),
       // Never used twice, not even by the next run: generated queue names are made from it.
       next_session_((parts.log.recovered().epoch & 0xffffff) << 40 | 1),
-      connections_max_(connections_allowed(parts.config)) {
+      connections_max_(connections_allowed(parts.config, 0)) {
     figures.started = now().mono;
     if (connections_max_ < config.connections_max) {
         note(LogLevel::warn, "at most " + std::to_string(connections_max_) +
@@ -77,13 +82,14 @@ void Driver::start_handles() {
                   [](uv_async_t* handle) { static_cast<Driver*>(handle->data)->take_posted(); });
     uv_timer_init(loop, &tick_);
     uv_timer_init(loop, &engine_timer_);
+    uv_timer_init(loop, &linger_);
     uv_timer_init(loop, &deadline_);
     uv_signal_init(loop, &terminate_);
     uv_signal_init(loop, &interrupt_);
     for (uv_handle_t* handle :
          {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
-          as_handle(tick_), as_handle(engine_timer_), as_handle(deadline_), as_handle(terminate_),
-          as_handle(interrupt_)}) {
+          as_handle(tick_), as_handle(engine_timer_), as_handle(linger_), as_handle(deadline_),
+          as_handle(terminate_), as_handle(interrupt_)}) {
         handle->data = this;
     }
     // From now on, not from run() on: who reads the ready line may send a signal at once.
@@ -147,7 +153,7 @@ void Driver::round() {
     touched_ = false;
     handed_out_ = false;
     engine.dispatch(now());
-    log.submit();
+    submit();
     figures.arrivals.note(log.end(), now().mono);
     while (!effects_.empty()) {
         work_.swap(effects_);
@@ -156,6 +162,30 @@ void Driver::round() {
     }
     // The engine hands out so much at a time; whether there is more only the next dispatch tells.
     if (handed_out_) touched_ = true;
+}
+
+// Acks that nobody asked to be told of wait a little for company: a sync of their own would delay
+// the next publish.
+void Driver::submit() {
+    const engine::Position end = log.end();
+    if (end == submitted_) return;
+    if (engine.awaited() >= submitted_ || end - submitted_ >= linger_bytes_max) {
+        log.submit();
+        submitted_ = end;
+        return;
+    }
+    if (lingers_) return;
+    lingers_ = true;
+    uv_update_time(loop);
+    uv_timer_start(
+        &linger_,
+        [](uv_timer_t* handle) {
+            auto& self = *static_cast<Driver*>(handle->data);
+            self.lingers_ = false;
+            self.log.submit();
+            self.submitted_ = self.log.end();
+        },
+        linger_ms, 0);
 }
 
 void Driver::carry_out(engine::Effect& effect) {
@@ -294,7 +324,8 @@ void Driver::on_progress() {
         disk_full_ = full;
         engine.set_disk_full(full);
         note(full ? LogLevel::error : LogLevel::info,
-             full ? "the disk is full: publishes are refused until there is room"
+             full ? "the disk is full, or nearly (data.low_water): publishes are refused until "
+                    "there is room"
                   : "there is room on the disk again: publishes are taken");
     }
     unblock();
@@ -327,6 +358,20 @@ void Driver::on_tick() {
     figures.publishers_blocked = blocked_.size();
     sampler_.on_second();
     keeper_.on_second();
+    const log::Stats stats = log.stats();
+    connections_max_ = connections_allowed(config, stats.segments + stats.spares);
+    if (stats.damaged_ranges != damage_noted_) note_damage();
+}
+
+void Driver::note_damage() {
+    const std::vector<log::DamagedRange> damage = log.damage();
+    for (; damage_noted_ < damage.size(); ++damage_noted_) {
+        const log::DamagedRange& one = damage[damage_noted_];
+        note(LogLevel::error, "damage in " + one.file + ": positions " + std::to_string(one.first) +
+                                  " to " + std::to_string(one.end - 1) +
+                                  " are not what was written; messages there cannot be delivered. "
+                                  "See \"Damaged log\" in docs/operations.md");
+    }
 }
 
 void Driver::backup(std::string target,
@@ -460,8 +505,8 @@ void Driver::close() {
     for (auto& entry : connections_) entry.second->close();
     for (uv_handle_t* handle :
          {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
-          as_handle(tick_), as_handle(engine_timer_), as_handle(deadline_), as_handle(terminate_),
-          as_handle(interrupt_)}) {
+          as_handle(tick_), as_handle(engine_timer_), as_handle(linger_), as_handle(deadline_),
+          as_handle(terminate_), as_handle(interrupt_)}) {
         if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
     }
     uv_run(loop, UV_RUN_DEFAULT);

@@ -64,6 +64,7 @@ private:
     void start_handles();
     void end_turn();
     void round();
+    void submit();
     void carry_out(engine::Effect& effect);
     void load_index(const engine::LoadIndex& load);
     void index_read(const engine::LoadIndex& load, const Error* error);
@@ -75,6 +76,7 @@ private:
     void on_progress();
     void on_tick();
     void unblock();
+    void note_damage();
     void take_posted();
 
     void begin_drain();
@@ -97,6 +99,7 @@ private:
     uv_async_t posted_{};    // stop(), or an answer of the log's housekeeper
     uv_timer_t tick_{};
     uv_timer_t engine_timer_{};
+    uv_timer_t linger_{};  // records that nobody waits for are not submitted yet
     uv_timer_t deadline_{};
     uv_signal_t terminate_{};
     uv_signal_t interrupt_{};
@@ -108,8 +111,11 @@ private:
     std::vector<engine::SessionId> flushing_;
     std::vector<engine::SessionId> resting_;
     std::vector<engine::SessionId> blocked_;
+    engine::Position submitted_ = 0;  // where the log ended at the last submit
+    bool lingers_ = false;
     bool handed_out_ = false;  // this round delivered something
     bool disk_full_ = false;
+    std::size_t damage_noted_ = 0;
     Instant last_tick_;
     std::uint64_t ticks_ = 0;
     std::optional<Instant> engine_timer_at_;

@@ -66,6 +66,9 @@ void Sampler::on_second() {
     broker.syncs = log.syncs;
     broker.log_written_bytes = log.bytes_written;
     broker.compactions = log.compactions;
+    broker.scrubbed_bytes = log.scrubbed_bytes;
+    broker.scrub_passes = log.scrub_passes;
+    broker.damaged_ranges = log.damaged_ranges;
     broker.log_file_bytes = log.file_bytes;
     broker.log_live_bytes = totals.live_bytes;
     broker.log_pending_bytes = hub_.log.pending_bytes();

@@ -10,10 +10,10 @@ import urllib.request
 
 
 class Ferryd:
-    def __init__(self, program, data, *arguments):
+    def __init__(self, program, data, *arguments, wrapper=()):
         self.stderr = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
-            [program, "--data", str(data), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],
+            [*wrapper, program, "--data", str(data), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],
             stdout=subprocess.PIPE, stderr=self.stderr, text=True)
         self.ready = self.process.stdout.readline()
         match = re.search(r"listening on ([\d.]+:\d+), metrics (http://[\d.]+:\d+)/metrics", self.ready)

@@ -458,23 +458,55 @@ class Space(Case):
 
 
 class Faults(Case):
-    # G11
+    def start_with_bad_disk(self, directory, fault):
+        """ferryd under strace, which tampers with its fdatasync calls. The process and its port."""
+        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{fault}"]
+        try:
+            probe = subprocess.run([*trace, "true"], stderr=subprocess.PIPE, timeout=10, check=False)
+        except FileNotFoundError:
+            self.skipTest("strace is not installed")
+        if probe.returncode != 0:
+            self.skipTest("strace may not trace here: " + probe.stderr.decode())
+        process = subprocess.Popen(
+            [*trace, FERRYD, "--data", os.path.join(directory, "log"), "--listen", "127.0.0.1:0", "--http", ""],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        return process, int(re.search(r":(\d+)", process.stdout.readline().decode()).group(1))
+
+    # F19
+    def test_a_slow_disk_delays_confirms_and_nothing_else(self):
+        delay = 2.0
+        with tempfile.TemporaryDirectory() as directory:
+            # From the 20th call on, so that the start is quick.
+            process, port = self.start_with_bad_disk(directory, f"delay_exit={int(delay * 1e6)}:when=20+")
+            client, other = Client("127.0.0.1", port), Client("127.0.0.1", port)
+            self.addCleanup(client.close)
+            self.addCleanup(other.close)
+            client.declare("q")
+            producer = client.producer("p")["producer"]
+            sequence, slowest = 0, 0.0
+            while slowest < delay:
+                sequence += 1
+                self.assertLess(sequence, 1000, "the disk never became slow")
+                began = time.monotonic()
+                client.publish(producer, sequence, [message("q", b"%d" % sequence)])
+                if sequence > 25:
+                    # While that confirm is waited for the loop answers others at once.
+                    asked = time.monotonic()
+                    other.request(ferry.QUEUE_SHOW, "q")
+                    self.assertLess(time.monotonic() - asked, delay / 2)
+                self.assertEqual(client.outcomes(producer, sequence, sequence), {sequence: "confirmed"})
+                slowest = max(slowest, time.monotonic() - began)
+            self.assertEqual(client.request(ferry.QUEUE_SHOW, "q")["ready"], sequence)
+            self.assertEqual([f for f in client.aside if f[0] == ferry.ERROR], [])
+            process.kill()
+            process.wait()
+
+    # G11, F3
     def test_a_failed_sync_confirms_nothing_more_and_exits_74(self):
         with tempfile.TemporaryDirectory() as directory:
-            trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
-                     "-e", "inject=fdatasync:error=EIO:when=12+"]
-            try:
-                probe = subprocess.run([*trace, "true"], stderr=subprocess.PIPE, timeout=10, check=False)
-            except FileNotFoundError:
-                self.skipTest("strace is not installed")
-            if probe.returncode != 0:
-                self.skipTest("strace may not trace here: " + probe.stderr.decode())
-            process = subprocess.Popen(
-                [*trace, FERRYD, "--data", os.path.join(directory, "log"), "--listen", "127.0.0.1:0", "--http", ""],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
-            self.addCleanup(process.stdout.close)
-            self.addCleanup(process.kill)
-            port = int(re.search(r":(\d+)", process.stdout.readline().decode()).group(1))
+            process, port = self.start_with_bad_disk(directory, "error=EIO:when=12+")
             client = Client("127.0.0.1", port)
             self.addCleanup(client.close)
             client.declare("q")

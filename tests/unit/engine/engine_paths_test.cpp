@@ -82,6 +82,30 @@ TEST_F(EnginePaths, SettlesAnAckOnlyWhenItsRecordIsDurable) {
     EXPECT_EQ(rig.references(), 1u);
 }
 
+// An ack that nobody waits for needs no sync of its own; everything else does.
+TEST_F(EnginePaths, SaysWhichRecordsSomebodyWaitsFor) {
+    queue_with_producer();
+    rig.subscribe(1, 5, "q");
+    rig.send(1, handle, 1, "q", {"a", "b", "c"});
+    rig.settle();
+    const Position before = rig.journal().end();
+    EXPECT_LT(rig.engine().awaited(), before);
+
+    rig.ack(1, 0, 5, {{1, 1}});
+    rig.engine().dispatch(rig.now());
+    ASSERT_GT(rig.journal().end(), before) << "the ack is a record";
+    EXPECT_LT(rig.engine().awaited(), before) << "and nobody waits for it";
+
+    const Position asked = rig.journal().end();
+    rig.ack(1, 9, 5, {{2, 2}});
+    rig.engine().dispatch(rig.now());
+    EXPECT_GE(rig.engine().awaited(), asked);
+
+    const Position published = rig.journal().end();
+    rig.send(1, handle, 4, "q", {"d"});
+    EXPECT_GE(rig.engine().awaited(), published);
+}
+
 TEST_F(EnginePaths, ListsTagsThatAreNotHeldAsLost) {
     queue_with_producer();
     rig.subscribe(1, 5, "q");
@@ -174,6 +198,33 @@ TEST_F(EnginePaths, EndsALeaseByTickAndTellsTheLateAcker) {
     const auto settled = rig.take<Settled>();
     ASSERT_THAT(settled, SizeIs(1));
     EXPECT_THAT(settled[0].lost, ElementsAre(Range<Tag>{1, 1}));
+}
+
+// F10: leases go by the monotonic clock; somebody who sets the wall clock changes nothing.
+TEST_F(EnginePaths, LeavesLeasesAndProducersInPeaceWhenTheWallClockJumps) {
+    queue_with_producer();
+    rig.subscribe(1, 5, "q");
+    rig.send(1, handle, 1, "q", {"a"});
+    rig.settle();
+    ASSERT_THAT(rig.payloads(), ElementsAre("a"));
+    constexpr std::uint64_t years = 10ULL * 365 * 24 * 3600 * 1000;
+    Now now = rig.now();
+    const std::uint64_t today = now.wall_ms;
+    for (const std::uint64_t wall : {today + years, today - years, today}) {
+        now.wall_ms = wall;
+        now.mono.ns += 1'000'000'000;
+        rig.engine().tick(now);
+        rig.engine().dispatch(now);
+        EXPECT_EQ(rig.view("q").unacked, 1U);
+    }
+    rig.advance_ms(10'000);  // past what the ticks above were told
+    rig.send(1, handle, 2, "q", {"b"});
+    rig.ack(1, 3, 5, {{1, 1}});
+    rig.settle();
+    EXPECT_THAT(rig.payloads(), ElementsAre("b")) << "the producer is still known";
+    const auto settled = rig.take<Settled>();
+    ASSERT_THAT(settled, SizeIs(1));
+    EXPECT_THAT(settled[0].lost, IsEmpty());
 }
 
 TEST_F(EnginePaths, KeepsAnExtendedLease) {

@@ -114,6 +114,50 @@ TEST_F(FailureTest, AFullDiskIsReportedWhenOnlyTheReserveIsLeftAndEndsByItself) 
     EXPECT_EQ(log->space(), Space::ok);
 }
 
+// G12, F4
+TEST_F(FailureTest, ANearlyFullDiskIsReportedBeforeItIsFullAndEndsAFifthLater) {
+    constexpr std::uint64_t capacity = 100'000'000;
+    disk_.set_capacity(capacity);
+    options_.low_water_bytes = 99'000'000;  // never more than a twentieth: 5,000,000
+    auto log = open_sim();
+    settle(*log);
+    EXPECT_EQ(log->space(), Space::ok);
+
+    auto filler = disk_.open("data/filler", FileSystem::Open::create);
+    ASSERT_TRUE(filler.ok());
+    const std::vector<std::byte> mega(1'000'000);
+    std::uint64_t written = 0;
+    while (disk_.space(directory_).value().available_bytes >= 5'000'000) {
+        ASSERT_TRUE(filler.value()->write_at(written, mega).ok());
+        written += mega.size();
+    }
+    clock_.advance_ms(1001);
+    log->housekeep_once();
+    EXPECT_EQ(log->space(), Space::full);
+    put(*log, "what frees space goes on");
+    settle(*log);
+    EXPECT_EQ(log->durable(), log->end());
+
+    const auto available = [&] { return disk_.space(directory_).value().available_bytes; };
+    filler = Error{};
+    ASSERT_TRUE(disk_.remove("data/filler").ok());
+    filler = disk_.open("data/filler", FileSystem::Open::create);
+    written = 0;
+    while (available() >= 6'000'000) {
+        ASSERT_TRUE(filler.value()->write_at(written, mega).ok());
+        written += mega.size();
+    }
+    ASSERT_GT(available(), 5'000'000U);
+    clock_.advance_ms(1001);
+    log->housekeep_once();
+    EXPECT_EQ(log->space(), Space::full) << "not to and fro at the mark";
+    ASSERT_TRUE(disk_.remove("data/filler").ok());
+    filler = Error{};
+    clock_.advance_ms(1001);
+    log->housekeep_once();
+    EXPECT_EQ(log->space(), Space::ok);
+}
+
 TEST_F(FailureTest, ACheckpointIsWrittenOnAFullDiskByGivingUpTheBallast) {
     auto log = open_sim();
     settle(*log);

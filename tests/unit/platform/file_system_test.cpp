@@ -1,6 +1,7 @@
 // What every FileSystem promises, asked of the operating system's and of the simulated one.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,6 +210,23 @@ TEST(PosixFileSystem, calls_a_full_disk_out_of_space) {
     const Status written = full.value()->write_at(0, as_bytes("x"));
     EXPECT_EQ(written.error().code, Errc::out_of_space);
     EXPECT_EQ(written.error().os_errno, ENOSPC);
+}
+
+// F17
+TEST(PosixFileSystem, calls_a_lack_of_descriptors_what_passes_by_itself) {
+    const TempDirectory directory;
+    const auto owned = make_posix_file_system();
+    FileSystem& files = *owned;
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    rlimit none = before;
+    none.rlim_cur = 0;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const auto refused = files.open(directory.path() + "/a", Open::create);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Errc::out_of_space);
+    EXPECT_TRUE(files.open(directory.path() + "/a", Open::create).ok());
 }
 
 TEST(PosixFileSystem, says_that_a_directory_is_not_a_file) {

@@ -16,7 +16,7 @@ enum class Errc : std::uint8_t {
     rejected,       // bad or over-limit request; correct it and ask again
     not_found,      // the named thing does not exist
     conflict,       // exists already, differently, or belongs to somebody else
-    out_of_space,   // the disk is full; free space and retry
+    out_of_space,   // no room on the disk, or no file descriptor; free some and retry
     io_failed,      // the operating system refused; see os_errno. What was in doubt stays in doubt
     corrupt,        // stored bytes break the format; stop and tell the operator
     unreachable,    // the peer cannot be reached or went away; retry later

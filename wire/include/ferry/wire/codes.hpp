@@ -57,7 +57,7 @@ namespace ferry::wire {
 /// Why something was refused. The numbers are part of the protocol and never change.
 enum class Code : std::uint16_t {
     ok = 0,
-#define FERRY_CODE_ENUM(number, name, text, retry, meaning) name = number,
+#define FERRY_CODE_ENUM(number, name, text, retry, meaning) name = (number),
     FERRY_CODES(FERRY_CODE_ENUM)
 #undef FERRY_CODE_ENUM
 };

@@ -80,6 +80,10 @@ public:
     // -- the log's progress --
     /// Every record that begins below `upto` is durable. Never goes back.
     void durable(Position upto);
+    /// An answer, a confirm or a delivery waits for the record at this position. What was appended
+    /// behind it may be written later, together with something that is waited for: an ack that
+    /// nobody asked to be told of is not worth a sync of its own. 0: nothing ever waited.
+    [[nodiscard]] Position awaited() const;
     /// While the disk is full publishes are refused with DISK_FULL; everything else goes on.
     void set_disk_full(bool full);
 

@@ -34,7 +34,25 @@ struct Options {
     std::uint64_t seal_after_ms = 200;          // idle time after which a seal batch is written
     Durability durability = Durability::fsync;
     std::uint64_t interval_ms = 100;
+    /// Sealed segments are read again and checked, not faster than this; 0: never.
+    std::uint64_t scrub_bytes_per_second = 0;
+    std::uint64_t scrub_every_ms = 24ULL * 60 * 60 * 1000;  // from begin to begin of a pass
+    /// With less than this available on the file system (or than a twentieth of it, if that is
+    /// less) space() is `full`; 0: only when a segment cannot be made. It ends when there is a
+    /// fifth more.
+    std::uint64_t low_water_bytes = 0;
 };
+
+inline constexpr std::uint64_t low_water_share = 20;  // of the file system, at most: a twentieth
+
+/// Where the scrubber found bytes that are not what was written, or that cannot be read. Positions
+/// are exact for the file: everything between them is in doubt, nothing else.
+struct DamagedRange {
+    std::string file;  // its name in the data directory
+    Position first = 0;
+    Position end = 0;
+};
+inline constexpr std::size_t damaged_ranges_max = 64;  // that are remembered
 
 /// Where a record went.
 struct Place {
@@ -99,6 +117,9 @@ struct Stats {
     std::uint64_t segments = 0;
     std::uint64_t spares = 0;
     std::uint64_t compactions = 0;
+    std::uint64_t scrubbed_bytes = 0;
+    std::uint64_t scrub_passes = 0;
+    std::uint64_t damaged_ranges = 0;
     std::uint64_t file_bytes = 0;  // all segment, spare and checkpoint files
     std::uint64_t sync_ns_last = 0;
 };
@@ -169,6 +190,8 @@ public:
     [[nodiscard]] virtual Error failure() const = 0;
     [[nodiscard]] virtual Space space() const = 0;
     [[nodiscard]] virtual Stats stats() const = 0;
+    /// What the scrubber found since start; at most damaged_ranges_max. Any thread.
+    [[nodiscard]] virtual std::vector<DamagedRange> damage() const = 0;
 
     /// Owner. The body of the record at `record` if it is among the newest batches in memory,
     /// else empty. Valid until the next append() or submit().

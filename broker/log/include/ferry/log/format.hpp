@@ -24,7 +24,7 @@ inline constexpr std::uint32_t record_bytes_limit = 1U << 30;
 
 inline constexpr std::uint32_t compacted_entry_bytes = 16;  // u64 position, u32 length, u32 crc32c
 inline constexpr std::uint32_t compacted_index_bytes = 16;  // u64 position, u64 file offset
-inline constexpr std::uint64_t compacted_index_stride = 64 * 1024;
+inline constexpr std::uint64_t compacted_index_stride = 64ULL * 1024;
 
 inline constexpr std::uint32_t checkpoint_header_bytes = 96;
 inline constexpr std::uint32_t checkpoint_segment_bytes = 32;

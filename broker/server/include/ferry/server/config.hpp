@@ -21,8 +21,13 @@ enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 /// Everything an operator may set. Whoever fills it has checked every range (broker/main does, from
 /// flags and config/ferryd.toml, where each key is described); the server trusts it.
 struct BrokerConfig {
+    BrokerConfig() {
+        log.scrub_bytes_per_second = 4ULL << 20;
+        log.low_water_bytes = 1ULL << 30;
+    }
+
     std::string data_dir = "./data";                // data.dir; created (0700) if missing
-    log::Options log;                               // data.durability, data.interval, log.*
+    log::Options log;                               // data.durability, .interval, .low_water, log.*
     std::uint64_t checkpoint_bytes = 128ULL << 20;  // log.checkpoint_bytes: log written between two
 
     Address listen{"127.0.0.1", 7420};                 // listen.address

@@ -41,6 +41,9 @@ struct BrokerSample {
     std::uint64_t syncs = 0;
     std::uint64_t log_written_bytes = 0;
     std::uint64_t compactions = 0;
+    std::uint64_t scrubbed_bytes = 0;
+    std::uint64_t scrub_passes = 0;
+    std::uint64_t damaged_ranges = 0;
     std::uint64_t read_errors = 0;  // stored messages that could not be read back
     // Levels.
     std::uint64_t ready = 0;
