@@ -38,6 +38,12 @@ class StartTest(unittest.TestCase):
         path.write_text(text)
         return str(path)
 
+    def test_whoever_read_the_ready_line_is_told_ready_by_http_too(self):
+        for _ in range(10):
+            with Ferryd(PROGRAM, self.data) as broker:
+                self.assertEqual(broker.get("/health/ready")[0], 200)
+                self.assertEqual(broker.stop(), 0)
+
     def test_an_unknown_key_is_refused_with_file_line_and_key(self):
         path = self.config("[log]\nsegment_size = \"64MiB\"\n")
         self.refused(2, [f"{path}, line 2", "log.segment_size", "log.segment_bytes"],

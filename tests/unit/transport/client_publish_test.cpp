@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <atomic>
 #include <map>
@@ -68,6 +69,26 @@ protected:
     std::vector<StateChange::State> states_;
     std::unique_ptr<Client> client_;
 };
+
+// A write to a broker that just vanished raises SIGPIPE, whose default is the end of the program.
+TEST_F(ClientPublish, a_vanished_broker_raises_no_signal_and_the_applications_handling_stays) {
+    const auto blocked = [] {
+        sigset_t mask;
+        sigemptyset(&mask);
+        pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+        return sigismember(&mask, SIGPIPE) == 1;
+    };
+    std::atomic<int> in_io_thread{-1};
+    ClientOptions with = options();
+    with.on_confirm = [&](std::uint64_t, std::uint64_t, const Outcome&) {
+        in_io_thread = blocked() ? 1 : 0;
+    };
+    connect(with);
+    ASSERT_TRUE(client_->publish(message_to("q", "hello")).ok());
+    ASSERT_TRUE(broker_.wait_until([&] { return in_io_thread >= 0; }));
+    EXPECT_EQ(in_io_thread, 1) << "the only thread that writes to the socket";
+    EXPECT_FALSE(blocked()) << "the application's own thread";
+}
 
 TEST_F(ClientPublish, publish_returns_when_the_broker_has_confirmed) {
     connect(options());
