@@ -1,11 +1,7 @@
 // Drives Redis Streams as `ferry bench` drives ferryd: XADD with a window of unanswered commands,
 // XREADGROUP and XACK beside it. As much per system call as the window allows, so that Redis and
 // not its client is measured.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -18,6 +14,7 @@
 #include <vector>
 
 #include "ferry/platform/assert.hpp"
+#include "loopback_socket.hpp"
 
 namespace {
 
@@ -81,20 +78,7 @@ private:
 
 class Redis {
 public:
-    explicit Redis(std::uint16_t port)
-        : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), replies_(fd_) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        address.sin_port = htons(port);
-        FERRY_ASSERT(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0,
-                     "Redis listens");
-        const int one = 1;
-        setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
-    ~Redis() { close(fd_); }
-    Redis(const Redis&) = delete;
-    Redis& operator=(const Redis&) = delete;
+    explicit Redis(std::uint16_t port) : socket_(port), replies_(socket_.fd()) {}
 
     static void put(std::string& out, const std::vector<std::string_view>& words) {
         out += "*" + std::to_string(words.size()) + "\r\n";
@@ -104,17 +88,11 @@ public:
             out += "\r\n";
         }
     }
-    void send(const std::string& bytes) {
-        for (std::size_t at = 0; at < bytes.size();) {
-            const ssize_t sent = ::send(fd_, bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
-            FERRY_ASSERT(sent > 0, "Redis takes what it is sent");
-            at += static_cast<std::size_t>(sent);
-        }
-    }
+    void send(const std::string& bytes) const { socket_.send(bytes); }
     Replies& replies() { return replies_; }
 
 private:
-    int fd_;
+    ferry::bench::LoopbackSocket socket_;
     Replies replies_;
 };
 

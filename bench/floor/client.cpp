@@ -1,10 +1,6 @@
 #include "client.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,45 +10,23 @@
 
 #include "ferry/platform/assert.hpp"
 #include "frames.hpp"
+#include "loopback_socket.hpp"
 
 namespace ferry::floor {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-class Socket {
+class Socket : public bench::LoopbackSocket {
 public:
-    explicit Socket(std::uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        address.sin_port = htons(port);
-        FERRY_ASSERT(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0,
-                     "the server listens");
-        const int one = 1;
-        setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
-    ~Socket() { close(fd_); }
-    Socket(const Socket&) = delete;
-    Socket& operator=(const Socket&) = delete;
-
-    void send(const std::string& bytes) const {
-        for (std::size_t at = 0; at < bytes.size();) {
-            const ssize_t sent = ::send(fd_, bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
-            FERRY_ASSERT(sent > 0, "the server takes what it is sent");
-            at += static_cast<std::size_t>(sent);
-        }
-    }
+    using LoopbackSocket::LoopbackSocket;
 
     void receive(FrameBuffer& into) const {
         const MutableBytes room = into.room(1U << 20);
-        const ssize_t got = recv(fd_, room.data(), room.size(), 0);
+        const ssize_t got = recv(fd(), room.data(), room.size(), 0);
         FERRY_ASSERT(got > 0, "the server stays to the end");
         into.filled(static_cast<std::size_t>(got));
     }
-
-private:
-    int fd_;
 };
 
 /// Takes every message and acks all there is after each read.
