@@ -38,13 +38,12 @@ bool valid_origin(const Origin& origin) {
 
 void format_origin(const Origin& origin, std::string& out) {
     FERRY_ASSERT(valid_origin(origin), "an origin is checked before it is written");
-    char text[limits::origin_bytes_max];
-    char* at = std::copy(origin.producer.begin(), origin.producer.end(), text);
-    *at++ = ':';
-    at = std::to_chars(at, text + sizeof text, origin.epoch).ptr;
-    *at++ = ':';
-    at = std::to_chars(at, text + sizeof text, origin.sequence).ptr;
-    out.assign(text, static_cast<std::size_t>(at - text));
+    char number[20];
+    out.assign(origin.producer);
+    for (const std::uint64_t part : {origin.epoch, origin.sequence}) {
+        const auto end = std::to_chars(number, number + sizeof number, part).ptr;
+        out.append(1, ':').append(number, static_cast<std::size_t>(end - number));
+    }
 }
 
 Result<Origin> parse_origin(std::string_view text) {

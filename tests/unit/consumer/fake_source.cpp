@@ -42,7 +42,9 @@ consumer::Incoming make_incoming(const Sent& sent, std::uint64_t position, std::
 }
 
 std::string outbox_id(std::uint64_t sequence, std::uint64_t epoch, char producer) {
-    return std::string(32, producer) + ":" + std::to_string(epoch) + ":" + std::to_string(sequence);
+    std::string id(32, producer);
+    id.append(":").append(std::to_string(epoch)).append(":").append(std::to_string(sequence));
+    return id;
 }
 
 std::uint64_t FakeQueue::send(Sent sent) {
