@@ -65,6 +65,7 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
             return begun;
         }
         open = true;
+        marks->forget();
         members = 0;
         began = SteadyClock::now();
     }
@@ -156,7 +157,7 @@ Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
         handled.duplicate = true;
         return handled;
     }
-    if (auto begun = database.run("SAVEPOINT ferry_effect"); !begun.ok()) {
+    if (auto begun = marks->savepoint(); !begun.ok()) {
         return handled_of(begun.error());
     }
     Handled handled = effect(message, fn);
@@ -166,10 +167,9 @@ Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
     }
     if (handled.kind != Handled::Kind::done) {
         // Not there any more if the failure has ended the whole transaction: COMMIT will tell.
-        database.run("ROLLBACK TO ferry_effect").ignore("the commit fails then");
+        marks->undo().ignore("the commit fails then");
     }
-    if (auto released = database.run("RELEASE ferry_effect");
-        !released.ok() && handled.kind == Handled::Kind::done) {
+    if (auto released = marks->release(); !released.ok() && handled.kind == Handled::Kind::done) {
         handled = handled_of(released.error());
     }
     note(message, outboxed && handled.kind == Handled::Kind::done ? &origin : nullptr);
@@ -260,6 +260,7 @@ sqlite::Answer<bool> Inbox::applied(const Incoming& message) {
     Origin origin;
     std::string id;
     bool outboxed = false;
+    impl.marks->forget();
     auto state = impl.look(message, origin, outboxed, id);
     if (!state.ok()) return state.error();
     return state.value() == Marks::State::applied;

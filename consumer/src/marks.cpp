@@ -45,6 +45,11 @@ sqlite::Answer<bool> Marks::row(sqlite::Statement* found, std::int64_t* values, 
 // ---- what was applied ----
 
 sqlite::Answer<bool> Marks::find(const Origin& origin, Cursor& out) {
+    if (last_known_ && last_origin_.epoch == origin.epoch &&
+        last_origin_.producer == origin.producer) {
+        out = last_cursor_;
+        return true;
+    }
     auto* const select = statement(
         "SELECT id, below, closes FROM ferry_inbox_cursor "
         "WHERE consumer = ?1 AND producer = ?2 AND epoch = ?3");
@@ -52,7 +57,11 @@ sqlite::Answer<bool> Marks::find(const Origin& origin, Cursor& out) {
     select->bind(1, consumer_).bind(2, std::string_view(origin.producer)).bind(3, origin.epoch);
     std::int64_t values[3] = {};
     auto found = row(select, values, 3);
-    if (found.ok() && found.value()) out = Cursor{values[0], values[1], values[2] != 0};
+    if (!found.ok() || !found.value()) return found;
+    out = Cursor{values[0], values[1], values[2] != 0};
+    last_known_ = true;
+    last_origin_ = origin;
+    last_cursor_ = out;
     return found;
 }
 
@@ -130,6 +139,22 @@ sqlite::Status Marks::delete_range(std::int64_t cursor, std::int64_t first) {
     return remove->run();
 }
 
+sqlite::Status Marks::savepoint() {
+    auto* const begin = statement("SAVEPOINT ferry_effect");
+    return begin == nullptr ? sqlite::Status(problem_) : begin->run();
+}
+
+sqlite::Status Marks::release() {
+    auto* const end = statement("RELEASE ferry_effect");
+    return end == nullptr ? sqlite::Status(problem_) : end->run();
+}
+
+sqlite::Status Marks::undo() {
+    forget();
+    auto* const back = statement("ROLLBACK TO ferry_effect");
+    return back == nullptr ? sqlite::Status(problem_) : back->run();
+}
+
 sqlite::Status Marks::stretch(std::int64_t cursor, std::int64_t first, std::int64_t last) {
     auto* const update =
         statement("UPDATE ferry_inbox_range SET last = ?3 WHERE cursor = ?1 AND first = ?2");
@@ -183,8 +208,10 @@ sqlite::Status Marks::add_id(std::string_view id, std::uint64_t now_ms) {
 
 sqlite::Answer<std::uint64_t> Marks::raise(const Origin& below, std::uint32_t at_most,
                                            std::uint64_t now_ms) {
+    forget();
     auto cursor = cursor_for(below, now_ms);
     if (!cursor.ok()) return cursor.error();
+    forget();  // its row is about to change
     auto* const update = statement(
         "UPDATE ferry_inbox_cursor SET below = max(below, ?2), seen_ms = ?3 WHERE id = ?1");
     if (update == nullptr) return problem_;
@@ -201,6 +228,7 @@ sqlite::Answer<std::uint64_t> Marks::raise(const Origin& below, std::uint32_t at
 }
 
 sqlite::Status Marks::close_before(const Origin& newest) {
+    forget();
     auto* const close = statement(
         "UPDATE ferry_inbox_cursor SET closes = 1 "
         "WHERE consumer = ?1 AND producer = ?2 AND epoch = ?3");
@@ -222,6 +250,7 @@ sqlite::Status Marks::close_before(const Origin& newest) {
 }
 
 sqlite::Status Marks::keep_exact(const Origin& origin) {
+    forget();
     Cursor cursor;
     auto found = find(origin, cursor);
     if (!found.ok()) return found.error();
@@ -278,6 +307,7 @@ sqlite::Answer<std::uint64_t> Marks::drop_ids_before(std::uint64_t seen_ms, std:
 }
 
 sqlite::Status Marks::evict(const Bounds& bounds, InboxFigures& figures) {
+    forget();
     auto* const old_cursors = statement(
         "SELECT id FROM ferry_inbox_cursor WHERE consumer = ?1 ORDER BY seen_ms DESC "
         "LIMIT 1 OFFSET ?2");

@@ -40,12 +40,19 @@ public:
     Marks(const sqlite::Database& database, std::int64_t consumer)
         : database_(database), consumer_(consumer) {}
 
+    /// The rows may have changed since the last call: another transaction, or a rollback.
+    void forget() { last_known_ = false; }
     /// `redriven`: it may be below the cursor without having been applied.
     sqlite::Answer<State> look(const Origin& origin, bool redriven);
     /// Marks what look() called fresh.
     sqlite::Status add(const Origin& origin, std::uint64_t now_ms);
     sqlite::Answer<State> look_id(std::string_view id);
     sqlite::Status add_id(std::string_view id, std::uint64_t now_ms);
+
+    /// The savepoint of one message, kept prepared.
+    sqlite::Status savepoint();
+    sqlite::Status release();
+    sqlite::Status undo();
 
     /// Everything of this producer and epoch below the sequence is settled. Drops at most `at_most`
     /// ranges; how many is returned.
@@ -89,6 +96,10 @@ private:
     const std::int64_t consumer_;
     std::unordered_map<std::string_view, sqlite::Statement> statements_;  // keys are literals
     sqlite::Problem problem_;
+    // The cursor found last: most messages of a transaction are of one producer.
+    bool last_known_ = false;
+    Origin last_origin_;
+    Cursor last_cursor_;
 };
 
 }  // namespace ferry::consumer
