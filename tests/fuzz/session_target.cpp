@@ -212,6 +212,10 @@ private:
                 require(load->record < durable_);
                 engine_.index_loaded(load->queue, load->record,
                                      journal_.bodies.at(load->record).body);
+            } else if (const auto* wanted = std::get_if<engine::LoadBody>(&effect)) {
+                require(wanted->record < durable_);
+                const auto body = journal_.bodies.at(wanted->record).body;
+                engine_.body_loaded(wanted->queue, wanted->record, body, now_);
             }
         }
     }
@@ -226,6 +230,7 @@ private:
         for (const engine::QueueView& queue : engine_.queues("", 100, now_)) {
             const auto copy = again.queue(queue.name, now_);
             require(copy && copy->ready == queue.ready + queue.unacked);
+            require(copy->delayed == queue.delayed && copy->leaving == queue.leaving);
         }
         std::vector<std::byte> state;
         engine_.save(state, false);

@@ -4,6 +4,7 @@
 
 #include "ferry/platform/assert.hpp"
 #include "ferry/wire/limits.hpp"
+#include "policy.hpp"
 #include "state.hpp"
 
 namespace ferry::engine {
@@ -29,7 +30,7 @@ bool may_be_declared(std::string_view name) {
 // ---- sessions ----
 
 void Engine::State::close_session(SessionId id, Now now) {
-    see(now.mono);
+    see(now);
     Session* session = session_of(id);
     if (session == nullptr) return;
     flush_acks();
@@ -52,7 +53,7 @@ void Engine::State::close_session(SessionId id, Now now) {
 
 void Engine::return_all(Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     s.flush_acks();
     for (auto& [id, queue] : s.queues) {
         for (Subscription* subscription : queue->subscriptions) s.return_chunks(*subscription);
@@ -84,7 +85,7 @@ void Engine::State::end_subscription(Session& session, Subscription& s) {
 void Engine::open_producer(SessionId session_id, std::uint64_t request, std::string_view name,
                            std::optional<std::uint64_t> epoch, bool temporary, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Session* session = s.session_of(session_id);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
     if (name.empty() || name.size() > limits::name_bytes_max) {
@@ -170,7 +171,7 @@ void Engine::hold(SessionId session_id, std::uint64_t request, std::uint64_t han
 void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_t id,
                        std::string_view name, const SubscribeOptions& options, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Session* session = s.session_of(session_id);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
     Queue* queue = s.queue_named(name);
@@ -220,7 +221,7 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
 
 void Engine::unsubscribe(SessionId session_id, std::uint64_t request, std::uint64_t id, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Session* session = s.session_of(session_id);
     Subscription* subscription = s.subscription_of(session_id, id);
     if (subscription == nullptr) {
@@ -259,7 +260,7 @@ Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueO
 void Engine::declare_queue(SessionId session_id, std::uint64_t request,
                            std::string_view wanted_name, const QueueOptions& options, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Session* session = s.session_of(session_id);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
     std::string name(wanted_name);
@@ -270,12 +271,14 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
         return refuse(Code::bad_option, "lease_ms is 1000 to 604800000 (7 days)");
     }
+    if (std::string wrong = complaint_of(options.policy); !wrong.empty())
+        return refuse(Code::bad_option, std::move(wrong));
     if (const Queue* queue = s.queue_named(name)) {
         const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
         const bool same = options.durable == queue->options.durable &&
                           options.exclusive == queue->options.exclusive &&
                           options.auto_delete == queue->options.auto_delete &&
-                          lease == queue->lease_ms;
+                          options.policy == queue->options.policy && lease == queue->lease_ms;
         if (queue->owner != 0 && queue->owner != session_id) {
             return refuse(Code::exclusive_elsewhere,
                           "queue '" + name + "' belongs to another connection");
@@ -305,10 +308,11 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     put_u8(s.body, static_cast<std::uint8_t>(RecordType::queue_declare));
     put_varint(s.body, id);
     put_text(s.body, name);
-    put_u8(s.body,
-           static_cast<std::uint8_t>((options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
-                                     (options.auto_delete ? 4 : 0)));
+    put_u8(s.body, static_cast<std::uint8_t>(
+                       (options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
+                       (options.auto_delete ? 4 : 0) | (options.policy != QueuePolicy{} ? 8 : 0)));
     put_varint(s.body, lease);
+    if (options.policy != QueuePolicy{}) put_policy(s.body, options.policy);
     const Journal::Place place = s.append(s.body);
     Queue& queue = s.make_queue(id, name, options, lease);
     if (options.exclusive) {
@@ -316,6 +320,30 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         session->exclusive_queues.push_back(id);
     }
     s.reply(place.position, session_id, request, QueueAnswer{name, 0, 0});
+}
+
+void Engine::State::drop_waiting(Queue& queue) {
+    Extras& x = *queue.extras;
+    for (TimerList* list : {&x.retries, &x.scheduled}) {
+        list->visit([&](const TimerList::Entry& e) {
+            live.remove(e.extent.record(), e.extent.count, e.extent.bytes);
+        });
+        list->clear();
+    }
+    set_alarm(queue);
+}
+
+void Engine::State::drop_extras(Queue& queue, Code reason) {
+    Extras& x = *queue.extras;
+    for (const WaitingMove& move : x.moves)
+        fail(move.session, move.request, reason, no_queue(queue.name));
+    drop_waiting(queue);
+    for (const auto& [first, leaving] : x.leaving) {
+        const Extent& e = leaving.extent;
+        live.remove(e.record(), e.count, e.bytes);
+    }
+    timed.erase(queue.id);
+    parked_queues.erase(queue.id);
 }
 
 void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) {
@@ -335,6 +363,7 @@ void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) 
     }
     for (const WaitingPull& pull : queue.waiting_pulls)
         fail(pull.session, pull.request, reason, no_queue(queue.name));
+    if (queue.extras != nullptr) drop_extras(queue, reason);
     account(queue, [](ReadyList& ready) { return ready.clear(); });
     if (Session* owner = session_of(queue.owner)) std::erase(owner->exclusive_queues, queue.id);
     ack_spans -= queue.acks.size();
@@ -360,7 +389,7 @@ void Engine::State::delete_queue_now(Queue& queue, Code reason, std::string_view
 void Engine::delete_queue(SessionId session_id, std::uint64_t request, std::string_view name,
                           bool if_unused, bool if_empty, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Queue* queue = s.queue_named(name);
     const auto refuse = [&](Code code, std::string text) {
         s.fail(session_id, request, code, std::move(text));
@@ -373,7 +402,8 @@ void Engine::delete_queue(SessionId session_id, std::uint64_t request, std::stri
     if (if_unused && !queue->subscriptions.empty()) {
         return refuse(Code::in_use, "queue '" + std::string(name) + "' has consumers");
     }
-    const std::uint64_t messages = queue->ready.messages() + queue->unacked;
+    const QueueView held = s.view(*queue, now);
+    const std::uint64_t messages = held.ready + held.unacked + held.delayed + held.leaving;
     if (if_empty && messages > 0)
         return refuse(Code::not_empty, "queue '" + std::string(name) + "' holds messages");
     s.delete_queue_now(*queue, Code::no_such_queue, "a client deleted it");
@@ -383,7 +413,7 @@ void Engine::delete_queue(SessionId session_id, std::uint64_t request, std::stri
 void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::string_view name,
                          Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     Queue* queue = s.queue_named(name);
     if (queue == nullptr) return s.fail(session_id, request, Code::no_such_queue, no_queue(name));
     if (queue->owner != 0 && queue->owner != session_id) {
@@ -407,7 +437,11 @@ void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::strin
     s.body.clear();
     encode_extents(s.body, RecordType::purge, queue->id, kept);
     s.append(s.body);
-    const std::uint64_t purged = s.account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    std::uint64_t purged = s.account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    if (queue->extras != nullptr) {
+        purged += queue->extras->retries.messages() + queue->extras->scheduled.messages();
+        s.drop_waiting(*queue);
+    }
     s.reply(s.last_gate, session_id, request, CountAnswer{purged});
 }
 
@@ -546,6 +580,13 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
     v.delivered = q.delivered;
     v.acked = q.acked;
     v.returned = q.returned;
+    if (q.extras != nullptr) {
+        v.delayed = q.extras->retries.messages() + q.extras->scheduled.messages();
+        v.leaving = q.extras->leaving_messages;
+        v.parked = q.extras->parked;
+        v.dead_lettered = q.extras->dead_lettered;
+        v.expired = q.extras->expired;
+    }
     for (const auto* list : {&q.subscriptions, &q.pullers}) {
         for (const Subscription* s : *list) {
             if (s->chunks.empty()) continue;
@@ -564,17 +605,23 @@ Position Engine::State::floor_of(const Queue& q) const {
             for (const auto& [tag, chunk] : s->chunks) floor = std::min(floor, chunk.extent.first);
         }
     }
+    if (q.extras == nullptr) return floor;
+    for (const TimerList* list : {&q.extras->retries, &q.extras->scheduled}) {
+        list->visit([&](const TimerList::Entry& e) { floor = std::min(floor, e.extent.first); });
+    }
+    if (!q.extras->leaving.empty()) floor = std::min(floor, q.extras->leaving.begin()->first);
     return floor;
 }
 
 void Engine::show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     const Queue* queue = s.queue_named(name);
     if (queue == nullptr) return s.fail(session, request, Code::no_such_queue, no_queue(name));
     s.flush_acks();
     QueueView view = s.view(*queue, now);
     view.floor = s.floor_of(*queue);
+    view.policy = queue->options.policy;
     s.reply(s.last_gate, session, request, std::move(view));
 }
 

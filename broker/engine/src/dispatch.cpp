@@ -72,21 +72,17 @@ bool Engine::State::extend_horizon(Queue& queue) {
     return true;
 }
 
-std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_t messages_max,
-                                     std::uint64_t bytes_max, Now now) {
-    if (token_floor >= durable) {
-        await_log(queue, token_floor);
-        return 0;
-    }
+std::optional<ReadyList::Taken> Engine::State::take_front(Queue& queue, std::uint64_t messages_max,
+                                                          std::uint64_t bytes_max) {
     switch (queue.ready.front(durable)) {
         case ReadyList::Front::empty:
-            return 0;
+            return std::nullopt;
         case ReadyList::Front::waits_for_index:
             load_index_if_needed(queue);
-            return 0;
+            return std::nullopt;
         case ReadyList::Front::waits_for_log:
             await_log(queue, last_gate);
-            return 0;
+            return std::nullopt;
         case ReadyList::Front::ready:
             break;
     }
@@ -96,12 +92,29 @@ std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_
         if (at + horizon_low > queue.horizon_durable) extend_horizon(queue);
         if (at >= queue.horizon_durable) {
             await_log(queue, queue.horizon_gate);
-            return 0;
+            return std::nullopt;
         }
         messages_max = std::min<std::uint64_t>(messages_max, queue.horizon_durable - at);
     }
-    const ReadyList::Taken taken =
-        account(queue, [&](ReadyList& ready) { return ready.take(messages_max, bytes_max); });
+    return account(queue, [&](ReadyList& ready) { return ready.take(messages_max, bytes_max); });
+}
+
+std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_t messages_max,
+                                     std::uint64_t bytes_max, Now now) {
+    if (token_floor >= durable) {
+        await_log(queue, token_floor);
+        return 0;
+    }
+    std::optional<ReadyList::Taken> front;
+    while ((front = take_front(queue, messages_max, bytes_max))) {
+        const std::uint32_t most = queue.options.policy.max_deliveries;
+        if (most == 0 || front->attempts < most) break;
+        // Where connections were lost with it, or the broker crashed.
+        const std::pair<Extent, std::uint32_t> worn_out{front->extent, front->attempts};
+        leave(queue, std::span(&worn_out, 1), LeaveReason::max_deliveries, "");
+    }
+    if (!front) return 0;
+    const ReadyList::Taken& taken = *front;
     const Extent& extent = taken.extent;
     // Tokens of one message grow: its position, then the record that returned it, or, where a crash
     // or a restart returned it, a record written after that start.
@@ -145,6 +158,11 @@ bool Engine::State::serve_pull(Queue& queue, const WaitingPull& pull, Now now) {
 
 void Engine::State::dispatch_queue(Queue& queue, Now now) {
     load_index_if_needed(queue);
+    if (queue.extras != nullptr) {
+        while (!queue.extras->moves.empty() && serve_move(queue, queue.extras->moves.front()))
+            queue.extras->moves.pop_front();
+        if (!queue.extras->outbound.empty()) pump_leaving(queue);
+    }
     while (!queue.waiting_pulls.empty()) {
         const WaitingPull pull = queue.waiting_pulls.front();
         if (!serve_pull(queue, pull, now)) break;
@@ -183,7 +201,7 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
                   std::string_view name, std::uint64_t messages_max, std::uint64_t bytes_max,
                   bool no_ack, Now now) {
     State& st = *state_;
-    st.see(now.mono);
+    st.see(now);
     Session* owner = st.session_of(session);
     FERRY_ASSERT(owner != nullptr, "the driver opened the session");
     Queue* queue = st.queue_named(name);

@@ -113,6 +113,8 @@ Position Engine::awaited() const {
 
 void Engine::set_disk_full(bool full) {
     state_->disk_full = full;
+    if (full) return;
+    for (const QueueId id : state_->timed) state_->mark_dirty(*state_->queue_of(id));
 }
 
 void Engine::open_session(SessionId session) {
@@ -129,7 +131,7 @@ bool Engine::publish(const PublishCommand& command, Now now) {
 
 void Engine::dispatch(Now now) {
     State& s = *state_;
-    s.see(now.mono);
+    s.see(now);
     s.flush_acks();
     // What becomes dirty meanwhile waits for the next call, so that a turn ends.
     std::vector<QueueId> now_dirty;
@@ -160,6 +162,14 @@ LiveSet Engine::live_in(Position base, Position end) const {
     LiveSet out;
     for (const auto& [id, queue] : state_->queues) {
         queue->ready.live_in(base, end, out);
+        if (queue->extras != nullptr) {
+            const auto add = [&](const Extent& e) {
+                if (e.record() >= base && e.record() < end) out.extents.push_back(e);
+            };
+            queue->extras->retries.visit([&](const TimerList::Entry& e) { add(e.extent); });
+            queue->extras->scheduled.visit([&](const TimerList::Entry& e) { add(e.extent); });
+            for (const auto& [first, leaving] : queue->extras->leaving) add(leaving.extent);
+        }
         for (const auto* list : {&queue->subscriptions, &queue->pullers}) {
             for (const Subscription* subscription : *list) {
                 for (const auto& [tag, chunk] : subscription->chunks) {
@@ -221,6 +231,11 @@ Totals Engine::totals() const {
     for (const auto& [id, queue] : state_->queues) {
         totals.ready += queue->ready.messages();
         totals.unacked += queue->unacked;
+        if (queue->extras == nullptr) continue;
+        const Extras& x = *queue->extras;
+        totals.delayed += x.retries.messages() + x.scheduled.messages();
+        totals.leaving += x.leaving_messages;
+        totals.parked += x.parked;
     }
     totals.live_bytes = state_->live.live_bytes();
     totals.extents_in_memory = state_->extents_in_memory;

@@ -304,7 +304,7 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
 }
 
 bool Engine::State::publish(const PublishCommand& command, Now now) {
-    see(now.mono);
+    see(now);
     Session* session = session_of(command.session);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
     if (command.count == 0 || command.count > limits::messages_per_frame_max ||
@@ -340,6 +340,7 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
 }
 
 void Engine::State::apply_publish(const Journal::Place& place, const PublishRecord& r) {
+    if (replaying) replay_clock(r.wall_ms);
     std::uint32_t index = 0;
     std::uint32_t offset = r.messages_offset;
     for (const Run& run : r.runs) {

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include <memory>
+
+#include "extras.hpp"
 #include "ready_list.hpp"
 
 namespace ferry::engine {
@@ -50,6 +53,8 @@ struct Queue {
     Position horizon_gate = 0;     // the record that makes `horizon` durable
 
     std::vector<Span> acks;  // of this turn, not yet in a record
+
+    std::unique_ptr<Extras> extras;  // null for most queues
 
     std::uint64_t unacked = 0;
     bool dirty = false;    // in State::dirty

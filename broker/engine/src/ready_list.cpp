@@ -8,6 +8,7 @@ namespace ferry::engine {
 namespace {
 constexpr std::size_t spill_extents = 4096;    // in one index block
 constexpr std::size_t spill_extents_min = 16;  // when memory is scarce
+constexpr std::size_t suspects_max = 64;       // crashes in a row that are told apart
 constexpr std::size_t load_below = 1024;  // extents left before an index block when it is asked for
 }  // namespace
 
@@ -76,9 +77,12 @@ ReadyList::Taken ReadyList::take(std::uint64_t messages_max, std::uint64_t bytes
         std::deque<Extent>& run = pieces_.front().run;
         Extent& e = run.front();
         std::uint32_t n = fitting(e, messages_max, bytes_max);
-        const bool suspect = e.first < suspect_;
-        if (suspect) n = static_cast<std::uint32_t>(std::min<Position>(n, suspect_ - e.first));
-        taken = {part_of(e, 0, n), suspect ? 1U : 0U, 0};
+        const std::uint32_t suspected = suspicions(e.first);
+        if (suspected > 0) {
+            const Position bound = suspects_[suspects_.size() - suspected];
+            n = static_cast<std::uint32_t>(std::min<Position>(n, bound - e.first));
+        }
+        taken = {part_of(e, 0, n), suspected, 0};
         if (n < e.count) {
             e = part_of(e, n, e.count - n);
         } else {
@@ -248,7 +252,7 @@ std::uint64_t ReadyList::cut(Position first, std::uint32_t count, bool release,
         if (piece.begin_position() >= end) break;
         const std::uint64_t here = piece.on_disk ? cut_disk(piece, first, end, release)
                                                  : cut_memory(piece, first, end, release);
-        if (here > 0 && attempts_of != nullptr) *attempts_of = first < suspect_ ? 1 : 0;
+        if (here > 0 && attempts_of != nullptr) *attempts_of = suspicions(first);
         found += here;
         if (piece.on_disk ? piece.messages > 0 : !piece.run.empty()) continue;
         if (piece.on_disk) release_piece_record(piece);
@@ -414,8 +418,7 @@ bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
     rest.run.assign(upto, run.end());
     in_memory_ -= here.size();
     run.erase(from, run.end());
-    for (const Extent& e : others)
-        returned_.emplace(e.first, Returned{e, e.first < suspect_ ? 1U : 0U, 0});
+    for (const Extent& e : others) returned_.emplace(e.first, Returned{e, suspicions(e.first), 0});
     live_->add(record, 1, record_bytes);
     spilled_upto_ = std::max(spilled_upto_, end);
     auto at = pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1;
@@ -489,7 +492,11 @@ void ReadyList::load_failed(Position record) {
 }
 
 void ReadyList::suspect_below(Position horizon) {
-    suspect_ = std::max(suspect_, horizon);
+    if (horizon > 0) {
+        if (!suspects_.empty()) horizon = std::max(horizon, suspects_.back());
+        suspects_.push_back(horizon);
+        if (suspects_.size() > suspects_max) suspects_.erase(suspects_.begin());
+    }
     for (auto& [first, r] : returned_) ++r.attempts;
 }
 
@@ -508,7 +515,8 @@ void ReadyList::live_in(Position base, Position end, LiveSet& out) const {
 
 void ReadyList::save(std::vector<std::byte>& out) const {
     put_varint(out, spilled_upto_);
-    put_varint(out, suspect_);
+    put_varint(out, suspects_.size());
+    for (const Position suspect : suspects_) put_varint(out, suspect);
     put_varint(out, returned_.size());
     for (const auto& [first, r] : returned_) {
         put_extent(out, r.extent, 0);
@@ -599,7 +607,11 @@ bool ReadyList::load_block(Reader& in, Piece& piece) {
 
 bool ReadyList::load(Reader& in) {
     spilled_upto_ = in.varint();
-    suspect_ = in.varint();
+    const std::size_t suspects = in.count(1);
+    for (std::size_t i = 0; i < suspects && in.ok(); ++i) {
+        suspects_.push_back(in.varint());
+        if (i > 0 && suspects_[i] < suspects_[i - 1]) in.reject();
+    }
     const std::size_t returned = in.count(6);
     for (std::size_t i = 0; i < returned && in.ok(); ++i) {
         const Extent e = get_extent(in, 0);

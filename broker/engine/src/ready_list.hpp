@@ -82,13 +82,13 @@ public:
     void load_failed(Position record);
     [[nodiscard]] bool damaged() const { return damaged_; }
 
-    /// After an unclean end: what lies below `horizon` counts as delivered once.
+    /// After an unclean end: what lies below `horizon` counts as delivered once more.
     void suspect_below(Position horizon);
-    [[nodiscard]] Position suspect() const { return suspect_; }
 
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::size_t extents_in_memory() const { return in_memory_ + returned_.size(); }
+    [[nodiscard]] std::size_t returned_extents() const { return returned_.size(); }
     /// Past the last message in the pieces; 0 if there are none.
     [[nodiscard]] Position back_end() const;
 
@@ -101,7 +101,7 @@ public:
         for (const Piece& piece : pieces_) {
             if (piece.on_disk) return;
             for (const Extent& e : piece.run) {
-                if (!visit(e, e.first < suspect_ ? 1U : 0U)) return;
+                if (!visit(e, suspicions(e.first))) return;
             }
         }
     }
@@ -155,6 +155,12 @@ private:
         Position gate = 0;
     };
 
+    /// How often a message that was never returned may have been delivered.
+    [[nodiscard]] std::uint32_t suspicions(Position first) const {
+        std::uint32_t count = 0;
+        for (auto at = suspects_.rbegin(); at != suspects_.rend() && first < *at; ++at) ++count;
+        return count;
+    }
     std::uint64_t cut_returned(Position& first, std::uint32_t& count, bool release,
                                std::uint32_t* attempts_of);
     std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
@@ -175,7 +181,7 @@ private:
     std::uint64_t bytes_ = 0;
     Position spilled_upto_ =
         0;  // extents below came from an index block once; they are not spilled again
-    Position suspect_ = 0;
+    std::vector<Position> suspects_;  // horizons of runs that ended uncleanly, ascending
     bool damaged_ = false;
     bool broken_ = false;
 };

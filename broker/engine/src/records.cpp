@@ -10,9 +10,10 @@ namespace {
 constexpr std::uint32_t message_bytes_min = 6;  // ["", "", nil, empty bin]
 }  // namespace
 
-void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
-    const std::size_t begin = out.size();
-    put_u8(out, static_cast<std::uint8_t>(RecordType::publish));
+namespace {
+// Everything before the messages, or before a transaction's acks.
+void put_publish_head(std::vector<std::byte>& out, RecordType type, const PublishRecord& record) {
+    put_u8(out, static_cast<std::uint8_t>(type));
     put_u64(out, record.wall_ms);
     put_varint(out, record.producer);
     if (record.producer != 0) {
@@ -30,13 +31,52 @@ void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
             put_varint(out, std::uint64_t{target.queue} << 1 | (target.immediate ? 1U : 0U));
         }
     }
+}
+}  // namespace
+
+void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
+    const std::size_t begin = out.size();
+    put_publish_head(out, RecordType::publish, record);
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
+
+void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record) {
+    const std::size_t begin = out.size();
+    put_publish_head(out, RecordType::transaction, record);
+    put_varint(out, record.acks.size());
+    for (const QueueSpans& group : record.acks) put_ack_group(out, group.queue, group.spans);
+    record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
+}
+
+namespace {
+bool get_ack_groups(Reader& in, std::vector<QueueSpans>& out) {
+    const std::size_t groups = in.count(2);
+    for (std::size_t g = 0; g < groups && in.ok(); ++g) {
+        QueueSpans group;
+        group.queue = in.bounded<QueueId>(UINT32_MAX);
+        const std::size_t spans = in.count(2);
+        group.spans.reserve(spans);
+        Position previous = 0;
+        for (std::size_t i = 0; i < spans && in.ok(); ++i) {
+            const std::uint64_t zigzag = in.varint();
+            Span span;
+            span.first = previous + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
+            span.count = in.bounded<std::uint32_t>(UINT32_MAX);
+            previous = span.first + span.count;
+            if (span.count == 0 || previous < span.first) return false;
+            group.spans.push_back(span);
+        }
+        out.push_back(std::move(group));
+    }
+    return in.ok();
+}
+}  // namespace
 
 bool decode_publish(Bytes body, PublishRecord& out) {
     out.clear();
     Reader in(body);
-    if (in.u8() != static_cast<std::uint8_t>(RecordType::publish)) return false;
+    const auto type = static_cast<RecordType>(in.u8());
+    if (type != RecordType::publish && type != RecordType::transaction) return false;
     out.wall_ms = in.u64();
     out.producer = in.varint();
     if (out.producer != 0) {
@@ -70,6 +110,7 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         bytes += run.bytes;
         out.runs.push_back(run);
     }
+    if (type == RecordType::transaction && !get_ack_groups(in, out.acks)) return false;
     out.messages_offset = static_cast<std::uint32_t>(in.offset());
     return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();
 }
@@ -97,25 +138,7 @@ bool decode_ack(Bytes body, std::vector<QueueSpans>& out) {
     out.clear();
     Reader in(body);
     if (in.u8() != static_cast<std::uint8_t>(RecordType::ack)) return false;
-    const std::size_t groups = in.count(2);
-    for (std::size_t g = 0; g < groups && in.ok(); ++g) {
-        QueueSpans group;
-        group.queue = in.bounded<QueueId>(UINT32_MAX);
-        const std::size_t spans = in.count(2);
-        group.spans.reserve(spans);
-        Position previous = 0;
-        for (std::size_t i = 0; i < spans && in.ok(); ++i) {
-            const std::uint64_t zigzag = in.varint();
-            Span span;
-            span.first = previous + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
-            span.count = in.bounded<std::uint32_t>(UINT32_MAX);
-            previous = span.first + span.count;
-            if (span.count == 0 || previous < span.first) return false;
-            group.spans.push_back(span);
-        }
-        out.push_back(std::move(group));
-    }
-    return in.ok() && in.at_end();
+    return get_ack_groups(in, out) && in.at_end();
 }
 
 void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {

@@ -26,6 +26,22 @@ enum class RecordType : std::uint8_t {
     index_block = 14,
     producer_forget = 15,
     slice = 16,
+    transaction = 17,  // a publish that takes messages off queues as well
+    delayed = 18,
+    due = 19,
+    leave = 20,
+    clock = 21,
+    restart = 22,
+};
+
+/// Positions of messages, without what is needed to find them on disk.
+struct Span {
+    Position first = 0;
+    std::uint32_t count = 0;
+};
+struct QueueSpans {
+    QueueId queue = 0;
+    std::vector<Span> spans;
 };
 
 /// Messages of one record that take the same route, one behind another.
@@ -47,11 +63,13 @@ struct PublishRecord {
     Sequence settled = 0;
     std::vector<Run> runs;
     std::vector<Target> targets;
+    std::vector<QueueSpans> acks;       // of a transaction
     std::uint32_t messages_offset = 0;  // in the body
 
     void clear() {
         runs.clear();
         targets.clear();
+        acks.clear();
         wall_ms = producer = first = sequences = settled = 0;
         messages_offset = 0;
     }
@@ -59,17 +77,10 @@ struct PublishRecord {
 
 /// Everything before the messages; sets messages_offset.
 void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record);
+/// The same for a record that has `acks`.
+void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record);
 [[nodiscard]] bool decode_publish(Bytes body, PublishRecord& out);
 
-/// Positions of messages, without what is needed to find them on disk.
-struct Span {
-    Position first = 0;
-    std::uint32_t count = 0;
-};
-struct QueueSpans {
-    QueueId queue = 0;
-    std::vector<Span> spans;
-};
 void begin_ack(std::vector<std::byte>& out, std::size_t groups);
 void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const Span> spans);
 [[nodiscard]] bool decode_ack(Bytes body, std::vector<QueueSpans>& out);

@@ -6,12 +6,13 @@
 
 #include "ferry/platform/assert.hpp"
 #include "ferry/wire/limits.hpp"
+#include "policy.hpp"
 #include "state.hpp"
 
 namespace ferry::engine {
 namespace {
 
-constexpr std::uint8_t checkpoint_version = 1;
+constexpr std::uint8_t checkpoint_version = 2;
 
 Status corrupt(Position at, std::string_view what) {
     return Error{Errc::corrupt, 0, at, what};
@@ -36,11 +37,13 @@ bool Engine::State::replay_topology(RecordType type, Bytes bytes) {
             const std::string name(in.text());
             const std::uint8_t flags = in.u8();
             const std::uint64_t lease = in.varint();
+            QueueOptions options = queue_options(flags);
+            if ((flags & 8U) != 0) options.policy = get_policy(in);
             if (!in.ok() || queue_of(id) != nullptr || queue_ids.count(name) != 0) return false;
             // Numbers are used again, so they stay small; a wild one would make the table of queues
             // as long as it is large.
             if (id == 0 || id > limits::queues_max) return false;
-            make_queue(id, name, queue_options(flags), lease);
+            make_queue(id, name, options, lease);
             return true;
         }
         case RecordType::queue_delete: {
@@ -139,10 +142,39 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
         if (found != e.count) return false;
     }
     if (purge) account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    if (purge && queue->extras != nullptr) drop_waiting(*queue);
     for (std::size_t i = 0; i < extents.size(); ++i) {
         account(*queue, [&](ReadyList& ready) {
             ready.give_back(extents[i], attempts[i] + (purge ? 0 : 1), place.position);
         });
+    }
+    return true;
+}
+
+bool Engine::State::replay_transaction(const Journal::Place& place, Bytes bytes) {
+    if (!decode_publish(bytes, record)) return false;
+    for (const QueueSpans& group : record.acks) {
+        Queue* queue = queue_of(group.queue);
+        if (queue == nullptr) continue;
+        for (const Span& span : group.spans) {
+            if (!give_up(*queue, span)) return false;
+        }
+    }
+    apply_publish(place, record);
+    return true;
+}
+
+bool Engine::State::replay_ack(Bytes bytes) {
+    std::vector<QueueSpans> groups;
+    if (!decode_ack(bytes, groups)) return false;
+    for (const QueueSpans& group : groups) {
+        Queue* queue = queue_of(group.queue);
+        if (queue == nullptr) continue;
+        for (const Span& span : group.spans) {
+            account(*queue,
+                    [&](ReadyList& ready) { return ready.cut(span.first, span.count, true); });
+            if (queue->ready.broken()) return false;
+        }
     }
     return true;
 }
@@ -160,21 +192,24 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             fits = decode_publish(bytes, record);
             if (fits) apply_publish(place, record);
             break;
-        case RecordType::ack: {
-            std::vector<QueueSpans> groups;
-            fits = decode_ack(bytes, groups);
-            for (const QueueSpans& group : groups) {
-                Queue* queue = queue_of(group.queue);
-                if (queue == nullptr) continue;
-                for (const Span& span : group.spans) {
-                    account(*queue, [&](ReadyList& ready) {
-                        return ready.cut(span.first, span.count, true);
-                    });
-                    if (queue->ready.broken()) fits = false;
-                }
-            }
+        case RecordType::transaction:
+            fits = replay_transaction(place, bytes);
             break;
-        }
+        case RecordType::delayed:
+        case RecordType::due:
+        case RecordType::clock:
+            fits = replay_later(type, place, bytes);
+            break;
+        case RecordType::leave:
+            fits = replay_leave(bytes);
+            break;
+        case RecordType::restart:
+            fits = bytes.size() == 2;
+            if (fits && bytes[1] != std::byte{0}) suspect_all();
+            break;
+        case RecordType::ack:
+            fits = replay_ack(bytes);
+            break;
         case RecordType::queue_declare:
         case RecordType::queue_delete:
         case RecordType::exchange_declare:
@@ -203,14 +238,18 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
     return ok_status();
 }
 
-void Engine::State::write_token_floor() {
+void Engine::State::suspect_all() {
+    for (auto& [id, queue] : queues) queue->ready.suspect_below(queue->horizon);
+}
+
+void Engine::State::write_token_floor(bool unclean) {
     for (const auto& [id, queue] : queues) {
         if (queue->ready.messages() == 0) continue;
-        // Changes nothing: what counts is its position, above every token given out before.
+        // Its position counts, above every token given out before; and after a crash it keeps the
+        // attempts that are counted now for the next one.
         body.clear();
-        put_u8(body, static_cast<std::uint8_t>(RecordType::horizon));
-        put_varint(body, id);
-        put_varint(body, queue->horizon);
+        put_u8(body, static_cast<std::uint8_t>(RecordType::restart));
+        put_u8(body, unclean ? 1 : 0);
         token_floor = append(body).position;
         return;
     }
@@ -218,14 +257,18 @@ void Engine::State::write_token_floor() {
 
 void Engine::recovered(bool unclean, Now now) {
     State& s = *state_;
-    s.last_now = now.mono;
-    if (unclean) {
-        for (auto& [id, queue] : s.queues) queue->ready.suspect_below(queue->horizon);
-    }
+    s.start_clock(now);
+    if (unclean) s.suspect_all();
     s.replaying = false;
     for (auto& [id, queue] : s.queues) {
         queue->horizon_durable = queue->horizon;
         queue->published = 0;
+        if (queue->extras == nullptr) continue;
+        Extras& x = *queue->extras;
+        x.outbound.clear();
+        for (const auto& [first, leaving] : x.leaving) x.outbound.insert(leaving.extent.record());
+        if (!x.outbound.empty()) s.mark_dirty(*queue);
+        s.set_alarm(*queue);
     }
     for (auto& [number, producer] : s.producers.all()) {
         producer.sessions = 0;
@@ -244,7 +287,7 @@ void Engine::recovered(bool unclean, Now now) {
     for (const std::string& name : exchanges) {
         if (s.topology.find(name) != nullptr) s.delete_exchange_now(name);
     }
-    s.write_token_floor();
+    s.write_token_floor(unclean);
     s.effects.clear();
     s.totals = Totals{};
 }
@@ -257,51 +300,133 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     s.producers.save(out);
     s.topology.save(out);
     put_varint(out, s.generated_names);
+    put_varint(out, s.steady_ms(s.last_now));
+    put_varint(out, s.last_wall_ms);
     put_varint(out, s.queues.size());
-    for (const auto& [id, queue] : s.queues) {
-        put_varint(out, id);
-        put_text(out, queue->name);
-        put_u8(out, static_cast<std::uint8_t>((queue->options.durable ? 1 : 0) |
-                                              (queue->options.exclusive ? 2 : 0) |
-                                              (queue->options.auto_delete ? 4 : 0)));
-        put_varint(out, queue->lease_ms);
-        // After a clean stop nothing that lies ready was on its way.
-        put_varint(out, clean ? 0 : queue->horizon);
-        // Unacked messages count as returned, as they would after a crash.
-        std::vector<std::pair<Extent, std::uint32_t>> unacked;
-        for (const auto* list : {&queue->subscriptions, &queue->pullers}) {
-            for (const Subscription* subscription : *list) {
-                for (const auto& [tag, chunk] : subscription->chunks)
-                    unacked.emplace_back(chunk.extent, chunk.attempts);
-            }
+    for (const auto& [id, queue] : s.queues) s.save_queue(out, *queue, clean);
+}
+
+void Engine::State::save_queue(std::vector<std::byte>& out, const Queue& queue, bool clean) const {
+    const bool has_policy = queue.options.policy != QueuePolicy{};
+    put_varint(out, queue.id);
+    put_text(out, queue.name);
+    put_u8(out, static_cast<std::uint8_t>(
+                    (queue.options.durable ? 1 : 0) | (queue.options.exclusive ? 2 : 0) |
+                    (queue.options.auto_delete ? 4 : 0) | (has_policy ? 8 : 0) |
+                    (queue.extras != nullptr ? 16 : 0)));
+    put_varint(out, queue.lease_ms);
+    if (has_policy) put_policy(out, queue.options.policy);
+    // After a clean stop nothing that lies ready was on its way.
+    put_varint(out, clean ? 0 : queue.horizon);
+    // Unacked messages count as returned, as they would after a crash.
+    std::vector<std::pair<Extent, std::uint32_t>> unacked;
+    for (const auto* list : {&queue.subscriptions, &queue.pullers}) {
+        for (const Subscription* subscription : *list) {
+            for (const auto& [tag, chunk] : subscription->chunks)
+                unacked.emplace_back(chunk.extent, chunk.attempts);
         }
-        FERRY_ASSERT(!clean || unacked.empty(), "return_all() comes before a clean checkpoint");
-        put_varint(out, unacked.size());
-        for (const auto& [extent, attempts] : unacked) {
-            put_extent(out, extent, 0);
-            put_varint(out, attempts);
-        }
-        queue->ready.save(out);
     }
+    FERRY_ASSERT(!clean || unacked.empty(), "return_all() comes before a clean checkpoint");
+    put_varint(out, unacked.size());
+    for (const auto& [extent, attempts] : unacked) {
+        put_extent(out, extent, 0);
+        put_varint(out, attempts);
+    }
+    queue.ready.save(out);
+    if (queue.extras != nullptr) save_extras(out, queue);
+}
+
+void Engine::State::save_extras(std::vector<std::byte>& out, const Queue& queue) const {
+    const Extras& x = *queue.extras;
+    x.retries.save(out);
+    x.scheduled.save(out);
+    put_varint(out, x.leaving.size());
+    for (const auto& [first, leaving] : x.leaving) {
+        put_u8(out, static_cast<std::uint8_t>(leaving.reason));
+        put_varint(out, leaving.wall_ms);
+        put_text(out, leaving.target);
+        put_varint(out, leaving.attempts);
+        put_extent(out, leaving.extent, 0);
+    }
+}
+
+bool Engine::State::load_extras(Reader& in, Queue& queue) {
+    Extras& x = extras_of(queue);
+    if (!x.retries.load(in) || !x.scheduled.load(in)) return false;
+    const std::size_t count = in.count(9);
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        Leaving leaving;
+        const auto reason = in.bounded<std::uint8_t>(static_cast<std::uint8_t>(LeaveReason::moved));
+        leaving.reason = static_cast<LeaveReason>(reason);
+        leaving.wall_ms = in.varint();
+        leaving.target = in.text();
+        leaving.attempts = in.bounded<std::uint32_t>(UINT32_MAX - 1);
+        const Extent extent = get_extent(in, 0);
+        if (reason == 0 || !plausible(extent) || x.leaving.count(extent.first) != 0) in.reject();
+        if (in.ok()) apply_leave(queue, extent, leaving);
+    }
+    return in.ok();
 }
 
 bool Engine::State::books_agree() {
     std::map<Position, std::uint64_t> references;
     bool known = true;
+    const auto note = [&](Position at, std::uint64_t count) {
+        if (live.knows(at) && at < live.end()) {
+            references[live.segment_of(at)] += count;
+        } else {
+            known = false;
+        }
+    };
     for (const auto& [id, queue] : queues) {
-        queue->ready.visit_references([&](Position at, std::uint64_t count) {
-            if (live.knows(at) && at < live.end()) {
-                references[live.segment_of(at)] += count;
-            } else {
-                known = false;
-            }
-        });
+        queue->ready.visit_references(note);
+        if (queue->extras == nullptr) continue;
+        const auto timer = [&](const TimerList::Entry& e) {
+            note(e.extent.record(), e.extent.count);
+        };
+        queue->extras->retries.visit(timer);
+        queue->extras->scheduled.visit(timer);
+        for (const auto& [first, leaving] : queue->extras->leaving)
+            note(leaving.extent.record(), leaving.extent.count);
     }
     if (!known) return false;
     return std::all_of(live.segments().begin(), live.segments().end(), [&](const SegmentLoad& s) {
         const auto at = references.find(s.base);
         return s.references == (at == references.end() ? 0 : at->second);
     });
+}
+
+Status Engine::State::load_queue(Reader& in) {
+    const auto id = in.bounded<QueueId>(UINT32_MAX - 1);
+    const std::string name(in.text());
+    const std::uint8_t flags = in.u8();
+    const std::uint64_t lease = in.varint();
+    QueueOptions options = queue_options(flags);
+    if ((flags & 8U) != 0) options.policy = get_policy(in);
+    const Position horizon = in.varint();
+    if (!in.ok() || id == 0 || id > limits::queues_max || queue_of(id) != nullptr ||
+        queue_named(name) != nullptr) {
+        return corrupt(0, "the checkpoint's queues are damaged");
+    }
+    Queue& queue = make_queue(id, name, options, lease);
+    queue.horizon = horizon;
+    const std::size_t unacked = in.count(6);
+    std::vector<std::pair<Extent, std::uint32_t>> back;
+    for (std::size_t n = 0; n < unacked && in.ok(); ++n) {
+        const Extent e = get_extent(in, 0);
+        if (!plausible(e)) in.reject();
+        back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX - 1));
+    }
+    const bool fits = account(queue, [&](ReadyList& ready) { return ready.load(in); });
+    if (!fits) return corrupt(0, "the checkpoint is damaged");
+    for (const auto& part : back) {
+        if (queue.ready.holds_returned(part.first.first))
+            return corrupt(0, "the checkpoint names a message twice");
+        account(queue, [&](ReadyList& ready) { ready.give_back(part.first, part.second, 0); });
+    }
+    if ((flags & 16U) != 0 && !load_extras(in, queue))
+        return corrupt(0, "the checkpoint's waiting messages are damaged");
+    return ok_status();
 }
 
 Status Engine::load(Bytes checkpoint) {
@@ -313,34 +438,11 @@ Status Engine::load(Bytes checkpoint) {
     if (!s.producers.load(in)) return corrupt(0, "the checkpoint's producers are damaged");
     if (!s.topology.load(in)) return corrupt(0, "the checkpoint's exchanges are damaged");
     s.generated_names = in.varint();
+    s.clock.steady_ms = in.bounded<std::uint64_t>(steady_ms_max);
+    s.clock.wall_ms = in.varint();
     const std::size_t count = in.count(6);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
-        const auto id = in.bounded<QueueId>(UINT32_MAX - 1);
-        const std::string name(in.text());
-        const std::uint8_t flags = in.u8();
-        const std::uint64_t lease = in.varint();
-        const Position horizon = in.varint();
-        if (!in.ok() || id == 0 || id > limits::queues_max || s.queue_of(id) != nullptr ||
-            s.queue_named(name) != nullptr) {
-            return corrupt(0, "the checkpoint's queues are damaged");
-        }
-        Queue& queue = s.make_queue(id, name, queue_options(flags), lease);
-        queue.horizon = horizon;
-        const std::size_t unacked = in.count(6);
-        std::vector<std::pair<Extent, std::uint32_t>> back;
-        for (std::size_t n = 0; n < unacked && in.ok(); ++n) {
-            const Extent e = get_extent(in, 0);
-            if (!plausible(e)) in.reject();
-            back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX - 1));
-        }
-        const bool fits = s.account(queue, [&](ReadyList& ready) { return ready.load(in); });
-        if (!fits) break;
-        for (const auto& part : back) {
-            if (queue.ready.holds_returned(part.first.first))
-                return corrupt(0, "the checkpoint names a message twice");
-            s.account(queue,
-                      [&](ReadyList& ready) { ready.give_back(part.first, part.second, 0); });
-        }
+        if (Status loaded = s.load_queue(in); !loaded.ok()) return loaded;
     }
     if (!in.ok() || !in.at_end()) return corrupt(0, "the checkpoint is damaged");
     if (!s.books_agree())

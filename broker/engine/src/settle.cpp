@@ -151,7 +151,8 @@ void Engine::State::return_chunks(Subscription& s) {
     s.chunks.clear();
     s.queue->unacked -= s.unacked;
     s.unacked = s.unacked_bytes = 0;
-    if (!back.empty()) return_extents(*s.queue, back);
+    // At once, but for those that had their last attempt.
+    if (!back.empty()) retry_extents(*s.queue, back, 0, Now{last_now, last_wall_ms});
 }
 
 void Engine::State::arm_lease(Subscription& s, Instant deadline) {
@@ -180,7 +181,7 @@ void Engine::State::expire_leases(Subscription& s, Now now) {
     }
     s.earliest_deadline = Instant{UINT64_MAX};
     if (earliest.ns != UINT64_MAX) arm_lease(s, earliest);
-    if (!back.empty()) return_extents(*s.queue, back);
+    if (!back.empty()) retry_extents(*s.queue, back, std::nullopt, now);
 }
 
 namespace {
@@ -196,7 +197,7 @@ constexpr const char* bad_ranges = "tags begin at 1 and a range's first is not a
 void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscription,
                  std::span<const Range<Tag>> tags, Now now) {
     State& st = *state_;
-    st.see(now.mono);
+    st.see(now);
     Subscription* s = st.subscription_of(session, subscription);
     if (s == nullptr) {
         // Without a request nobody waits for an answer, and an error without one ends a connection.
@@ -214,31 +215,37 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
 }
 
 void Engine::nack(SessionId session, std::uint64_t request, std::uint64_t subscription,
-                  std::span<const Range<Tag>> tags, bool requeue, Now now) {
+                  std::span<const Range<Tag>> tags, bool requeue, Now now,
+                  std::optional<std::uint64_t> delay_ms) {
     State& st = *state_;
-    if (!requeue)
-        return ack(session, request, subscription, tags, now);  // rejected: gone for this queue
-    st.see(now.mono);
     Subscription* s = st.subscription_of(session, subscription);
+    if (!requeue && (s == nullptr || !s->queue->options.policy.dead_letters()))
+        return ack(session, request, subscription, tags, now);  // rejected: gone for this queue
+    st.see(now);
     if (s == nullptr) {
         if (request == 0) return;
         return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
     }
     if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
+    if (delay_ms && *delay_ms > limits::retry_delay_ms_max) {
+        return st.fail(session, request, Code::bad_option, "a delay is 0 to 604800000 ms (7 days)");
+    }
     std::vector<Range<Tag>> lost;
     std::vector<std::pair<Extent, std::uint32_t>> back;
     for (const Range<Tag>& range : tags) {
         take_parts(*s, range, lost,
                    [&](Tag, const Chunk& part) { back.emplace_back(part.extent, part.attempts); });
     }
-    if (!back.empty()) st.return_extents(*s->queue, back);
+    if (!back.empty() && requeue) st.retry_extents(*s->queue, back, delay_ms, now);
+    if (!back.empty() && !requeue) st.leave(*s->queue, back, LeaveReason::rejected, "");
+    st.mark_dirty(*s->queue);
     st.settle(session, request, std::move(lost), true);
 }
 
 void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subscription,
                     std::span<const Range<Tag>> tags, std::uint64_t lease_ms, Now now) {
     State& st = *state_;
-    st.see(now.mono);
+    st.see(now);
     Subscription* s = st.subscription_of(session, subscription);
     if (s == nullptr)
         return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
@@ -267,7 +274,7 @@ void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subs
 
 void Engine::tick(Now now) {
     State& st = *state_;
-    st.see(now.mono);
+    st.see(now);
     while (!st.lease_timers.empty() && st.lease_timers.begin()->first <= now.mono.ns) {
         const auto [session, id] = st.lease_timers.begin()->second;
         st.lease_timers.erase(st.lease_timers.begin());
@@ -275,6 +282,8 @@ void Engine::tick(Now now) {
         FERRY_ASSERT(s != nullptr, "a timer goes with its subscription");
         st.expire_leases(*s, now);
     }
+    st.ring_alarms(now);
+    st.retry_parked();
     constexpr std::uint64_t check_every_ms = 10'000;
     if (now.wall_ms < st.producers_checked_ms + check_every_ms &&
         now.wall_ms >= st.producers_checked_ms)
@@ -296,8 +305,11 @@ void Engine::tick(Now now) {
 }
 
 std::optional<Instant> Engine::next_timer() const {
-    if (state_->lease_timers.empty()) return std::nullopt;
-    return Instant{state_->lease_timers.begin()->first};
+    std::uint64_t next = UINT64_MAX;
+    if (!state_->lease_timers.empty()) next = state_->lease_timers.begin()->first;
+    if (!state_->alarms.empty()) next = std::min(next, state_->alarms.begin()->first);
+    if (next == UINT64_MAX) return std::nullopt;
+    return Instant{next};
 }
 
 }  // namespace ferry::engine

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ferry/engine/engine.hpp"
+#include "ferry/wire/message.hpp"
 #include "live_space.hpp"
 #include "producers.hpp"
 #include "queue.hpp"
@@ -44,6 +45,19 @@ struct PublishPlan {
     std::uint32_t offset = 0;  // in the command's messages
     std::uint32_t bytes = 0;
 };
+
+/// A failed delivery that is tried again later.
+struct DelayedPart {
+    Extent extent;
+    std::uint32_t attempts = 0;
+    std::uint64_t delay_ms = 0;
+};
+/// Timer lists of a queue, as records name them.
+constexpr std::uint8_t due_retries = 0;
+constexpr std::uint8_t due_scheduled = 1;
+
+/// The steady clock never gets there; a damaged record that says so is refused.
+constexpr std::uint64_t steady_ms_max = TimerList::due_max / 4;
 
 /// In one `returned`, `purge` or `index block` record, which has to fit into a batch of the log.
 constexpr std::size_t extents_per_record_max = 32'768;
@@ -92,6 +106,18 @@ struct Engine::State {
 
     // Lower bounds of lease deadlines, one per subscription that has unacked messages.
     std::set<std::pair<std::uint64_t, std::pair<SessionId, std::uint64_t>>> lease_timers;
+    // The next moment at which each queue has something to do, and all that may have one.
+    std::set<std::pair<std::uint64_t, QueueId>> alarms;
+    std::set<QueueId> timed;
+    std::set<QueueId> parked_queues;
+    // The steady clock: milliseconds that only pass, whatever becomes of the wall clock.
+    struct {
+        std::uint64_t steady_ms = 0;  // at `mono`
+        std::uint64_t wall_ms = 0;    // then; 0: never read
+        Instant mono;
+    } clock;
+    std::uint64_t last_wall_ms = 0;
+    std::int64_t wall_offset = 0;  // wall - monotonic, ms
     std::uint64_t producers_checked_ms = 0;
 
     // Index blocks that were read back: nothing in the log says so, so a crash wants them again as
@@ -112,6 +138,7 @@ struct Engine::State {
 
     // -- common --
     void see(Instant now);
+    void see(Now now);
     Queue* queue_of(QueueId id) { return id < queue_table.size() ? queue_table[id] : nullptr; }
     Queue* queue_named(std::string_view name);
     Session* session_of(SessionId id);
@@ -159,9 +186,48 @@ struct Engine::State {
     void return_chunks(Subscription& subscription);
     void settle(SessionId session, std::uint64_t request, std::vector<Range<Tag>> lost, bool waits);
 
+    // -- later.cpp --
+    [[nodiscard]] std::uint64_t steady_ms(Instant now) const;
+    void replay_clock(std::uint64_t wall_ms);
+    void start_clock(Now now);
+    Extras& extras_of(Queue& queue);
+    void set_alarm(Queue& queue, Instant not_before = {});
+    void ring_alarms(Now now);
+    void apply_due(Queue& queue, std::uint8_t list, TimerList::Key upto, Position gate);
+    void release_due(Queue& queue, std::uint8_t list, std::uint64_t now_ms);
+    void delay_extents(Queue& queue, std::span<const DelayedPart> parts_to_delay, Now now);
+    void retry_extents(Queue& queue, std::span<const std::pair<Extent, std::uint32_t>> failed,
+                       std::optional<std::uint64_t> delay_ms, Now now);
+    bool replay_later(RecordType type, const Journal::Place& place, Bytes bytes);
+    bool pick(Queue& queue, const Extent& extent, std::uint32_t* attempts);
+
+    // -- leaving.cpp, moves.cpp --
+    struct Transfer;
+    void apply_leave(Queue& queue, const Extent& extent, const Leaving& like);
+    void leave(Queue& queue, std::span<const std::pair<Extent, std::uint32_t>> parts_out,
+               LeaveReason reason, std::string_view target);
+    bool pick_leaving(Queue& queue, const Extent& extent);
+    bool replay_leave(Bytes bytes);
+    void pump_leaving(Queue& queue);
+    void park(Queue& queue, Leaving& leaving);
+    void unpark(Queue& queue);
+    void retry_parked();
+    bool route_leaving(Queue& source, const Leaving& leaving, const wire::MessageView& message,
+                       wire::Message& out, std::vector<QueueId>& targets);
+    void write_transfer(Queue& source, Transfer& transfer, Now now);
+    bool add_to_transfer(Queue& source, Transfer& transfer, const Leaving& leaving,
+                         const Extent& part, const wire::MessageView& message);
+    void send_off(Queue& source, Position record_at, Bytes bytes, Now now);
+    bool give_up(Queue& queue, const Span& span);
+    bool serve_move(Queue& queue, WaitingMove& move);
+    void move_parked(Queue& queue, std::string_view target, std::uint64_t most,
+                     std::uint64_t& moved);
+
     // -- dispatch.cpp --
     void dispatch_queue(Queue& queue, Now now);
     bool extend_horizon(Queue& queue);
+    std::optional<ReadyList::Taken> take_front(Queue& queue, std::uint64_t messages_max,
+                                               std::uint64_t bytes_max);
     std::uint64_t deliver(Queue& queue, Subscription& subscription, std::uint64_t messages_max,
                           std::uint64_t bytes_max, Now now);
     void load_index_if_needed(Queue& queue);
@@ -171,6 +237,8 @@ struct Engine::State {
     QueueId free_queue_id() const;
     Queue& make_queue(QueueId id, std::string_view name, const QueueOptions& options,
                       std::uint64_t lease_ms);
+    void drop_waiting(Queue& queue);
+    void drop_extras(Queue& queue, Code reason);
     void drop_queue(Queue& queue, Code reason, std::string_view why);
     void delete_queue_now(Queue& queue, Code reason, std::string_view why);
     void delete_exchange_now(std::string_view name);
@@ -181,11 +249,18 @@ struct Engine::State {
     Position floor_of(const Queue& queue) const;
 
     // -- replay.cpp --
+    void save_queue(std::vector<std::byte>& out, const Queue& queue, bool clean) const;
+    Status load_queue(Reader& in);
+    void save_extras(std::vector<std::byte>& out, const Queue& queue) const;
+    bool load_extras(Reader& in, Queue& queue);
     Status replay(const Journal::Place& place, Bytes bytes);
+    bool replay_transaction(const Journal::Place& place, Bytes bytes);
+    bool replay_ack(Bytes bytes);
     bool replay_topology(RecordType type, Bytes bytes);
     bool replay_queue(RecordType type, const Journal::Place& place, Bytes bytes);
     bool replay_producer(RecordType type, Bytes bytes);
-    void write_token_floor();
+    void suspect_all();
+    void write_token_floor(bool unclean);
     /// Whether the live space is what the queues keep alive.
     bool books_agree();
 };

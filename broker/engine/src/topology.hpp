@@ -67,6 +67,7 @@ public:
     [[nodiscard]] std::size_t bindings() const { return bindings_; }
     /// Queues or bindings changed.
     void changed() { ++generation_; }
+    [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
     void save(std::vector<std::byte>& out) const;
     [[nodiscard]] bool load(Reader& in);

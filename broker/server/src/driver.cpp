@@ -193,6 +193,10 @@ void Driver::carry_out(engine::Effect& effect) {
         load_index(*load);
         return;
     }
+    if (const auto* load = std::get_if<engine::LoadBody>(&effect)) {
+        load_body(*load);
+        return;
+    }
     if (std::holds_alternative<engine::Deliver>(effect)) handed_out_ = true;
     const engine::SessionId id = std::visit(
         [](const auto& one) -> engine::SessionId {
@@ -227,6 +231,28 @@ void Driver::index_read(const engine::LoadIndex& load, const Error* error) {
     note(LogLevel::error, "a queue stands still: its index at position " +
                               std::to_string(load.record) + " cannot be read: " + describe(*error));
     engine.index_unreadable(load.queue, load.record);
+}
+
+void Driver::load_body(const engine::LoadBody& load) {
+    if (!bodies.find(load.record).empty()) {
+        body_read(load, nullptr);
+        return;
+    }
+    bodies.fetch(load.record, [this, load](const Error* error) { body_read(load, error); });
+}
+
+void Driver::body_read(const engine::LoadBody& load, const Error* error) {
+    touch();
+    if (error == nullptr) {
+        const Bytes found = bodies.find(load.record);
+        const std::vector<std::byte> body(found.begin(), found.end());
+        engine.body_loaded(load.queue, load.record, body, now());
+        return;
+    }
+    ++figures.read_errors;
+    note(LogLevel::error, "messages stay parked: position " + std::to_string(load.record) +
+                              " cannot be read: " + describe(*error));
+    engine.body_unreadable(load.queue, load.record);
 }
 
 void Driver::flush_all() {

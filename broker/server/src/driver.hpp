@@ -68,6 +68,8 @@ private:
     void carry_out(engine::Effect& effect);
     void load_index(const engine::LoadIndex& load);
     void index_read(const engine::LoadIndex& load, const Error* error);
+    void load_body(const engine::LoadBody& load);
+    void body_read(const engine::LoadBody& load, const Error* error);
     void flush_all();
     void arm_engine_timer();
 

@@ -39,6 +39,11 @@ void Sampler::on_second() {
         sample.ready_bytes = queue.ready_bytes;
         sample.unacked = queue.unacked;
         sample.consumers = queue.consumers;
+        sample.delayed = queue.delayed;
+        sample.leaving = queue.leaving;
+        sample.parked = queue.parked;
+        sample.dead_lettered = queue.dead_lettered;
+        sample.expired = queue.expired;
         sample.oldest_unacked_ms = queue.oldest_unacked_ms;
         samples.push_back(sample);
         broker.ready_bytes += queue.ready_bytes;

@@ -106,6 +106,16 @@ const QueueFigure queue_figures[] = {
      FERRY_FIGURE(QueueSample, ready_bytes)},
     {"ferry_queue_unacked", "Messages of the queue delivered and not acked yet.", gauge,
      FERRY_FIGURE(QueueSample, unacked)},
+    {"ferry_queue_delayed", "Messages of the queue that wait for their time.", gauge,
+     FERRY_FIGURE(QueueSample, delayed)},
+    {"ferry_queue_leaving", "Messages on their way to another queue, parked ones included.", gauge,
+     FERRY_FIGURE(QueueSample, leaving)},
+    {"ferry_queue_parked", "Messages that are to leave the queue and that no queue takes.", gauge,
+     FERRY_FIGURE(QueueSample, parked)},
+    {"ferry_queue_dead_lettered_total", "Messages of the queue that became dead letters.", counter,
+     FERRY_FIGURE(QueueSample, dead_lettered)},
+    {"ferry_queue_expired_total", "Messages of the queue whose time to live ended.", counter,
+     FERRY_FIGURE(QueueSample, expired)},
     {"ferry_queue_consumers", "Consumers of the queue.", gauge,
      FERRY_FIGURE(QueueSample, consumers)},
     {"ferry_queue_oldest_unacked_seconds", "Age of the oldest unacked delivery; 0 without one.",
@@ -127,6 +137,11 @@ void sum_into(QueueSample& total, const QueueSample& queue) {
     total.ready_bytes += queue.ready_bytes;
     total.unacked += queue.unacked;
     total.consumers += queue.consumers;
+    total.delayed += queue.delayed;
+    total.leaving += queue.leaving;
+    total.parked += queue.parked;
+    total.dead_lettered += queue.dead_lettered;
+    total.expired += queue.expired;
     total.oldest_unacked_ms = std::max(total.oldest_unacked_ms, queue.oldest_unacked_ms);
 }
 
@@ -157,10 +172,14 @@ void SampleFamilies::update(const BrokerSample& broker, std::span<const QueueSam
     other.delivered = other_.delivered;
     other.acked = other_.acked;
     other.returned = other_.returned;
+    other.dead_lettered = other_.dead_lettered;
+    other.expired = other_.expired;
     grow(other.published, other_before_.published, sums.published);
     grow(other.delivered, other_before_.delivered, sums.delivered);
     grow(other.acked, other_before_.acked, sums.acked);
     grow(other.returned, other_before_.returned, sums.returned);
+    grow(other.dead_lettered, other_before_.dead_lettered, sums.dead_lettered);
+    grow(other.expired, other_before_.expired, sums.expired);
     other_ = other;
     other_before_ = sums;
 }

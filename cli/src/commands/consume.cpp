@@ -31,6 +31,8 @@ struct Options {
     bool follow = false;
     std::string format = "payload";
     bool ack = true;
+    bool reject = false;
+    std::string nack_delay;  // empty: no nack
     std::uint32_t window = 1000;
     std::string timeout;
 };
@@ -78,6 +80,18 @@ int settle(transport::Client& client, const std::vector<transport::DeliveryTag>&
     return exit_done;
 }
 
+// Refuses what was printed instead of acking it.
+int refuse(transport::Client& client, const Options& options,
+           const std::vector<transport::DeliveryTag>& tags) {
+    for (const transport::DeliveryTag& tag : tags) {
+        const Status noted = options.reject
+                                 ? client.nack(tag, false)
+                                 : client.nack_later(tag, *parse_duration(options.nack_delay));
+        if (!noted.ok()) return fail(noted.error(), "refusing a message");
+    }
+    return exit_done;
+}
+
 int pull_all(transport::Client& client, const Options& options, Printer& printer) {
     while (!printer.enough() && !interrupted()) {
         transport::PullOptions pull;
@@ -93,7 +107,11 @@ int pull_all(transport::Client& client, const Options& options, Printer& printer
         }
         if (!flush_out()) return fail(exit_refused, "cannot write to stdout");
         if (!options.ack) continue;
-        if (const int status = settle(client, tags); status != exit_done) return status;
+        const bool refused = options.reject || !options.nack_delay.empty();
+        const int status = refused ? refuse(client, options, tags) : settle(client, tags);
+        if (status != exit_done) return status;
+        // What goes back at once would come for ever.
+        if (refused) break;
     }
     return exit_done;
 }
@@ -219,15 +237,28 @@ void add_consume(CLI::App& app, Context& context) {
     command->add_flag(
         "--ack,!--no-ack", options->ack,
         "Take messages off the queue once printed (default); --no-ack leaves them there");
+    command->add_flag("--reject", options->reject,
+                      "Refuse what is printed: dropped, or a dead letter if the queue has those");
+    add_duration(*command, "--nack-delay", options->nack_delay,
+                 "Give back what is printed, to come again after so long (0s: at once)");
     command->add_option("--window", options->window, "At most so many unacked at a time")
         ->check(CLI::Range(1U, 100'000U))
         ->capture_default_str();
     add_duration(*command, "--timeout", options->timeout, "Stop when none came for so long");
     command->footer(examples({"ferry consume orders", "ferry consume orders --follow --format json",
                               "ferry consume orders --count 10 --timeout 5s",
-                              "ferry consume orders --count 1 --no-ack"}));
+                              "ferry consume orders --count 1 --no-ack",
+                              "ferry consume orders --count 1 --nack-delay 30s"}));
     command->callback([&context, options] {
-        context.run = [&context, options] { return run_consume(context, *options); };
+        context.run = [&context, options] {
+            const bool refuses = options->reject || !options->nack_delay.empty();
+            if (refuses && (options->follow || !options->timeout.empty() || !options->ack)) {
+                return fail(exit_usage,
+                            "--reject and --nack-delay go with --count, not with --follow, "
+                            "--timeout or --no-ack");
+            }
+            return run_consume(context, *options);
+        };
     });
 }
 

@@ -23,6 +23,11 @@ struct Options {
     transport::DeleteQueueOptions remove;
     std::uint64_t skip = 0;
     std::uint32_t count = 10;
+    std::string retry;
+    std::string retry_delay;
+    std::string retry_delay_max;
+    transport::MoveSelection selection;
+    std::string target;
 };
 
 Json queue_json(const transport::QueueInfo& queue) {
@@ -39,6 +44,11 @@ Json queue_json(const transport::QueueInfo& queue) {
             {"delivered", queue.delivered},
             {"acked", queue.acked},
             {"returned", queue.returned},
+            {"delayed", queue.delayed},
+            {"leaving", queue.leaving},
+            {"parked", queue.parked},
+            {"dead_lettered", queue.dead_lettered},
+            {"expired", queue.expired},
             {"oldest_unacked_ms", queue.oldest_unacked_ms}};
 }
 
@@ -50,6 +60,12 @@ int declare(const Context& context, const Options& options) {
     if (!options.lease.empty()) {
         wanted.lease_ms = static_cast<std::uint64_t>(parse_duration(options.lease)->count());
     }
+    const auto milliseconds = [](const std::string& text) {
+        return text.empty() ? 0 : static_cast<std::uint64_t>(parse_duration(text)->count());
+    };
+    wanted.policy.retry = options.retry;
+    wanted.policy.retry_delay_ms = milliseconds(options.retry_delay);
+    wanted.policy.retry_delay_max_ms = milliseconds(options.retry_delay_max);
     const auto declared = client.value()->declare_queue(options.name, wanted);
     if (!declared.ok()) return fail(declared.error());
     if (context.json) {
@@ -94,6 +110,7 @@ int show(const Context& context, const Options& options) {
     if (!queue.ok()) return fail(queue.error());
     Json json = queue_json(queue.value());
     json["floor"] = queue.value().floor;
+    for (const auto& [name, value] : queue.value().policy) json[name] = header_json(value);
     if (context.json) {
         print_json(json);
         return exit_done;
@@ -166,6 +183,86 @@ void add_peek(CLI::App& queue, Context& context) {
     });
 }
 
+void add_policy_options(CLI::App& command, Options& options) {
+    transport::QueuePolicy& policy = options.declare.policy;
+    command.add_option("--retry", options.retry, "How delays between deliveries grow")
+        ->check(CLI::IsMember({"none", "fixed", "linear", "exponential"}));
+    add_duration(command, "--retry-delay", options.retry_delay,
+                 "Delay after the first failed delivery, or the step");
+    add_duration(command, "--retry-max", options.retry_delay_max, "No delay is longer");
+    command
+        .add_option("--retry-jitter", policy.retry_jitter_percent,
+                    "Percent by which delays may be shorter")
+        ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{100}));
+    command.add_option("--max-deliveries", policy.max_deliveries,
+                       "After so many a message is a dead letter (or parked)");
+    command.add_option("--dead-letter", policy.dead_letter_key,
+                       "Queue for dead letters; with --dead-letter-exchange: routing key");
+    command.add_option("--dead-letter-exchange", policy.dead_letter_exchange,
+                       "Exchange for dead letters");
+}
+
+int moved_count(const Context& context, const transport::Answer<std::uint64_t>& moved) {
+    if (!moved.ok()) return fail(moved.error());
+    if (context.json) {
+        print_json({{"moved", moved.value()}});
+    } else {
+        std::fprintf(stderr, "%s messages moved\n", with_commas(moved.value()).c_str());
+    }
+    return exit_done;
+}
+
+int move(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    return moved_count(
+        context, client.value()->move_messages(options.name, options.target, options.selection));
+}
+
+int drop(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    return report_count(context, "messages",
+                        client.value()->drop_message(options.name, options.selection.position));
+}
+
+void add_moves(CLI::App& queue, Context& context) {
+    auto back = std::make_shared<Options>();
+    CLI::App* redrive =
+        queue.add_subcommand("redrive", "Send dead letters back to the queues in which they died");
+    redrive->add_option("queue", back->name, "The queue that holds the dead letters")->required();
+    redrive->add_option("--count", back->selection.count, "At most so many, from the head");
+    redrive->add_option("--position", back->selection.position, "Only the message there");
+    redrive->footer(
+        examples({"ferry queue redrive jobs.dead", "ferry queue redrive jobs.dead --count 10"}));
+    redrive->callback(
+        [&context, back] { context.run = [&context, back] { return move(context, *back); }; });
+
+    auto moved = std::make_shared<Options>();
+    CLI::App* away = queue.add_subcommand("move", "Move messages to another queue");
+    away->add_option("queue", moved->name, "The queue that holds them")->required();
+    away->add_option("target", moved->target, "The queue that gets them")->required();
+    away->add_option("--count", moved->selection.count, "At most so many, from the head");
+    away->add_option("--position", moved->selection.position,
+                     "Only the message there (see ferry queue peek --json)");
+    away->add_flag("--parked", moved->selection.parked,
+                   "Those that no queue took, instead of those that are ready");
+    away->footer(examples({"ferry queue move jobs jobs.later --position 40960",
+                           "ferry queue move jobs jobs --parked"}));
+    away->callback(
+        [&context, moved] { context.run = [&context, moved] { return move(context, *moved); }; });
+
+    auto gone = std::make_shared<Options>();
+    CLI::App* one = queue.add_subcommand("drop", "Drop one message");
+    one->add_option("queue", gone->name, "The queue")->required();
+    one->add_option("position", gone->selection.position,
+                    "Its position (see ferry queue peek --json)")
+        ->required();
+    one->footer(examples({"ferry queue drop jobs.dead 40960"}));
+    one->callback(
+        [&context, gone] { context.run = [&context, gone] { return drop(context, *gone); }; });
+}
+
 void add_declare(CLI::App& queue, Context& context) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
@@ -178,8 +275,11 @@ void add_declare(CLI::App& queue, Context& context) {
     command->add_flag("--passive", options->declare.passive, "Only ask whether it exists");
     add_duration(*command, "--lease", options->lease,
                  "How long a consumer may keep a message unacked (default: the broker's)");
+    add_policy_options(*command, *options);
     command->footer(
-        examples({"ferry queue declare orders", "ferry queue declare jobs --lease 10m"}));
+        examples({"ferry queue declare orders", "ferry queue declare jobs --lease 10m",
+                  "ferry queue declare jobs --retry exponential --retry-delay 1s --retry-max 5m "
+                  "--retry-jitter 20 --max-deliveries 8 --dead-letter jobs.dead"}));
     command->callback([&context, options] {
         context.run = [&context, options] { return declare(context, *options); };
     });
@@ -228,6 +328,7 @@ void add_queue(CLI::App& app, Context& context) {
     add_list_and_show(*queue, context);
     add_binding_commands(*queue, context, "queue");
     add_peek(*queue, context);
+    add_moves(*queue, context);
     add_purge_and_delete(*queue, context);
 }
 

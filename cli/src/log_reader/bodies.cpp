@@ -56,7 +56,9 @@ struct Run {
     std::uint64_t bytes = 0;
 };
 
-Json publish_json(ByteReader& in, std::uint64_t position, bool whole) {
+Json ack_groups_json(ByteReader& in);
+
+Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks) {
     Json out{{"wall_ms", in.u64()}};
     const std::uint64_t producer = in.varint();
     if (producer != 0) {
@@ -76,6 +78,7 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole) {
         list.push_back({{"messages", run.messages}, {"bytes", run.bytes}, {"queues", queues}});
         runs.push_back(run);
     }
+    if (acks) out["groups"] = ack_groups_json(in);
     Json messages = Json::array();
     for (const Run& run : runs) {
         read_messages(in, run.bytes, run.messages, position, messages, whole);
@@ -110,7 +113,7 @@ Json slice_json(ByteReader& in, std::uint64_t position, bool whole) {
     return out;
 }
 
-Json ack_json(ByteReader& in) {
+Json ack_groups_json(ByteReader& in) {
     Json groups = Json::array();
     for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
         Json group{{"queue", in.varint()}};
@@ -124,7 +127,11 @@ Json ack_json(ByteReader& in) {
         }
         groups.push_back(std::move(group));
     }
-    return {{"groups", std::move(groups)}};
+    return groups;
+}
+
+Json ack_json(ByteReader& in) {
+    return {{"groups", ack_groups_json(in)}};
 }
 
 Json extents_json(ByteReader& in) {
@@ -153,13 +160,96 @@ Json queue_and_extents(ByteReader& in, const char* name) {
     return out;
 }
 
-Json queue_declare_json(ByteReader& in) {
+Json extent_json(ByteReader& in, std::uint64_t& end) {
+    const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
+    const std::uint64_t messages = in.varint();
+    Json out{{"first", first}, {"messages", messages}};
+    const std::uint64_t index = in.varint();
+    out["index"] = index >> 1;
+    out["exact"] = (index & 1) != 0;
+    out["offset"] = in.varint();
+    out["bytes"] = in.varint();
+    end = first + messages;
+    return out;
+}
+
+Json delayed_json(ByteReader& in) {
+    Json out{{"queue", in.varint()}};
+    out["steady_ms"] = in.varint();
+    out["wall_ms"] = in.varint();
+    Json& list = out["delayed"] = Json::array();
+    std::uint64_t end = 0;
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        const std::uint64_t delay = in.varint();
+        Json extent = extent_json(in, end);
+        extent["delay_ms"] = delay;
+        list.push_back(std::move(extent));
+    }
+    return out;
+}
+
+Json due_json(ByteReader& in) {
+    Json out{{"queue", in.varint()}};
+    out["list"] = in.u8() == 0 ? "retries" : "scheduled";
+    out["due"] = in.varint();
+    out["position"] = in.varint();
+    return out;
+}
+
+Json leave_json(ByteReader& in, bool& known) {
+    constexpr std::array reasons{"",        "rejected",     "max_deliveries",
+                                 "expired", "length_limit", "moved"};
+    Json out{{"queue", in.varint()}};
+    const std::uint8_t reason = in.u8();
+    known = reason > 0 && reason < reasons.size();
+    if (!known) return out;
+    out["reason"] = reasons[reason];
+    out["wall_ms"] = in.varint();
+    out["target"] = in.text();
+    Json& list = out["leaving"] = Json::array();
+    std::uint64_t end = 0;
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+        const std::uint64_t attempts = in.varint();
+        Json extent = extent_json(in, end);
+        extent["attempts"] = attempts;
+        list.push_back(std::move(extent));
+    }
+    return out;
+}
+
+Json policy_json(ByteReader& in, bool& known) {
+    constexpr std::array names{"",
+                               "retry",
+                               "retry_delay_ms",
+                               "retry_delay_max_ms",
+                               "retry_jitter_percent",
+                               "max_deliveries",
+                               "dead_letter_exchange",
+                               "dead_letter_key",
+                               "message_ttl_ms",
+                               "expires_ms",
+                               "max_messages",
+                               "max_bytes",
+                               "overflow"};
+    Json out = Json::object();
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed() && known; --i) {
+        const std::uint8_t key = in.u8();
+        known = key > 0 && key < names.size();
+        if (!known) break;
+        const bool text = key == 6 || key == 7;
+        out[names[key]] = text ? Json(in.text()) : Json(in.varint());
+    }
+    return out;
+}
+
+Json queue_declare_json(ByteReader& in, bool& known) {
     Json out{{"queue", in.varint()}, {"name", in.text()}};
     const std::uint8_t flags = in.u8();
     out["durable"] = (flags & 1U) != 0;
     out["exclusive"] = (flags & 2U) != 0;
     out["auto_delete"] = (flags & 4U) != 0;
     out["lease_ms"] = in.varint();
+    if ((flags & 8U) != 0) out["policy"] = policy_json(in, known);
     return out;
 }
 
@@ -228,15 +318,15 @@ struct Kind {
 };
 
 // Lambdas bring the readers, which need different things, to one shape; the index is the type byte.
-const std::array<Kind, 17> kinds{{
+const std::array<Kind, 23> kinds{{
     {"", nullptr},
-    {"publish",
-     [](ByteReader& in, std::uint64_t at, bool w, bool&) { return publish_json(in, at, w); }},
+    {"publish", [](ByteReader& in, std::uint64_t at, bool w,
+                   bool&) { return publish_json(in, at, w, false); }},
     {"ack", [](ByteReader& in, std::uint64_t, bool, bool&) { return ack_json(in); }},
     {"returned",
      [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_and_extents(in, "returned"); }},
-    {"queue_declare",
-     [](ByteReader& in, std::uint64_t, bool, bool&) { return queue_declare_json(in); }},
+    {"queue_declare", [](ByteReader& in, std::uint64_t, bool,
+                         bool& known) { return queue_declare_json(in, known); }},
     {"queue_delete",
      [](ByteReader& in, std::uint64_t, bool, bool&) {
          return Json{{"queue", in.varint()}};
@@ -269,6 +359,22 @@ const std::array<Kind, 17> kinds{{
      }},
     {"slice",
      [](ByteReader& in, std::uint64_t at, bool w, bool&) { return slice_json(in, at, w); }},
+    {"transaction",
+     [](ByteReader& in, std::uint64_t at, bool w, bool&) { return publish_json(in, at, w, true); }},
+    {"delayed", [](ByteReader& in, std::uint64_t, bool, bool&) { return delayed_json(in); }},
+    {"due", [](ByteReader& in, std::uint64_t, bool, bool&) { return due_json(in); }},
+    {"leave",
+     [](ByteReader& in, std::uint64_t, bool, bool& known) { return leave_json(in, known); }},
+    {"clock",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         Json out{{"steady_ms", in.varint()}};
+         out["wall_ms"] = in.varint();
+         return out;
+     }},
+    {"restart",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"unclean", in.u8() != 0}};
+     }},
 }};
 
 }  // namespace

@@ -167,6 +167,33 @@ class Talking(Case):
         self.assertEqual(self.ferry("consume", queue, "--count", "2", status=REFUSED), "c\n")
         self.ferry("consume", queue, "--count", "1", "--timeout", "200ms", status=REFUSED)
 
+    def test_a_refused_message_becomes_a_dead_letter_and_goes_back(self):
+        name = "refused"
+        self.ferry("queue", "declare", name, "--dead-letter", name + ".dead", "--max-deliveries", "2")
+        self.ferry("publish", name, "a")
+        self.ferry("consume", name, "--count", "1", "--reject")
+        wait_until(lambda: self.json("queue", "show", name)[0]["parked"] == 1, "no queue takes it")
+        self.ferry("queue", "declare", name + ".dead")
+        wait_until(lambda: self.json("queue", "show", name + ".dead")[0]["ready"] == 1, "it is there")
+        letter = self.json("queue", "peek", name + ".dead")[0]
+        self.assertEqual(letter["headers"]["ferry-death-reason"], "rejected")
+        self.assertEqual(self.json("queue", "redrive", name + ".dead", "--position", str(letter["position"])),
+                         [{"moved": 1}])
+        for _ in range(2):
+            self.assertEqual(self.ferry("consume", name, "--count", "1", "--timeout", "5s", "--no-ack"), "a\n")
+        wait_until(lambda: self.json("queue", "show", name + ".dead")[0]["ready"] == 1, "it failed twice")
+        self.ferry("queue", "drop", name + ".dead", "1", status=REFUSED)
+        position = self.json("queue", "peek", name + ".dead")[0]["position"]
+        self.ferry("queue", "drop", name + ".dead", str(position))
+        self.assertEqual(self.json("queue", "show", name + ".dead")[0]["ready"], 0)
+
+    def test_settings_out_of_range_are_refused_with_the_range(self):
+        self.ferry("queue", "declare", "bad", "--retry", "fixed", status=REFUSED)
+        self.ferry("queue", "declare", "bad", "--retry", "sometimes", status=USAGE)
+        self.ferry("queue", "declare", "bad", "--max-deliveries", "1000001", status=REFUSED)
+        self.ferry("queue", "declare", "good", "--retry", "fixed", "--retry-delay", "2s")
+        self.assertEqual(self.json("queue", "show", "good")[0]["retry_delay_ms"], 2000)
+
     def test_no_ack_leaves_messages_in_the_queue(self):
         queue = self.queue("a", "b")
         self.assertEqual(self.ferry("consume", queue, "--no-ack"), "a\nb\n")

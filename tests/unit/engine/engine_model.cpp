@@ -28,10 +28,26 @@ void EngineModel::start_engine() {
     engine_ = std::make_unique<Engine>(journal_, effects_, settings_);
 }
 
+QueueOptions EngineModel::options_of(const std::string& name) {
+    QueueOptions options;
+    QueuePolicy& policy = options.policy;
+    if (name == "q1") {
+        policy.retry = RetryKind::exponential;
+        policy.retry_delay_ms = 200;
+        policy.retry_delay_max_ms = 2000;
+        policy.retry_jitter_percent = 50;
+        policy.max_deliveries = 4;
+        policy.dead_letter_key = "dead";
+    } else if (name == "q2") {
+        policy.max_deliveries = 6;
+    }
+    return options;
+}
+
 void EngineModel::declare_all() {
     for (const std::string& name : queue_names_) {
         if (engine_->queue(name, now())) continue;
-        engine_->declare_queue(sessions_[0], next_request_++, name, {}, now());
+        engine_->declare_queue(sessions_[0], next_request_++, name, options_of(name), now());
         engine_->bind(sessions_[0], next_request_++, {"amq.fanout", name, false, "", {}});
     }
     after_call();
@@ -44,6 +60,11 @@ void EngineModel::after_call() {
         log_.read(record);
         mix(record.place.position);
         mix(hash_of(record.body));
+        if (static_cast<RecordType>(record.body[0]) != RecordType::leave) continue;
+        // A crash may take the move back after later messages were delivered.
+        for (const auto& [id, queue] : log_.queues) {
+            for (const Position p : queue.leaving) went_back_.insert({id, p});
+        }
     }
     for (std::string& text : log_.problems) problem(std::move(text));
     log_.problems.clear();
@@ -58,6 +79,9 @@ void EngineModel::after_call() {
                     if (e.record >= durable_) problem("asks for a block that is not durable");
                     loads_.push_back(e);
                     ++loads;
+                } else if constexpr (std::is_same_v<T, LoadBody>) {
+                    if (e.record >= durable_) problem("asks for a record that is not durable");
+                    bodies_.push_back(e);
                 } else if constexpr (std::is_same_v<T, CloseSession>) {
                     problem("closes a session: " + e.text);
                 } else {
@@ -94,7 +118,8 @@ void EngineModel::on(const Deliver& d) {
         Seen& seen = seen_[key];
         if (seen.attempt == 0) {
             Position& last = first_deliveries_[sub.queue_id];
-            if (key.second <= last) problem("first deliveries are out of order");
+            if (key.second <= last && went_back_.count(key) == 0)
+                problem("first deliveries are out of order");
             last = std::max(last, key.second);
             if (d.attempt > 1 && excused_.count(key) == 0)
                 problem("marked as redelivered too soon");
@@ -188,7 +213,13 @@ void EngineModel::check_queues(bool flushed) {
             continue;
         }
         if (view->unacked != in_flight[id]) problem("unacked is not what clients hold");
-        const std::uint64_t has = view->ready + view->unacked;
+        const std::uint64_t has = view->ready + view->unacked + view->delayed + view->leaving;
+        std::uint64_t later = 0;
+        for (const auto& [key, count] : queue.delayed) later += count;
+        if (view->delayed != later) problem("delayed messages are not those of the log");
+        if (view->leaving != queue.leaving.size()) problem("leaving is not what the log says");
+        delayed += later;
+        dead += queue.name == "dead" ? 1 : 0;
         all += has;
         if (has > queue.waiting.size() || (flushed && has != queue.waiting.size())) {
             problem(queue.name + " holds " + std::to_string(has) + " messages, its log " +
@@ -250,6 +281,7 @@ void EngineModel::crash() {
     settling_.clear();
     held_.clear();
     loads_.clear();
+    bodies_.clear();
     for (const auto& [id, queue] : log_.queues) {
         for (const auto& [position, payload] : queue.waiting) excused_.insert({id, position});
     }
@@ -283,6 +315,7 @@ void EngineModel::restart_cleanly() {
     unanswered_.clear();
     settling_.clear();
     loads_.clear();
+    bodies_.clear();
     engine_->recovered(false, now());
     engine_->durable(durable_);
     after_call();
@@ -304,6 +337,17 @@ void EngineModel::checkpoint() {
     if (!status.ok()) problem("a checkpoint is refused: " + std::string(status.error().what));
     checkpoints_.push_back(std::move(c));
     if (checkpoints_.size() > 4) checkpoints_.erase(checkpoints_.begin());
+}
+
+void EngineModel::answer_body() {
+    while (!bodies_.empty()) {
+        const LoadBody load = bodies_.front();
+        bodies_.pop_front();
+        const Bytes found = journal_.body_at(load.record);
+        const std::vector<std::byte> body(found.begin(), found.end());
+        engine_->body_loaded(load.queue, load.record, body, now());
+        after_call();
+    }
 }
 
 void EngineModel::answer_load(bool all) {

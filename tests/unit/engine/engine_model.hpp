@@ -19,7 +19,7 @@ public:
     std::vector<std::string> problems;
     /// Over every journal byte and every effect: the same for the same seed.
     std::uint64_t fingerprint = 14695981039346656037ULL;
-    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0;
+    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0;
 
 private:
     struct Held {
@@ -83,6 +83,8 @@ private:
     void expire();
     void purge_or_delete();
     void answer_load(bool all);
+    void answer_body();
+    void move_some();
     void drain();
 
     [[nodiscard]] std::vector<Range<Tag>> some_tags(const Sub& sub);
@@ -104,10 +106,13 @@ private:
     Effects effects_;
     std::unique_ptr<Engine> engine_;
     Position durable_ = 0;
+    std::set<MessageKey> went_back_;  // left once: first deliveries in any order
     Now now_{Instant{1'000'000'000}, 1'700'000'000'000};
     int step_ = 0;
 
     std::vector<std::string> queue_names_{"q0", "q1", "q2"};
+    // q0 has no policy, q1 retries later and has dead letters, q2 wears messages out without.
+    [[nodiscard]] static QueueOptions options_of(const std::string& name);
     std::vector<SessionId> sessions_;
     SessionId next_session_ = 1;
     std::uint64_t next_request_ = 1;
@@ -123,6 +128,7 @@ private:
     std::map<QueueId, Position> first_deliveries_;
     std::set<MessageKey> excused_;  // there when the broker crashed: may count as delivered
     std::deque<LoadIndex> loads_;
+    std::deque<LoadBody> bodies_;
     std::vector<Checkpoint> checkpoints_;
 };
 

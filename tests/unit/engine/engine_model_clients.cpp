@@ -209,10 +209,13 @@ void EngineModel::settle_some() {
     std::vector<Range<Tag>> lost;
     std::vector<MessageKey> keys = take_tags(sub, tags, lost);
     const bool requeue = what <= 2;
-    if (requeue) keys.clear();
+    // A rejected message of a queue with dead letters leaves it a little later.
+    if (requeue || (what == 3 && sub.queue == "q1")) keys.clear();
     if (request != 0) settling_[request] = {std::move(keys), std::move(lost)};
     if (what <= 3) {
-        engine_->nack(session, request, id, tags, requeue, now());
+        std::optional<std::uint64_t> delay;
+        if (requeue && random_.below(2) == 0) delay = random_.below(3) * 300;
+        engine_->nack(session, request, id, tags, requeue, now(), delay);
     } else {
         engine_->ack(session, request, id, tags, now());
     }
@@ -259,6 +262,19 @@ void EngineModel::purge_or_delete() {
     declare_all();
 }
 
+void EngineModel::move_some() {
+    const bool from_dead = random_.below(2) == 0;
+    if (random_.below(6) == 0) {
+        engine_->declare_queue(sessions_[0], next_request_++, "dead", {}, now());
+        return after_call();
+    }
+    const std::string from = from_dead ? "dead" : some_queue();
+    const std::string target = from_dead || random_.below(2) == 0 ? "" : some_queue();
+    engine_->move_messages(sessions_[0], next_request_++, from, target, 0, 1 + random_.below(20),
+                           random_.below(3) == 0, now());
+    after_call();
+}
+
 void EngineModel::step() {
     const std::uint64_t dice = random_.below(100);
     if (dice < 30) return publish();
@@ -269,6 +285,8 @@ void EngineModel::step() {
     if (dice < 84) return settle_some();
     if (dice < 87) return expire();
     if (dice < 88) return purge_or_delete();
+    if (dice < 89) return answer_body();
+    if (dice < 90) return move_some();
     if (dice < 91) return answer_load(false);
     if (dice < 93) return checkpoint();
     if (dice < 95) return open_session();
@@ -286,6 +304,9 @@ void EngineModel::drain() {
     open_session();
     std::swap(sessions_.front(), sessions_.back());
     close_session();
+    engine_->declare_queue(sessions_[0], next_request_++, "dead", {}, now());
+    after_call();
+    queue_names_.push_back("dead");
     for (const std::string& name : queue_names_) {
         Sub sub;
         sub.queue = name;
@@ -304,6 +325,13 @@ void EngineModel::drain() {
         dispatch();
         sync(true);
         answer_load(true);
+        answer_body();
+        // What has no dead letters is given another chance by hand.
+        for (const std::string& name : queue_names_) {
+            engine_->move_messages(sessions_[0], next_request_++, name, "q0", 0, 1000, true, now());
+        }
+        after_call();
+        expire();
         for (auto& [key, sub] : subs_) {
             if (sub.held.empty()) continue;
             const std::vector<Range<Tag>> tags{{sub.held.begin()->first, sub.held.rbegin()->first}};

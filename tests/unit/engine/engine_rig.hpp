@@ -152,6 +152,15 @@ public:
         for (Effect& effect : found) {
             if (const auto* load = std::get_if<LoadIndex>(&effect)) {
                 engine_->index_loaded(load->queue, load->record, journal_.body_at(load->record));
+            } else if (const auto* wanted = std::get_if<LoadBody>(&effect)) {
+                if (wanted->record >= durable_) problems_.push_back("asks for what is not durable");
+                const Bytes stored = journal_.body_at(wanted->record);
+                const std::vector<std::byte> body(stored.begin(), stored.end());
+                if (bodies_unreadable) {
+                    engine_->body_unreadable(wanted->queue, wanted->record);
+                } else {
+                    engine_->body_loaded(wanted->queue, wanted->record, body, now());
+                }
             } else {
                 effects_.push_back(std::move(effect));
             }
@@ -280,6 +289,10 @@ public:
         now_.mono.ns += ms * 1'000'000;
         now_.wall_ms += ms;
     }
+    void jump_wall_ms(std::int64_t ms) {
+        now_.wall_ms = static_cast<std::uint64_t>(static_cast<std::int64_t>(now_.wall_ms) + ms);
+    }
+    bool bodies_unreadable = false;
     [[nodiscard]] Now now() const { return now_; }
     Engine& engine() { return *engine_; }
     MemoryJournal& journal() { return journal_; }

@@ -17,6 +17,8 @@ public:
     struct Queue {
         std::string name;
         std::map<Position, std::string> waiting;  // payloads, by position
+        std::map<std::pair<std::uint64_t, Position>, std::uint32_t> delayed;  // runs, by due time
+        std::set<Position> leaving;
     };
     struct Producer {
         std::string name;
@@ -31,7 +33,14 @@ public:
         at_ = record.place.position;
         switch (static_cast<RecordType>(in.u8())) {
             case RecordType::publish:
+            case RecordType::transaction:
                 return read_publish(record.body);
+            case RecordType::delayed:
+                return read_delayed(in);
+            case RecordType::due:
+                return read_due(in);
+            case RecordType::leave:
+                return read_leave(in);
             case RecordType::ack:
                 return read_ack(record.body);
             case RecordType::purge:
@@ -95,6 +104,15 @@ private:
     void read_publish(Bytes body) {
         PublishRecord record;
         if (!decode_publish(body, record)) return problems.push_back("bad publish record");
+        for (const QueueSpans& group : record.acks) {
+            for (const Span& span : group.spans) {
+                for (Position p = span.first; p < span.first + span.count; ++p) {
+                    if (queues.at(group.queue).leaving.erase(p) == 0)
+                        problems.push_back("a transfer takes what does not leave");
+                    remove(group.queue, p);
+                }
+            }
+        }
         wire::Cursor cursor(body.subspan(record.messages_offset));
         Position position = at_;
         for (const Run& run : record.runs) {
@@ -145,10 +163,55 @@ private:
             }
         }
         if (type == RecordType::returned) return;
+        // What is on its way out stays on it.
+        for (const Position p : queues.at(id).leaving) kept.emplace(p, waiting.at(p));
+        queues.at(id).delayed.clear();
         for (const auto& [p, payload] : waiting) {
             if (kept.count(p) == 0) removed_at[{id, p}] = at_;
         }
         waiting.swap(kept);
+    }
+    void read_delayed(Reader& in) {
+        const auto id = static_cast<QueueId>(in.varint());
+        const std::uint64_t steady = in.varint();
+        in.varint();
+        Position end = 0;
+        for (std::size_t i = in.count(6); i > 0; --i) {
+            const std::uint64_t delay = in.varint();
+            const Extent e = get_extent(in, end);
+            end = e.end();
+            for (Position p = e.first; p < e.end(); ++p) {
+                if (queues.at(id).waiting.count(p) == 0)
+                    problems.push_back("a delay names a message that is not there");
+            }
+            if (!queues.at(id).delayed.emplace(std::pair{steady + delay, e.first}, e.count).second)
+                problems.push_back("a message is delayed twice");
+        }
+    }
+    void read_due(Reader& in) {
+        const auto id = static_cast<QueueId>(in.varint());
+        in.u8();
+        const std::uint64_t due = in.varint();
+        const Position first = in.varint();
+        auto& delayed = queues.at(id).delayed;
+        delayed.erase(delayed.begin(), delayed.upper_bound({due, first}));
+    }
+    void read_leave(Reader& in) {
+        const auto id = static_cast<QueueId>(in.varint());
+        in.u8();
+        in.varint();
+        in.text();
+        Position end = 0;
+        for (std::size_t i = in.count(6); i > 0; --i) {
+            in.varint();
+            const Extent e = get_extent(in, end);
+            end = e.end();
+            for (Position p = e.first; p < e.end(); ++p) {
+                if (queues.at(id).waiting.count(p) == 0)
+                    problems.push_back("what leaves is not there");
+                queues.at(id).leaving.insert(p);
+            }
+        }
     }
     void remove(QueueId id, Position p) {
         const auto queue = queues.find(id);

@@ -186,6 +186,14 @@ private:
                 engine.index_loaded(load->queue, load->record, block.value().records.front().body);
                 continue;
             }
+            if (const auto* wanted = std::get_if<engine::LoadBody>(&effect)) {
+                const auto block = log.read_block(wanted->record, 1);
+                FERRY_ASSERT(block.ok(), "the simulated disk is whole");
+                engine.body_loaded(wanted->queue, wanted->record,
+                                   block.value().records.front().body, now());
+                touched_ = true;
+                continue;
+            }
             std::visit(
                 [&](auto& one) {
                     if constexpr (requires { one.session; }) {

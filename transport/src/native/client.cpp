@@ -235,6 +235,13 @@ Status Client::nack(const DeliveryTag& tag, bool requeue) {
     return core_->note(*state, tag, tag, settlement, 0);
 }
 
+Status Client::nack_later(const DeliveryTag& tag, Timeout delay) {
+    const auto state = core_->find_subscription(tag.subscription);
+    if (state == nullptr) return Error{Errc::not_found, 0, 0, "the subscription has ended"};
+    return core_->note(*state, tag, tag, Core::Settlement::delay,
+                       static_cast<std::uint64_t>(std::max<Timeout::rep>(delay.count(), 0)));
+}
+
 namespace {
 
 /// Tags of one subscription, of one connection, as few ranges.

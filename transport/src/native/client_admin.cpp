@@ -74,6 +74,31 @@ std::string named(std::string_view prefix, std::string_view name) {
     return std::string(prefix) + std::string(name);
 }
 
+// Only what is set, so that brokers that know less understand a plain declaration. Returns how
+// many settings were written.
+std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
+    wire::Encoder out(bytes);
+    std::uint32_t count = 0;
+    const auto text = [&](std::string_view name, const std::string& value) {
+        if (value.empty()) return;
+        out.str(name).str(value);
+        ++count;
+    };
+    const auto number = [&](std::string_view name, std::uint64_t value) {
+        if (value == 0) return;
+        out.str(name).uint(value);
+        ++count;
+    };
+    text("retry", policy.retry);
+    number("retry_delay_ms", policy.retry_delay_ms);
+    number("retry_delay_max_ms", policy.retry_delay_max_ms);
+    number("retry_jitter_percent", policy.retry_jitter_percent);
+    number("max_deliveries", policy.max_deliveries);
+    text("dead_letter_exchange", policy.dead_letter_exchange);
+    text("dead_letter_key", policy.dead_letter_key);
+    return count;
+}
+
 }  // namespace
 
 // ---- queues ----
@@ -84,12 +109,15 @@ Answer<DeclaredQueue> Client::declare_queue(std::string_view name, const QueueOp
     const std::string queue = name.empty() ? invented_name() : std::string(name);
     auto request = make_request(wire::Verb::queue_declare, 2, true);
     wire::Encoder out(request->fields);
-    out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U));
+    wire::Buffer policy;
+    const std::uint32_t settings = encode_policy(options.policy, policy);
+    out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U) + settings);
     out.str("durable").boolean(options.durable);
     out.str("exclusive").boolean(options.exclusive);
     out.str("auto_delete").boolean(options.auto_delete);
     out.str("passive").boolean(options.passive);
     if (options.lease_ms != 0) out.str("lease_ms").uint(options.lease_ms);
+    out.raw(policy);
     if (!options.passive) {
         const bool transient = !options.durable || options.exclusive || options.auto_delete;
         remember_on_success(*core_, request, named(queue_prefix, queue), transient);
@@ -119,6 +147,25 @@ Answer<std::uint64_t> Client::delete_queue(std::string_view name, const DeleteQu
 Answer<std::uint64_t> Client::purge_queue(std::string_view name, Timeout timeout) {
     auto request = make_request(wire::Verb::queue_purge, 1, false);
     wire::Encoder(request->fields).str(name);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
+}
+
+Answer<std::uint64_t> Client::move_messages(std::string_view queue, std::string_view target,
+                                            const MoveSelection& selection, Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_move, 3, false);
+    wire::Encoder out(request->fields);
+    const std::uint32_t more =
+        (selection.position != 0 ? 1U : 0U) + (selection.count != 0 ? 1U : 0U);
+    out.str(queue).str(target).map(1 + more).str("parked").boolean(selection.parked);
+    if (selection.position != 0) out.str("position").uint(selection.position);
+    if (selection.count != 0) out.str("count").uint(selection.count);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
+}
+
+Answer<std::uint64_t> Client::drop_message(std::string_view queue, std::uint64_t position,
+                                           Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_drop, 2, false);
+    wire::Encoder(request->fields).str(queue).uint(position);
     return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
 }
 

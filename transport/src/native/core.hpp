@@ -65,7 +65,7 @@ public:
     [[nodiscard]] std::shared_ptr<SubscriptionState> pull_state(std::string_view queue,
                                                                 bool no_ack);
     void forget_subscription(std::uint64_t id);
-    enum class Settlement : std::uint8_t { ack, requeue, reject, extend };
+    enum class Settlement : std::uint8_t { ack, requeue, reject, extend, delay };
     Status note(SubscriptionState& state, const DeliveryTag& first, const DeliveryTag& last,
                 Settlement settlement, std::uint64_t lease_ms);
 
@@ -146,7 +146,7 @@ private:
     void send_notes();
     template <class F>
     void send_ranges(SubscriptionState& state, wire::Verb verb, const std::vector<Range>& ranges,
-                     F&& extra);
+                     F&& extra, std::uint32_t more_fields = 0);
     void read_again_if_possible();
 
     const ClientOptions options_;

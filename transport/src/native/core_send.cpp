@@ -9,6 +9,17 @@ namespace {
 
 constexpr std::uint64_t request_bit = 1ULL << 63;  // sequences never get there
 
+// Neighbours with one delay go out as one range.
+void add_delay(std::vector<SubscriptionState::Extension>& delays,
+               const SubscriptionState::Extension& next) {
+    if (!delays.empty() && delays.back().lease_ms == next.lease_ms &&
+        delays.back().range.last + 1 == next.range.first) {
+        delays.back().range.last = next.range.last;
+        return;
+    }
+    delays.push_back(next);
+}
+
 }  // namespace
 
 // ---- requests ----
@@ -123,6 +134,11 @@ Status Core::note(SubscriptionState& state, const DeliveryTag& first, const Deli
             case Settlement::extend:
                 state.notes.extensions.push_back({Range{first.tag, last.tag}, lease_ms});
                 break;
+            case Settlement::delay:
+                if (lease_ms > limits::retry_delay_ms_max)
+                    return Error{Errc::rejected, 0, 0, "a delay is at most 7 days"};
+                add_delay(state.notes.delays, {Range{first.tag, last.tag}, lease_ms});
+                break;
         }
         if (std::exchange(state.noted, true)) return ok_status();
     }
@@ -154,6 +170,11 @@ void Core::send_notes() {
                     [](wire::Encoder& out) { out.boolean(true); });
         send_ranges(*state, wire::Verb::nack, notes.rejects,
                     [](wire::Encoder& out) { out.boolean(false); });
+        for (const auto& delay : notes.delays) {
+            send_ranges(
+                *state, wire::Verb::nack, {delay.range},
+                [&](wire::Encoder& out) { out.boolean(true).uint(delay.lease_ms); }, 1);
+        }
         for (const auto& extension : notes.extensions) {
             send_ranges(*state, wire::Verb::extend, {extension.range},
                         [&](wire::Encoder& out) { out.uint(extension.lease_ms); });
@@ -163,11 +184,12 @@ void Core::send_notes() {
 
 template <class F>
 void Core::send_ranges(SubscriptionState& state, wire::Verb verb, const std::vector<Range>& ranges,
-                       F&& extra) {
+                       F&& extra, std::uint32_t more_fields) {
     for (std::size_t at = 0; at < ranges.size(); at += limits::ranges_per_frame_max) {
         const std::size_t count =
             std::min<std::size_t>(ranges.size() - at, limits::ranges_per_frame_max);
-        const RequestPtr request = session_request(verb, verb == wire::Verb::ack ? 2 : 3);
+        const RequestPtr request =
+            session_request(verb, (verb == wire::Verb::ack ? 2 : 3) + more_fields);
         wire::Encoder fields(request->fields);
         fields.uint(state.id);
         encode_ranges(ranges.data() + at, count, fields);

@@ -91,6 +91,12 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "delivered") return c.read_uint(q.delivered);
         if (key == "acked") return c.read_uint(q.acked);
         if (key == "returned") return c.read_uint(q.returned);
+        if (key == "delayed") return c.read_uint(q.delayed);
+        if (key == "leaving") return c.read_uint(q.leaving);
+        if (key == "parked") return c.read_uint(q.parked);
+        if (key == "dead_lettered") return c.read_uint(q.dead_lettered);
+        if (key == "expired") return c.read_uint(q.expired);
+        if (key == "policy") return read_headers(c, q.policy);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
         if (key == "floor") return c.read_uint(q.floor);
         return false;

@@ -76,6 +76,11 @@ Status Subscription::nack(const DeliveryTag& tag, bool requeue) {
     return nack_range(tag, tag, requeue);
 }
 
+Status Subscription::nack_later(const DeliveryTag& tag, Timeout delay) {
+    return core_->note(*state_, tag, tag, Core::Settlement::delay,
+                       static_cast<std::uint64_t>(std::max<Timeout::rep>(delay.count(), 0)));
+}
+
 Status Subscription::ack_range(const DeliveryTag& first, const DeliveryTag& last) {
     return core_->note(*state_, first, last, Core::Settlement::ack, 0);
 }

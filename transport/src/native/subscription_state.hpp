@@ -38,9 +38,11 @@ struct SubscriptionState : std::enable_shared_from_this<SubscriptionState> {
         std::vector<Range> requeues;
         std::vector<Range> rejects;
         std::vector<Extension> extensions;
+        std::vector<Extension> delays;  // the time is the delay
 
         [[nodiscard]] bool empty() const {
-            return acks.empty() && requeues.empty() && rejects.empty() && extensions.empty();
+            return acks.empty() && requeues.empty() && rejects.empty() && extensions.empty() &&
+                   delays.empty();
         }
     };
 

@@ -109,7 +109,16 @@ bool NativeSession::nack(Request& request) {
         !read_ranges(request.fields, hub_.ranges) || !request.fields.read_bool(requeue)) {
         return false;
     }
-    hub_.engine.nack(id_, request.id, subscription, hub_.ranges, requeue, hub_.now());
+    std::optional<std::uint64_t> delay;
+    if (request.count > 5 && !request.fields.read_nil()) {
+        std::uint64_t delay_ms = 0;
+        if (!request.fields.read_uint(delay_ms)) return false;
+        if (delay_ms > limits::retry_delay_ms_max) {
+            return refuse(request, Code::bad_option, "a delay is 0 to 604800000 ms (7 days)");
+        }
+        delay = delay_ms;
+    }
+    hub_.engine.nack(id_, request.id, subscription, hub_.ranges, requeue, hub_.now(), delay);
     await_answer(request.id);
     return true;
 }

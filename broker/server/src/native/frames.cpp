@@ -147,16 +147,57 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     end_frame(out, mark);
 }
 
+namespace {
+void write_policy(Encoder& out, const engine::QueuePolicy& p) {
+    const bool retries = p.retry != engine::RetryKind::none;
+    const std::pair<std::string_view, std::uint64_t> numbers[] = {
+        {"retry_delay_ms", p.retry_delay_ms},
+        {"retry_delay_max_ms", p.retry_delay_max_ms},
+        {"retry_jitter_percent", p.retry_jitter_percent},
+        {"max_deliveries", p.max_deliveries},
+    };
+    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U);
+    for (const auto& entry : numbers) count += entry.second != 0 ? 1U : 0U;
+    out.map(count);
+    if (retries) out.str("retry").str(retry_name(p.retry));
+    for (const auto& entry : numbers) {
+        if (entry.second != 0) out.str(entry.first).uint(entry.second);
+    }
+    if (!p.dead_letters()) return;
+    out.str("dead_letter_exchange").str(p.dead_letter_exchange);
+    out.str("dead_letter_key").str(p.dead_letter_key);
+}
+}  // namespace
+
+std::string_view retry_name(engine::RetryKind kind) {
+    switch (kind) {
+        case engine::RetryKind::none:
+            return "none";
+        case engine::RetryKind::fixed:
+            return "fixed";
+        case engine::RetryKind::linear:
+            return "linear";
+        case engine::RetryKind::exponential:
+            return "exponential";
+    }
+    return "";
+}
+
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 15 : 14).str("name").str(queue.name);
+    out.map(whole ? 21 : 19).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
     out.str("unacked").uint(queue.unacked).str("consumers").uint(queue.consumers);
     out.str("published").uint(queue.published).str("delivered").uint(queue.delivered);
     out.str("acked").uint(queue.acked).str("returned").uint(queue.returned);
+    out.str("delayed").uint(queue.delayed).str("leaving").uint(queue.leaving);
+    out.str("parked").uint(queue.parked).str("dead_lettered").uint(queue.dead_lettered);
+    out.str("expired").uint(queue.expired);
     out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
-    if (whole) out.str("floor").uint(queue.floor);
+    if (!whole) return;
+    out.str("floor").uint(queue.floor).str("policy");
+    write_policy(out, queue.policy);
 }
 
 void write_exchange(Encoder& out, const engine::ExchangeView& exchange,

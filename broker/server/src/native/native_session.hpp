@@ -71,6 +71,8 @@ private:
     bool queue_declare(Request& request);
     bool queue_delete(Request& request);
     bool queue_purge(Request& request);
+    bool queue_move(Request& request);
+    bool queue_drop(Request& request);
     bool queue_list(Request& request);
     bool queue_show(Request& request);
     bool queue_peek(Request& request);

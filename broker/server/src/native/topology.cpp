@@ -21,6 +21,32 @@ std::optional<engine::ExchangeType> exchange_type(std::string_view name) {
     return std::nullopt;
 }
 
+/// A queue's policy as a client writes it. The engine checks what the options do not.
+struct PolicyFields {
+    engine::QueuePolicy numbers;
+    std::string_view retry;
+    std::string_view exchange;
+    std::string_view key;
+    std::uint64_t jitter = 0;
+    std::uint64_t deliveries = 0;
+
+    /// What is wrong, or empty.
+    std::string fill(engine::QueuePolicy& out) const {
+        out = numbers;
+        out.retry_jitter_percent = static_cast<std::uint32_t>(jitter);
+        out.max_deliveries = static_cast<std::uint32_t>(deliveries);
+        out.dead_letter_exchange = exchange;
+        out.dead_letter_key = key;
+        for (const auto kind : {engine::RetryKind::none, engine::RetryKind::fixed,
+                                engine::RetryKind::linear, engine::RetryKind::exponential}) {
+            if (retry != retry_name(kind) && !retry.empty()) continue;
+            out.retry = kind;
+            return {};
+        }
+        return "retry is none, fixed, linear or exponential";
+    }
+};
+
 }  // namespace
 
 bool NativeSession::take_topology(Verb verb, Request& request) {
@@ -31,6 +57,10 @@ bool NativeSession::take_topology(Verb verb, Request& request) {
             return queue_delete(request);
         case Verb::queue_purge:
             return queue_purge(request);
+        case Verb::queue_move:
+            return queue_move(request);
+        case Verb::queue_drop:
+            return queue_drop(request);
         case Verb::exchange_declare:
             return exchange_declare(request);
         case Verb::exchange_delete:
@@ -47,6 +77,7 @@ bool NativeSession::take_topology(Verb verb, Request& request) {
 bool NativeSession::queue_declare(Request& request) {
     std::string_view name;
     engine::QueueOptions options;
+    PolicyFields policy;
     const Option known[] = {
         {.name = "durable", .flag = &options.durable},
         {.name = "exclusive", .flag = &options.exclusive},
@@ -56,12 +87,22 @@ bool NativeSession::queue_declare(Request& request) {
          .number = &options.lease_ms,
          .least = limits::lease_ms_min,
          .most = limits::lease_ms_max},
+        {.name = "retry", .text = &policy.retry},
+        {.name = "retry_delay_ms", .number = &policy.numbers.retry_delay_ms},
+        {.name = "retry_delay_max_ms", .number = &policy.numbers.retry_delay_max_ms},
+        {.name = "retry_jitter_percent", .number = &policy.jitter, .most = 100},
+        {.name = "max_deliveries",
+         .number = &policy.deliveries,
+         .most = limits::max_deliveries_max},
+        {.name = "dead_letter_exchange", .text = &policy.exchange},
+        {.name = "dead_letter_key", .text = &policy.key},
     };
     std::string complaint;
     if (request.count < 4 || !request.fields.read_str(name) ||
         !read_options(request.fields, known, complaint)) {
         return false;
     }
+    if (complaint.empty()) complaint = policy.fill(options.policy);
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
     hub_.engine.declare_queue(id_, request.id, name, options, hub_.now());
     await_answer(request.id);
@@ -89,6 +130,39 @@ bool NativeSession::queue_purge(Request& request) {
     std::string_view name;
     if (request.count < 3 || !request.fields.read_str(name)) return false;
     hub_.engine.purge_queue(id_, request.id, name, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::queue_move(Request& request) {
+    std::string_view name;
+    std::string_view target;
+    std::uint64_t position = 0;
+    std::uint64_t count = limits::move_messages_max;
+    bool parked = false;
+    const Option known[] = {
+        {.name = "position", .number = &position, .least = 1},
+        {.name = "count", .number = &count, .least = 1, .most = limits::move_messages_max},
+        {.name = "parked", .flag = &parked}};
+    std::string complaint;
+    if (request.count < 5 || !request.fields.read_str(name) || !request.fields.read_str(target) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.move_messages(id_, request.id, name, target, position, count, parked, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+bool NativeSession::queue_drop(Request& request) {
+    std::string_view name;
+    std::uint64_t position = 0;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !request.fields.read_uint(position)) {
+        return false;
+    }
+    hub_.engine.drop_message(id_, request.id, name, position, hub_.now());
     await_answer(request.id);
     return true;
 }

@@ -19,12 +19,25 @@ struct ServerInfo {
     std::uint64_t payload_bytes_max = 0;
 };
 
+/// What a queue does with messages beyond keeping them; docs/retries.md. Zero and empty: nothing of
+/// the kind.
+struct QueuePolicy {
+    std::string retry;                       // "fixed", "linear" or "exponential"
+    std::uint64_t retry_delay_ms = 0;        // the first delay, or the step
+    std::uint64_t retry_delay_max_ms = 0;    // 0: 7 days
+    std::uint64_t retry_jitter_percent = 0;  // delays are shorter by up to so much
+    std::uint64_t max_deliveries = 0;        // then the message is a dead letter
+    std::string dead_letter_exchange;        // empty with a key: the default exchange
+    std::string dead_letter_key;             // empty: the message's own
+};
+
 struct QueueOptions {
     bool durable = true;
     bool exclusive = false;
     bool auto_delete = false;
     bool passive = false;        // only ask whether it exists
     std::uint64_t lease_ms = 0;  // 0: the broker's default
+    QueuePolicy policy;
 };
 
 struct DeclaredQueue {
@@ -52,15 +65,29 @@ struct QueueInfo {
     std::uint64_t delivered = 0;
     std::uint64_t acked = 0;
     std::uint64_t returned = 0;
+    std::uint64_t delayed = 0;  // wait for their time
+    std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
+    std::uint64_t parked = 0;   // of these: no queue takes them
+    std::uint64_t dead_lettered = 0;
+    std::uint64_t expired = 0;
     std::uint64_t oldest_unacked_ms = 0;
     /// Only from show_queue: every message of the queue below this position is settled, and a crash
     /// of the broker brings none of them back.
     std::uint64_t floor = 0;
+    /// Only from show_queue: the settings of the policy that are not zero or empty, as declared.
+    wire::Headers policy;
 };
 
 struct QueuePage {
     std::vector<QueueInfo> queues;  // in order of name
     bool more = false;              // ask again with after = the last name
+};
+
+/// Which messages move_messages takes.
+struct MoveSelection {
+    std::uint64_t position = 0;  // this one; 0: from the head of the queue
+    std::uint64_t count = 0;     // at most; 0: up to 1,000,000
+    bool parked = false;         // those that no queue took, instead of those that are ready
 };
 
 struct PeekedMessage {

@@ -107,6 +107,8 @@ public:
     /// Subscription.
     Status ack(const DeliveryTag& tag);
     Status nack(const DeliveryTag& tag, bool requeue);
+    /// Gives it back: it comes again `delay` from now, at most 7 days.
+    Status nack_later(const DeliveryTag& tag, Timeout delay);
     /// Acks the tags and waits until that is on the broker's disk. Returns the tags whose lease was
     /// lost before: for them nothing changed.
     Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
@@ -129,6 +131,14 @@ public:
                                                   std::uint32_t messages,
                                                   std::uint64_t bytes = 512U << 10,
                                                   Timeout timeout = Timeout{0});
+    /// Moves messages of `queue` to `target`, or (empty) dead letters back to the queues in which
+    /// they died. Returns how many are sure to go; they arrive a moment later, each once.
+    Answer<std::uint64_t> move_messages(std::string_view queue, std::string_view target,
+                                        const MoveSelection& selection = {},
+                                        Timeout timeout = Timeout{0});
+    /// Drops the ready message at this position.
+    Answer<std::uint64_t> drop_message(std::string_view queue, std::uint64_t position,
+                                       Timeout timeout = Timeout{0});
     Answer<Done> declare_exchange(std::string_view name, std::string_view type,
                                   const ExchangeOptions& options = {},
                                   Timeout timeout = Timeout{0});

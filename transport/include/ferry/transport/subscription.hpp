@@ -36,6 +36,8 @@ public:
     ///           rejected: such a tag was never delivered, or no_ack leaves nothing to settle.
     Status ack(const DeliveryTag& tag) override;
     Status nack(const DeliveryTag& tag, bool requeue) override;
+    /// Gives it back: it comes again `delay` from now, at most 7 days, with its attempts counted.
+    Status nack_later(const DeliveryTag& tag, Timeout delay);
     /// All tags from `first` to `last`, both included; both of the same connection.
     Status ack_range(const DeliveryTag& first, const DeliveryTag& last);
     Status nack_range(const DeliveryTag& first, const DeliveryTag& last, bool requeue);

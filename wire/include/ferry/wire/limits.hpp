@@ -38,6 +38,11 @@ inline constexpr std::uint64_t window_bytes_max = 256ULL << 20;
 inline constexpr std::uint64_t lease_ms_min = 1'000;
 inline constexpr std::uint64_t lease_ms_default = 30ULL * 60 * 1000;
 inline constexpr std::uint64_t lease_ms_max = 7ULL * 24 * 3600 * 1000;
+inline constexpr std::uint64_t retry_delay_ms_max = 7ULL * 24 * 3600 * 1000;
+inline constexpr std::uint32_t max_deliveries_max = 1'000'000;
+inline constexpr std::uint64_t ttl_ms_max = 10ULL * 365 * 24 * 3600 * 1000;
+inline constexpr std::uint32_t deaths_max = 64;  // of one message; then it stays parked
+inline constexpr std::uint32_t move_messages_max = 1'000'000;  // in one request
 inline constexpr std::uint32_t peek_messages_max = 1'000;
 inline constexpr std::uint32_t list_page_max = 1'000;
 

@@ -34,6 +34,8 @@ enum class Verb : std::uint8_t {
     queue_list = 43,
     queue_show = 44,
     queue_peek = 45,
+    queue_move = 46,
+    queue_drop = 47,
     exchange_declare = 50,
     exchange_delete = 51,
     exchange_list = 52,

@@ -114,8 +114,11 @@ public:
     /// Request 0: no answer wanted.
     void ack(SessionId session, std::uint64_t request, std::uint64_t subscription,
              std::span<const Range<Tag>> tags, Now now);
+    /// Without `requeue` the messages are dropped, or dead-lettered if their queue does so. With it
+    /// they wait `delay_ms` (0: not at all), or as long as the queue's policy says.
     void nack(SessionId session, std::uint64_t request, std::uint64_t subscription,
-              std::span<const Range<Tag>> tags, bool requeue, Now now);
+              std::span<const Range<Tag>> tags, bool requeue, Now now,
+              std::optional<std::uint64_t> delay_ms = std::nullopt);
     void extend(SessionId session, std::uint64_t request, std::uint64_t subscription,
                 std::span<const Range<Tag>> tags, std::uint64_t lease_ms, Now now);
 
@@ -125,6 +128,16 @@ public:
                        const QueueOptions& options, Now now);
     void delete_queue(SessionId session, std::uint64_t request, std::string_view name,
                       bool if_unused, bool if_empty, Now now);
+    /// Moves messages to the queue `target`, or ("") back to the queues in which they died: the one
+    /// at `position`, or (0) up to `most` from the head. Answers with their number when it is
+    /// durable that they leave; their arrival follows by itself. `parked`: those that no queue
+    /// took, instead of those that are ready.
+    void move_messages(SessionId session, std::uint64_t request, std::string_view name,
+                       std::string_view target, Position position, std::uint64_t most, bool parked,
+                       Now now);
+    /// Drops the ready message at `position`.
+    void drop_message(SessionId session, std::uint64_t request, std::string_view name,
+                      Position position, Now now);
     void purge_queue(SessionId session, std::uint64_t request, std::string_view name, Now now);
     void declare_exchange(SessionId session, std::uint64_t request, std::string_view name,
                           ExchangeType type, const ExchangeOptions& options);
@@ -148,6 +161,11 @@ public:
     void index_loaded(QueueId queue, Position record, Bytes body);
     /// The block could not be read: the queue stands still there; shown by metrics.
     void index_unreadable(QueueId queue, Position record);
+
+    // -- answers to LoadBody --
+    void body_loaded(QueueId queue, Position record, Bytes body, Now now);
+    /// What is in it stays parked; shown by metrics.
+    void body_unreadable(QueueId queue, Position record);
 
     // -- queries, at once and without effects --
     [[nodiscard]] std::optional<QueueView> queue(std::string_view name, Now now) const;

@@ -82,6 +82,32 @@ struct Cancelled {
     std::string text;
 };
 
+/// How long a message waits between a failed delivery and the next one.
+enum class RetryKind : std::uint8_t { none = 0, fixed = 1, linear = 2, exponential = 3 };
+/// What happens when a queue is at its limit.
+enum class Overflow : std::uint8_t { drop_head = 0, reject_publish = 1, dead_letter_head = 2 };
+
+/// What a queue does with messages beyond keeping them. Zero and empty: nothing of the kind.
+struct QueuePolicy {
+    RetryKind retry = RetryKind::none;
+    std::uint64_t retry_delay_ms = 0;        // the first, or the step
+    std::uint64_t retry_delay_max_ms = 0;    // 0: 7 days
+    std::uint32_t retry_jitter_percent = 0;  // waits are shorter by up to so much
+    std::uint32_t max_deliveries = 0;
+    std::string dead_letter_exchange;  // with a key alone: the default exchange
+    std::string dead_letter_key;       // empty: the message's own
+    std::uint64_t message_ttl_ms = 0;
+    std::uint64_t expires_ms = 0;  // the queue goes when nobody used it for so long
+    std::uint64_t max_messages = 0;
+    std::uint64_t max_bytes = 0;
+    Overflow overflow = Overflow::drop_head;
+
+    [[nodiscard]] bool dead_letters() const {
+        return !dead_letter_exchange.empty() || !dead_letter_key.empty();
+    }
+    bool operator==(const QueuePolicy&) const = default;
+};
+
 /// One queue as it stands.
 struct QueueView {
     std::string name;
@@ -91,8 +117,13 @@ struct QueueView {
     std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
     std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
     std::uint64_t oldest_unacked_ms = 0;
+    std::uint64_t delayed = 0;  // wait for their time
+    std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
+    std::uint64_t parked = 0;   // of these: no queue takes them
+    std::uint64_t dead_lettered = 0, expired = 0;  // since start
     // Only from show_queue(): every message of the queue below it is settled, durably.
     Position floor = 0;
+    QueuePolicy policy;
 };
 // Answers to requests.
 struct Failure {
@@ -137,8 +168,14 @@ struct LoadIndex {
     Position record = 0;
 };
 
-using Effect =
-    std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession, LoadIndex>;
+/// Read the record at `record` and hand its body to body_loaded().
+struct LoadBody {
+    QueueId queue = 0;
+    Position record = 0;
+};
+
+using Effect = std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession,
+                            LoadIndex, LoadBody>;
 /// Filled by the engine in the order in which things are to be done; emptied by the driver.
 using Effects = std::vector<Effect>;
 
@@ -159,6 +196,7 @@ struct QueueOptions {
     bool auto_delete = false;
     bool passive = false;
     std::uint64_t lease_ms = 0;  // 0: the broker's default
+    QueuePolicy policy;
 };
 enum class ExchangeType : std::uint8_t { direct = 0, topic = 1, fanout = 2, headers = 3 };
 struct ExchangeOptions {
@@ -197,6 +235,7 @@ struct Totals {
     std::uint64_t queues = 0, exchanges = 0, producers = 0, sessions = 0;
     std::uint64_t published = 0, confirmed = 0, refused = 0, duplicates = 0, unroutable = 0;
     std::uint64_t delivered = 0, acked = 0, returned = 0, leases_expired = 0;
+    std::uint64_t dead_lettered = 0, expired = 0, delayed = 0, leaving = 0, parked = 0;
     std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
 };
 struct PeekItem {

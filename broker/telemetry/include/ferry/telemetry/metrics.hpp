@@ -21,6 +21,11 @@ struct QueueSample {
     std::uint64_t ready_bytes = 0;
     std::uint64_t unacked = 0;
     std::uint64_t consumers = 0;
+    std::uint64_t delayed = 0;
+    std::uint64_t leaving = 0;
+    std::uint64_t parked = 0;
+    std::uint64_t dead_lettered = 0;
+    std::uint64_t expired = 0;
     std::uint64_t oldest_unacked_ms = 0;  // 0: nothing is unacked
 };
 

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "records.hpp"
+
+namespace ferry::engine {
+
+/// Empty if the policy is sound; otherwise what is wrong with it and what is allowed.
+[[nodiscard]] std::string complaint_of(const QueuePolicy& policy);
+
+/// How long a message waits that was delivered `attempts` (> 0) times and failed; 0: not at all.
+/// The jitter is a hash of position and attempts: the same for the same message, and different for
+/// neighbours.
+[[nodiscard]] std::uint64_t retry_delay_ms(const QueuePolicy& policy, std::uint32_t attempts,
+                                           Position position);
+
+void put_policy(std::vector<std::byte>& out, const QueuePolicy& policy);
+/// A policy that this version does not know rejects the reader.
+[[nodiscard]] QueuePolicy get_policy(Reader& in);
+
+}  // namespace ferry::engine
