@@ -8,10 +8,11 @@ set_target_properties(ferry_wire PROPERTIES EXPORT_NAME wire)
 set_target_properties(ferry_transport PROPERTIES EXPORT_NAME transport)
 set_target_properties(ferry_sqlite PROPERTIES EXPORT_NAME sqlite)
 set_target_properties(ferry_outbox PROPERTIES EXPORT_NAME outbox)
+set_target_properties(ferry_relay PROPERTIES EXPORT_NAME relay)
 set_target_properties(ferry_consumer PROPERTIES EXPORT_NAME consumer)
-install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_consumer EXPORT ferrymq
+install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer EXPORT ferrymq
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room platform wire transport outbox/sqlite outbox consumer)
+foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 endforeach()

@@ -13,8 +13,8 @@
 
 #include "command_line.hpp"
 #include "config_value.hpp"
+#include "ferry/http/http_server.hpp"
 #include "ferry/server/server.hpp"
-#include "ferry/telemetry/http_server.hpp"
 #include "ferry/telemetry/metrics.hpp"
 #include "process.hpp"
 
@@ -59,8 +59,9 @@ public:
 
     void attach(const server::Server* server) { server_.store(server); }
 
-    [[nodiscard]] telemetry::HttpHandlers handlers() const {
-        telemetry::HttpHandlers handlers;
+    [[nodiscard]] http::HttpHandlers handlers() const {
+        http::HttpHandlers handlers;
+        handlers.program = "ferryd";
         handlers.metrics = [this] { return metrics_.render(); };
         handlers.live = [this] { return live(); };
         handlers.ready = [this] { return ready(); };
@@ -68,17 +69,17 @@ public:
     }
 
 private:
-    [[nodiscard]] telemetry::Health live() const {
+    [[nodiscard]] http::Health live() const {
         if (server_.load() == nullptr || metrics_.since_update() < loop_silence_max) return {};
         return {false,
                 "the event loop has not turned for " +
                     duration_text(static_cast<std::uint64_t>(metrics_.since_update().count()))};
     }
 
-    [[nodiscard]] telemetry::Health ready() const {
+    [[nodiscard]] http::Health ready() const {
         const server::Server* server = server_.load();
         if (server == nullptr) return {false, "starting: recovering the log"};
-        telemetry::Health health;
+        http::Health health;
         health.ok = server->ready(&health.reason);
         return health;
     }
@@ -93,11 +94,10 @@ int fail_to_start(const std::string& sentence) {
 }
 
 /// Null with an empty error: none was asked for.
-std::unique_ptr<telemetry::HttpServer> start_http(const server::BrokerConfig& config,
-                                                  const Probe& probe, std::string& error) {
+std::unique_ptr<http::HttpServer> start_http(const server::BrokerConfig& config, const Probe& probe,
+                                             std::string& error) {
     if (!config.http) return nullptr;
-    auto started =
-        telemetry::HttpServer::start(config.http->host, config.http->port, probe.handlers());
+    auto started = http::HttpServer::start(config.http->host, config.http->port, probe.handlers());
     if (started.ok()) return std::move(started).value();
     const std::string address = address_text(*config.http);
     error = started.error().code == Errc::conflict
@@ -108,7 +108,7 @@ std::unique_ptr<telemetry::HttpServer> start_http(const server::BrokerConfig& co
 }
 
 void announce(const server::BrokerConfig& config, const server::Server& server,
-              const telemetry::HttpServer* http) {
+              const http::HttpServer* http) {
     const server::RecoverySummary& found = server.recovery();
     std::cout << "ferryd ready: listening on " << address_text(server.address()) << ", ";
     if (http != nullptr) {
@@ -142,7 +142,7 @@ int run(const Configuration& configuration) {
     telemetry::Metrics metrics(config.metrics_queues_max, FERRY_VERSION);
     Probe probe(metrics);
     std::string error;
-    std::unique_ptr<telemetry::HttpServer> http = start_http(config, probe, error);
+    std::unique_ptr<http::HttpServer> http = start_http(config, probe, error);
     if (!error.empty()) return fail_to_start(error);
     const auto log_line = [](LogLevel level, std::string_view text) {
         spdlog::log(spd_level(level), "{}", text);

@@ -7,7 +7,7 @@
 
 #include "ferry/platform/result.hpp"
 
-namespace ferry::telemetry {
+namespace ferry::http {
 
 struct Health {
     bool ok = true;
@@ -16,6 +16,7 @@ struct Health {
 
 /// What the server shows. Called on the server's thread, one at a time.
 struct HttpHandlers {
+    std::string program = "ferry";  // heading of the first page
     std::function<std::string()> metrics;
     std::function<Health()> live;
     std::function<Health()> ready;
@@ -50,4 +51,4 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace ferry::telemetry
+}  // namespace ferry::http

@@ -3,7 +3,7 @@
 //   - a client sends huge headers: MHD answers 431 from its bounded per-connection memory
 //   - a client sends a body: answered 400 before it is read
 //   - too many clients: the 65th waits in the accept queue of the kernel
-#include "ferry/telemetry/http_server.hpp"
+#include "ferry/http/http_server.hpp"
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
@@ -16,16 +16,15 @@
 #include <cstring>
 #include <string_view>
 
-namespace ferry::telemetry {
+namespace ferry::http {
 namespace {
 
 constexpr unsigned int connections_max = 64;
 constexpr unsigned int idle_seconds_max = 10;
 constexpr std::size_t connection_bytes_max = 32U << 10;
 
-constexpr std::string_view index_page =
-    "<!doctype html><title>ferryd</title><h1>ferryd</h1><ul>"
-    "<li><a href=\"/metrics\">/metrics</a><li><a href=\"/health/live\">/health/live</a>"
+constexpr std::string_view index_links =
+    "<ul><li><a href=\"/metrics\">/metrics</a><li><a href=\"/health/live\">/health/live</a>"
     "<li><a href=\"/health/ready\">/health/ready</a></ul>\n";
 
 struct BoundAddress {
@@ -124,7 +123,11 @@ struct HttpServer::Impl {
         if (path == "/health/live") return health_answer(handlers.live);
         if (path == "/health/ready") return health_answer(handlers.ready);
         if (path == "/") {
-            return {MHD_HTTP_OK, std::string(index_page), "text/html; charset=utf-8"};
+            const std::string& name = handlers.program;
+            return {MHD_HTTP_OK,
+                    "<!doctype html><title>" + name + "</title><h1>" + name + "</h1>" +
+                        std::string(index_links),
+                    "text/html; charset=utf-8"};
         }
         return {MHD_HTTP_NOT_FOUND, "no such page; try /metrics, /health/live or /health/ready\n"};
     }
@@ -235,4 +238,4 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& host, s
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
-}  // namespace ferry::telemetry
+}  // namespace ferry::http

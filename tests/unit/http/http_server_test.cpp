@@ -1,4 +1,4 @@
-#include "ferry/telemetry/http_server.hpp"
+#include "ferry/http/http_server.hpp"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -10,7 +10,7 @@
 #include <atomic>
 #include <string>
 
-namespace ferry::telemetry {
+namespace ferry::http {
 namespace {
 
 using ::testing::HasSubstr;
@@ -124,4 +124,4 @@ TEST_F(HttpServerTest, ThePortIsFreeAfterTheServerWasDestroyed) {
 }
 
 }  // namespace
-}  // namespace ferry::telemetry
+}  // namespace ferry::http
