@@ -8,6 +8,9 @@
 namespace ferry::outbox::relay {
 namespace {
 
+// The table's times are of the wall clock, ours are not: so much may lie between them.
+constexpr std::uint64_t clock_slack_ms = 100;
+
 // Everybody's trouble, not this message's: all of it waits.
 bool passes_by_itself(wire::Code code) {
     switch (code) {
@@ -56,6 +59,7 @@ void Core::opened(std::uint64_t mark, std::span<const Range> open, std::uint64_t
         next = std::max(next, range.last + 1);
     }
     if (mark >= next) finished_.add(Range{next, mark});
+    confirmed_upto_ = std::max(confirmed_upto_, mark);
 }
 
 void Core::load_parked(const ParkedRow& row, std::uint64_t now) {
@@ -275,6 +279,7 @@ void Core::confirmed(Range ids, bool duplicate) {
         ids.last = trusted_upto_;
     }
     finish(ids);
+    confirmed_upto_ = std::max(confirmed_upto_, ids.last);
     window_ = std::min<std::uint64_t>(rules_.window_max, window_ + ids.last - ids.first + 1);
     pauses_ = 0;
     end_drain();
@@ -401,7 +406,8 @@ void Core::sync_parked(const std::map<std::uint64_t, std::optional<std::uint64_t
         if (!row.recorded || row.flying) continue;
         const auto in_table = retry_in_ms.find(id);
         const bool listed = in_table != retry_in_ms.end();
-        if (listed && (!row.parked || !in_table->second.has_value())) continue;
+        const bool wanted_now = listed && in_table->second == 0 && row.due > now + clock_slack_ms;
+        if (listed && !wanted_now && (!row.parked || !in_table->second.has_value())) continue;
         if (!listed && !row.parked && row.due <= now) continue;
         released.push_back(id);
     }

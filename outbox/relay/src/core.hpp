@@ -116,7 +116,12 @@ public:
     [[nodiscard]] const IdRanges& finished() const { return finished_; }
     void marked(Range ids) { finished_.remove(ids); }
     /// The database is another one than before: its ids mean something else.
-    void forget_finished() { finished_.clear(); }
+    void forget_finished() {
+        finished_.clear();
+        confirmed_upto_ = 0;
+    }
+    /// The broker has confirmed nothing higher in this epoch; what was skipped does not count.
+    [[nodiscard]] std::uint64_t confirmed_upto() const { return confirmed_upto_; }
     [[nodiscard]] const std::vector<Refusal>& refusals() const { return refusals_; }
     void refusals_written(std::size_t count);
     /// The table of parked rows as it is now: somebody may have said "retry" or "skip" to one.
@@ -180,6 +185,7 @@ private:
     std::uint64_t cursor_ = 0;  // offered up to here
     std::uint64_t told_ = 0;    // the broker's mark when everything under way has arrived
     std::uint64_t window_ = 0;
+    std::uint64_t confirmed_upto_ = 0;
     std::uint64_t paused_until_ = 0;
     std::uint32_t pauses_ = 0;  // in a row
     std::size_t parked_ = 0;

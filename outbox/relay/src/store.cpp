@@ -335,7 +335,7 @@ Status Store::mark(const WriteWish& wish, WriteDone& done) {
         const Status marked = mark_range(range, wish, events, done);
         if (!marked.ok()) return marked;
     }
-    const std::uint64_t last = done.marked.back().last;
+    const std::uint64_t last = wish.confirmed_upto;
     const State all(database_);
     const auto before = state_number(database_, outbox::state::last_sent);
     if (!before.ok()) return before.error();

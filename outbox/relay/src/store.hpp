@@ -41,7 +41,8 @@ struct WriteWish {
     const IdRanges* finished = nullptr;
     std::uint32_t rows_max = 0;
     std::span<const Refusal> refusals;
-    std::uint64_t reserve = 0;  // 0: not
+    std::uint64_t reserve = 0;         // 0: not
+    std::uint64_t confirmed_upto = 0;  // highest row that the broker confirmed
     std::uint64_t wall_ms = 0;
     std::uint64_t lease_until_ms = 0;
     std::uint64_t retain_ms = 0;

@@ -77,6 +77,12 @@ bool Worker::connect_with(const Start& start) {
                                       std::to_string(start.confirmed) + " was sent before");
         return false;
     }
+    if (start.first_pending != 0 && start.first_pending <= start.base) {
+        begin_anew(Anew::numbers, "row " + std::to_string(start.first_pending) +
+                                      " was put in below the ids that are in use: somebody gave it "
+                                      "its id");
+        return false;
+    }
     if (!publisher_) {
         auto made = options_.publisher ? options_.publisher(mailbox_)
                                        : transport::make_sequenced_publisher(

@@ -49,6 +49,7 @@ bool Worker::write(std::uint64_t reserve) {
     }
     wish.refusals = core_.refusals();
     wish.reserve = reserve;
+    wish.confirmed_upto = core_.confirmed_upto();
     wish.wall_ms = wall_ms();
     wish.retain_ms = options_.retain_ms;
     const std::uint64_t begun_ns = clock_.now().mono.ns;

@@ -369,12 +369,12 @@ std::uint64_t seeds() {
     return wanted != nullptr ? std::stoull(wanted) : 150;
 }
 
-// I1, I2, I3, I4
+// G50, G51, G52: I1, I2, I3, I4
 TEST(RelayCoreModel, every_committed_row_arrives_once_and_in_the_order_of_its_key) {
     for (std::uint64_t seed = 1; seed <= seeds() && !HasFailure(); ++seed) run(seed, Policy::block);
 }
 
-// I1, I2, I3
+// G50, G51: I1, I2, I3
 TEST(RelayCoreModel, every_committed_row_arrives_once_when_parked_ones_are_passed) {
     for (std::uint64_t seed = 1; seed <= seeds() && !HasFailure(); ++seed) run(seed, Policy::skip);
 }

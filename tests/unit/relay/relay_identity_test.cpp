@@ -53,7 +53,7 @@ TEST_F(RelayIdentity, of_two_relays_one_works_and_the_other_takes_over) {  // R6
     EXPECT_THAT(broker_.payloads(), ElementsAreArray(names(1, 100)));
 }
 
-TEST_F(RelayIdentity, a_relay_that_lost_its_lease_marks_nothing) {  // R6, I9
+TEST_F(RelayIdentity, a_relay_that_lost_its_lease_marks_nothing) {  // G53: R6, I9
     app();
     commit({"a", "b"});
     auto stale = Store::open(file());
@@ -68,6 +68,7 @@ TEST_F(RelayIdentity, a_relay_that_lost_its_lease_marks_nothing) {  // R6, I9
     finished.add({1, 2});
     WriteWish wish;
     wish.finished = &finished;
+    wish.confirmed_upto = 2;
     wish.rows_max = 100;
     wish.reserve = 77;
     const auto refused = stale.value().write(wish);
@@ -139,7 +140,7 @@ TEST_F(RelayIdentity, a_clock_that_jumps_stops_nothing) {  // R7
     relay_.reset();
 }
 
-TEST_F(RelayIdentity, a_restored_database_takes_a_new_epoch_and_loses_nothing) {  // O11
+TEST_F(RelayIdentity, a_restored_database_takes_a_new_epoch_and_loses_nothing) {  // G54: O11
     relay();
     commit(names(1, 10));
     ASSERT_TRUE(all_marked());
@@ -272,6 +273,29 @@ TEST_F(RelayIdentity, a_broker_that_forgot_gets_a_new_epoch) {
     EXPECT_EQ(times(broker_.payloads(), "next"), 1);
     EXPECT_EQ(epoch(), 2);
     EXPECT_THAT(log(), HasSubstr("restored from an older state, or is another broker"));
+}
+
+TEST_F(RelayIdentity, skipping_the_newest_message_is_not_taken_for_a_broker_that_forgot) {
+    broker_.refuse([](const auto& message) {
+        return message.payload == "bad" ? wire::Code::message_too_large : wire::Code::ok;
+    });
+    relay();
+    commit({"a", "bad"});
+    ASSERT_TRUE(
+        eventually([&] { return number("SELECT count(*) FROM ferry_outbox_parked") == 1; }));
+    ASSERT_TRUE(app()
+                    .database()
+                    .run("BEGIN IMMEDIATE; DELETE FROM ferry_outbox WHERE id = 2; "
+                         "DELETE FROM ferry_outbox_parked; COMMIT")
+                    .ok());
+    ASSERT_TRUE(eventually([&] { return relay().figures().waiting == 0; }));
+    relay_->stop(std::chrono::seconds(5));
+    relay_.reset();
+    relay();
+    commit({"b"});
+    ASSERT_TRUE(all_marked());
+    EXPECT_EQ(epoch(), 1);
+    EXPECT_THAT(broker_.payloads(), ElementsAre("a", "b"));
 }
 
 TEST_F(RelayIdentity, a_table_that_was_emptied_and_numbered_anew_loses_nothing) {  // O18

@@ -205,7 +205,7 @@ TEST_F(RelayRuns, a_row_that_cannot_be_a_message_is_parked_with_a_reason) {
     EXPECT_THAT(reason.value().value_or(""), HasSubstr("list"));
 }
 
-TEST_F(RelayRuns, a_lock_that_lasts_delays_marks_and_sends_nothing_twice) {  // R11, O7
+TEST_F(RelayRuns, a_lock_that_lasts_delays_marks_and_sends_nothing_twice) {  // G55: R11, O7
     relay();
     commit({"a"});
     ASSERT_TRUE(all_marked());
@@ -223,7 +223,7 @@ TEST_F(RelayRuns, a_lock_that_lasts_delays_marks_and_sends_nothing_twice) {  // 
     EXPECT_EQ(number("SELECT count(*) FROM ferry_outbox_parked"), 0);
 }
 
-TEST_F(RelayRuns, marks_that_fail_are_repeated_and_the_messages_are_not) {  // R11
+TEST_F(RelayRuns, marks_that_fail_are_repeated_and_the_messages_are_not) {  // G55: R11
     app();
     ASSERT_TRUE(app()
                     .database()

@@ -1,0 +1,255 @@
+// What a relay costs and how fast it is, with a running broker:
+//
+//   relay_bench drain   URL DB ROWS            a backlog: rows/s until all is confirmed, until all
+//   is deleted, memory relay_bench latency URL DB RATE SECONDS    commit to handler in another
+//   process relay_bench writer  URL DB ROWS SECONDS    the application's own commits, alone and
+//   while a backlog drains
+//
+// DB must not exist. Payloads have 100 bytes.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ferry/outbox/outbox.hpp"
+#include "ferry/outbox/relay.hpp"
+#include "ferry/transport/client.hpp"
+
+namespace {
+
+using namespace ferry;
+using Time = std::chrono::steady_clock;
+
+constexpr std::size_t payload_bytes = 100;
+
+double seconds_since(Time::time_point begin) {
+    return std::chrono::duration<double>(Time::now() - begin).count();
+}
+
+[[noreturn]] void die(const std::string& why) {
+    std::cerr << "relay_bench: " << why << "\n";
+    std::exit(1);
+}
+
+outbox::Outbox open_outbox(const std::string& path) {
+    outbox::Options options;
+    options.init = true;
+    auto opened = outbox::Outbox::open(path, options);
+    if (!opened.ok()) die(opened.error().text);
+    return std::move(opened).value();
+}
+
+void enqueue(outbox::Outbox& to, const std::string& payload) {
+    outbox::Message message;
+    message.routing_key = "bench";
+    message.payload = as_bytes(payload);
+    const auto stored = to.enqueue(message);
+    if (!stored.ok()) die(stored.error().text);
+}
+
+void fill(outbox::Outbox& to, std::uint64_t rows) {
+    const std::string payload(payload_bytes, 'x');
+    for (std::uint64_t done = 0; done < rows;) {
+        if (!to.database().run("BEGIN IMMEDIATE").ok()) die("cannot begin");
+        for (int i = 0; i < 10'000 && done < rows; ++i, ++done) enqueue(to, payload);
+        if (!to.database().run("COMMIT").ok()) die("cannot commit");
+    }
+}
+
+std::unique_ptr<outbox::relay::Relay> start_relay(const std::string& url, const std::string& path) {
+    outbox::relay::Options options;
+    options.database = path;
+    options.url = url;
+    options.log = [](outbox::relay::LogLevel level, std::string_view line) {
+        if (level != outbox::relay::LogLevel::info) std::cerr << line << "\n";
+    };
+    auto started = outbox::relay::Relay::start(std::move(options));
+    if (!started.ok()) die(started.error().text);
+    return std::move(started).value();
+}
+
+std::unique_ptr<transport::Client> connect(const std::string& url) {
+    transport::ClientOptions options;
+    options.url = url;
+    options.publisher = false;
+    auto connected = transport::Client::connect(options);
+    if (!connected.ok()) die(connected.error().text);
+    auto client = std::move(connected).value();
+    if (const auto declared = client->declare_queue("bench"); !declared.ok()) {
+        die(declared.error().text);
+    }
+    if (const auto purged = client->purge_queue("bench"); !purged.ok()) die(purged.error().text);
+    return client;
+}
+
+std::uint64_t memory_kib() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmRSS:")) return std::stoull(line.substr(6));
+    }
+    return 0;
+}
+
+void print_percentiles(const char* what, std::vector<double> ms) {
+    std::sort(ms.begin(), ms.end());
+    if (ms.empty()) return;
+    const auto at = [&](double part) {
+        return ms[std::min(ms.size() - 1,
+                           static_cast<std::size_t>(part * static_cast<double>(ms.size())))];
+    };
+    std::printf("%s: n=%zu p50=%.3f p90=%.3f p99=%.3f max=%.3f ms\n", what, ms.size(), at(0.5),
+                at(0.9), at(0.99), ms.back());
+}
+
+int drain(const std::string& url, const std::string& path, std::uint64_t rows) {
+    auto app = open_outbox(path);
+    fill(app, rows);
+    const auto client = connect(url);
+    const std::uint64_t before = memory_kib();
+    std::uint64_t most = before;
+    const auto begin = Time::now();
+    const auto relay = start_relay(url, path);
+    double sent = 0;
+    while (relay->figures().marked < rows) {
+        if (sent == 0 && relay->figures().sent >= rows) sent = seconds_since(begin);
+        most = std::max(most, memory_kib());
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    const double marked = seconds_since(begin);
+    if (sent == 0) sent = marked;
+    std::printf(
+        "drain: %llu rows confirmed in %.2f s (%.0f/s), deleted in %.2f s (%.0f/s), memory +%llu "
+        "KiB\n",
+        static_cast<unsigned long long>(rows), sent, static_cast<double>(rows) / sent, marked,
+        static_cast<double>(rows) / marked, static_cast<unsigned long long>(most - before));
+    return 0;
+}
+
+void consume(const std::string& url, int out) {
+    const auto client = connect(url);
+    transport::SubscribeOptions options;
+    options.no_ack = true;
+    const auto subscribed =
+        client->subscribe("bench", options, [out](std::span<const transport::Delivery> deliveries) {
+            const auto now = Time::now().time_since_epoch().count();
+            for (const auto& delivery : deliveries) {
+                std::int64_t then = 0;
+                std::memcpy(&then, delivery.message.payload.data(), sizeof then);
+                const std::int64_t took = now - then;
+                if (::write(out, &took, sizeof took) < 0) std::_Exit(0);
+            }
+        });
+    if (!subscribed.ok()) die(subscribed.error().text);
+    std::int64_t ready = -1;
+    if (::write(out, &ready, sizeof ready) < 0) std::_Exit(1);
+    while (true) std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+int latency(const std::string& url, const std::string& path, std::uint64_t rate, double seconds) {
+    int pipe_ends[2];
+    if (::pipe(pipe_ends) != 0) die("no pipe");
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::close(pipe_ends[0]);
+        consume(url, pipe_ends[1]);
+    }
+    ::close(pipe_ends[1]);
+    std::int64_t took = 0;
+    if (::read(pipe_ends[0], &took, sizeof took) != sizeof took) die("the consumer did not start");
+    auto app = open_outbox(path);
+    const auto relay = start_relay(url, path);
+    while (!relay->figures().connected) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::vector<double> commits;
+    std::string payload(payload_bytes, 'x');
+    const auto begin = Time::now();
+    std::uint64_t count = 0;
+    while (seconds_since(begin) < seconds) {
+        std::this_thread::sleep_until(begin +
+                                      std::chrono::nanoseconds(count * 1'000'000'000 / rate));
+        const auto from = Time::now();
+        if (!app.database().run("BEGIN IMMEDIATE").ok()) die("cannot begin");
+        // From before the commit: what the application sees.
+        const std::int64_t now = Time::now().time_since_epoch().count();
+        std::memcpy(payload.data(), &now, sizeof now);
+        enqueue(app, payload);
+        if (!app.database().run("COMMIT").ok()) die("cannot commit");
+        commits.push_back(seconds_since(from) * 1000);
+        ++count;
+    }
+    std::vector<double> ms;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        if (::read(pipe_ends[0], &took, sizeof took) != sizeof took) break;
+        ms.push_back(static_cast<double>(took) / 1e6);
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    print_percentiles("begin of commit to handler in another process", ms);
+    print_percentiles("the application's own commits", commits);
+    return 0;
+}
+
+std::vector<double> write_for(outbox::Outbox& app, double seconds, std::uint64_t rate) {
+    std::vector<double> commits;
+    const std::string payload(payload_bytes, 'x');
+    const auto begin = Time::now();
+    for (std::uint64_t count = 0; seconds_since(begin) < seconds; ++count) {
+        std::this_thread::sleep_until(begin +
+                                      std::chrono::nanoseconds(count * 1'000'000'000 / rate));
+        const auto from = Time::now();
+        if (!app.database().run("BEGIN IMMEDIATE; INSERT INTO business(x) VALUES (1)").ok()) {
+            die("cannot begin");
+        }
+        enqueue(app, payload);
+        if (!app.database().run("COMMIT").ok()) die("cannot commit");
+        commits.push_back(seconds_since(from) * 1000);
+    }
+    return commits;
+}
+
+int writer(const std::string& url, const std::string& path, std::uint64_t rows, double seconds) {
+    auto app = open_outbox(path);
+    if (!app.database().run("CREATE TABLE business(id INTEGER PRIMARY KEY, x)").ok())
+        die("no table");
+    const auto client = connect(url);
+    fill(app, rows);
+    print_percentiles("commits, no relay", write_for(app, seconds, 500));
+    const auto relay = start_relay(url, path);
+    const auto commits = write_for(app, seconds, 500);
+    const auto figures = relay->figures();
+    print_percentiles("commits while the backlog drains", commits);
+    std::printf("meanwhile: %llu sent, %llu deleted\n",
+                static_cast<unsigned long long>(figures.sent),
+                static_cast<unsigned long long>(figures.marked));
+    while (relay->figures().unmarked > 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    print_percentiles("commits, relay with nothing left", write_for(app, seconds, 500));
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (arguments.size() == 4 && arguments[0] == "drain") {
+        return drain(arguments[1], arguments[2], std::stoull(arguments[3]));
+    }
+    if (arguments.size() == 5 && arguments[0] == "latency") {
+        return latency(arguments[1], arguments[2], std::stoull(arguments[3]),
+                       std::stod(arguments[4]));
+    }
+    if (arguments.size() == 5 && arguments[0] == "writer") {
+        return writer(arguments[1], arguments[2], std::stoull(arguments[3]),
+                      std::stod(arguments[4]));
+    }
+    die("drain URL DB ROWS | latency URL DB RATE SECONDS | writer URL DB ROWS SECONDS");
+}
