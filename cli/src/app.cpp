@@ -44,6 +44,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
     add_restore(*app, context);
     add_relay(*app, context);
     add_log(*app, context);
+    add_outbox(*app, context);
     add_inbox(*app, context);
     add_completion(*app, context);
     return app;

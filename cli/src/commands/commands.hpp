@@ -18,6 +18,7 @@ void add_backup(CLI::App& app, Context& context);
 void add_restore(CLI::App& app, Context& context);
 void add_relay(CLI::App& app, Context& context);
 void add_log(CLI::App& app, Context& context);
+void add_outbox(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_inbox(CLI::App& app, Context& context);
 void add_completion(CLI::App& app, Context& context);
