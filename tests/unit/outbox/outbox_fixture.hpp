@@ -16,8 +16,11 @@ namespace ferry::outbox {
 class OutboxTest : public testing::Test {
 protected:
     OutboxTest() {
-        std::string name =
-            (std::filesystem::temp_directory_path() / "ferry-outbox-XXXXXX").string();
+        // In memory where there is such a place: these tests sync thousands of times.
+        const std::string parent = std::filesystem::exists("/dev/shm")
+                                       ? "/dev/shm"
+                                       : std::filesystem::temp_directory_path().string();
+        std::string name = parent + "/ferry-outbox-XXXXXX";
         directory_ = ::mkdtemp(name.data());
         path_ = directory_ + "/app.db";
     }
