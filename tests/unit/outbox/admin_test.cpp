@@ -206,6 +206,7 @@ TEST_F(AdminTest, O18_DeletingAllRowsLosesTheMessagesAndNothingElse) {
     run(database_, "COMMIT");
 }
 
+// G46
 TEST_F(AdminTest, O18_ASequenceThatWasPutBackIsFoundAndRepaired) {
     fill(10);
     run(database_,
@@ -237,6 +238,7 @@ TEST_F(AdminTest, O18_ATableThatWasRebuiltWithoutAutoincrementIsFound) {
     EXPECT_THAT(found(), HasSubstr("ferry_outbox_event is missing"));
 }
 
+// G46
 TEST_F(AdminTest, VerifyFindsWhatSomebodyBroke) {
     fill(3);
     run(database_,

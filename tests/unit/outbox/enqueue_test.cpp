@@ -13,6 +13,7 @@ namespace {
 using sqlite::Kind;
 using testing::HasSubstr;
 
+// G40
 TEST_F(OutboxTest, AMessageCommitsWithTheRowsBesideIt) {
     const auto database = connect();
     Outbox outbox = open(database);
@@ -67,6 +68,7 @@ TEST_F(OutboxTest, EnqueueIsRefusedOutsideATransaction) {
 }
 
 // O4
+// G40
 TEST_F(OutboxTest, O4_ARolledBackIdIsGivenToTheNextMessage) {
     const auto database = connect();
     Outbox outbox = open(database);
@@ -115,6 +117,7 @@ TEST_F(OutboxTest, ASavepointWithoutBeginIsATransactionToo) {
 }
 
 // O6: the id is taken under the write lock, so ids are in the order of commits and have no holes.
+// G40
 TEST_F(OutboxTest, O6_IdsOfManyWritersAreInOrderOfCommitAndWithoutHoles) {
     { open(connect(10'000)); }
     constexpr int writers = 4;
@@ -164,6 +167,7 @@ TEST_F(OutboxTest, O7_ALockedDatabaseIsBusyAndLeavesTheTransactionAsItWas) {
 }
 
 // O8
+// G41
 TEST_F(OutboxTest, O8_AReaderThatCannotBecomeAWriterIsToldThatNothingWasStoredAndWhatToDo) {
     const auto database = connect(5'000);
     Outbox outbox = open(database);
@@ -224,6 +228,7 @@ TEST_F(OutboxTest, EveryPartOfAMessageIsStored) {
 }
 
 // O10 and bad input in general: one sentence, and the transaction goes on.
+// G41
 TEST_F(OutboxTest, O10_WhatIsOverALimitIsRefusedNamingIt) {
     const auto database = connect();
     Outbox outbox = open(database);

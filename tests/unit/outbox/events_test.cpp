@@ -70,6 +70,7 @@ TEST_F(EventTest, AnUnexpectedVersionIsAConflictAndStoresNothing) {
     EXPECT_EQ(pending(database_), 2);
 }
 
+// G47
 TEST_F(EventTest, TwoThatReadTheSameVersionDoNotBothAppend) {
     append("order-1", "placed");
     const auto other = connect();
@@ -143,6 +144,7 @@ TEST_F(EventTest, FoldRebuildsAState) {
     EXPECT_EQ(balance.value(), 75);
 }
 
+// G47
 TEST_F(EventTest, AProjectionTakesEachEventOnce) {
     run(database_, "CREATE TABLE totals(type TEXT PRIMARY KEY, n INTEGER)");
     const auto count = [this](const Event& found) {

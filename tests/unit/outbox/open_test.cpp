@@ -119,6 +119,7 @@ TEST_F(OutboxTest, OpenByPathMakesTheFileWhenAsked) {
 }
 
 // O17
+// G45
 TEST_F(OutboxTest, O17_ANewerSchemaIsRefusedAndNotTouched) {
     const auto database = connect();
     open(database);
@@ -128,6 +129,7 @@ TEST_F(OutboxTest, O17_ANewerSchemaIsRefusedAndNotTouched) {
     EXPECT_EQ(schema_version(database).value(), 2);
 }
 
+// G45
 TEST_F(OutboxTest, O17_AnOlderWriterGoesOnWhileTheSchemaIsBroughtUpToDate) {
     const auto writer = connect();
     Outbox outbox = open(writer);
@@ -182,6 +184,7 @@ TEST_F(OutboxTest, TheLargestPayloadMustBeSane) {
 }
 
 // The plain INSERT of docs/outbox-schema.md, for languages without the extension.
+// G43
 TEST_F(OutboxTest, APlainInsertIsHeldToTheSameLimits) {
     const auto database = connect();
     open(database);

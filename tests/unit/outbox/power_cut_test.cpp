@@ -141,6 +141,7 @@ protected:
     std::int64_t published_ = 0;
 };
 
+// G42
 TEST_F(PowerCutTest, O14_WithSynchronousFullNothingIsLostAndNothingUnreal) {
     work("FULL", false, 7);
     for (const auto profile : {sim::Profile::weakest, sim::Profile::ext4_ordered}) {

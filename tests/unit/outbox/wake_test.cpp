@@ -31,6 +31,7 @@ TEST_F(WakeTest, ACommitWakesAndARollbackDoesNot) {
 }
 
 // O3: at the time of the signal the row can be read by everybody.
+// G44
 TEST_F(WakeTest, O3_TheSignalComesAfterTheCommitIsVisible) {
     const auto database = connect();
     Outbox outbox = open(database);
@@ -82,6 +83,7 @@ TEST_F(WakeTest, ThereIsNoAddressForWhatHasNoPlace) {
 }
 
 // O15
+// G44
 TEST_F(WakeTest, O15_AHookTakenAwayCostsTheSignalAndNothingElse) {
     const auto database = connect();
     Outbox outbox = open(database);
