@@ -1,6 +1,7 @@
 #include "event_rows.hpp"
 
 #include "ferry/outbox/limits.hpp"
+#include "ferry/platform/assert.hpp"
 #include "json.hpp"
 
 namespace ferry::outbox {
@@ -23,7 +24,8 @@ Status check_name(std::string_view text, const char* what) {
 std::string with_event_headers(std::string_view headers_json, std::string_view stream,
                                std::uint64_t version) {
     std::string out = "{\"" + std::string(stream_header) + "\":";
-    append_json_text(stream, out);
+    const bool readable = append_json_text(stream, out);
+    FERRY_ASSERT(readable, "the name of a stream was not checked");
     out += ",\"" + std::string(version_header) + "\":" + std::to_string(version);
     // What is behind the opening brace of the given object; "}" if it is empty.
     std::string_view rest = headers_json.empty() ? "}" : headers_json.substr(1);
@@ -32,7 +34,10 @@ std::string with_event_headers(std::string_view headers_json, std::string_view s
 }
 
 Status check_stream(std::string_view stream) {
-    return check_name(stream, "the stream's name");
+    if (const Status fits = check_name(stream, "the stream's name"); !fits.ok()) return fits;
+    std::string ignored;
+    if (append_json_text(stream, ignored)) return sqlite::ok_status();
+    return Problem{Kind::refused, 0, "the stream's name is not UTF-8"};
 }
 
 Status check_event_type(std::string_view type) {

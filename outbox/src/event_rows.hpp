@@ -18,11 +18,11 @@ inline constexpr const char* stream_version_sql =
     "SELECT max(coalesce((SELECT max(version) FROM main.ferry_outbox WHERE stream = ?1), 0), "
     "coalesce((SELECT max(version) FROM main.ferry_outbox_sent WHERE stream = ?1), 0))";
 
-/// Adds the two headers to a JSON object, or begins one.
+/// Adds the two headers to a JSON object, or begins one. Requires  check_stream(stream).
 [[nodiscard]] std::string with_event_headers(std::string_view headers_json, std::string_view stream,
                                              std::uint64_t version);
 
-/// Errors    refused: an empty or too long name.
+/// Errors    refused: an empty or too long name, or a stream's that is not UTF-8.
 sqlite::Status check_stream(std::string_view stream);
 sqlite::Status check_event_type(std::string_view type);
 

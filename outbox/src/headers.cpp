@@ -66,10 +66,7 @@ struct Writer {
         if (text.find_first_of(".e") == std::string_view::npos) out += ".0";
         return true;
     }
-    bool operator()(const std::string& value) const {
-        append_json_text(value, out);
-        return true;
-    }
+    bool operator()(const std::string& value) const { return append_json_text(value, out); }
     bool operator()(const std::vector<std::byte>&) const { return false; }
 };
 
@@ -112,10 +109,11 @@ Status headers_to_json(std::span<const Header> headers, std::string& out) {
         if (const Status fine = check_name(name); !fine.ok()) return fine;
         if (!first) out += ',';
         first = false;
-        append_json_text(name, out);
+        if (!append_json_text(name, out)) return refused("a header's name is not UTF-8");
         out += ':';
         if (!std::visit(Writer{out}, value)) {
-            return bad_value(name, "holds bytes, or a number that is not finite");
+            return bad_value(name,
+                             "holds bytes, text that is not UTF-8, or a number that is not finite");
         }
         encoded += name.size() + encoding_bytes + size_of(value);
     }

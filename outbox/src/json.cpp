@@ -17,8 +17,13 @@ std::optional<Json> parse_json(std::string_view text) {
     return out;
 }
 
-void append_json_text(std::string_view text, std::string& out) {
-    out += Json(std::string(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
+bool append_json_text(std::string_view text, std::string& out) {
+    try {
+        out += Json(std::string(text)).dump(-1, ' ', false, Json::error_handler_t::strict);
+        return true;
+    } catch (const Json::type_error&) {
+        return false;
+    }
 }
 
 }  // namespace ferry::outbox

@@ -10,7 +10,8 @@ endfunction()
 file(REMOVE_RECURSE ${work})
 must(${CMAKE_COMMAND} --install ${build} --prefix ${work}/prefix)
 foreach(file bin/ferryd bin/ferry etc/ferrymq/ferryd.toml include/ferry/transport/client.hpp
-             include/ferry/platform/result.hpp lib/systemd/system/ferryd.service)
+             include/ferry/platform/result.hpp include/ferry/outbox/outbox.hpp
+             include/ferry/sqlite/database.hpp lib/ferrymq/ferry_outbox.so lib/systemd/system/ferryd.service)
   if(NOT EXISTS ${work}/prefix/${file})
     message(FATAL_ERROR "${file} was not installed")
   endif()

@@ -236,6 +236,8 @@ TEST_F(OutboxTest, O10_WhatIsOverALimitIsRefusedNamingIt) {
     const std::string longer(256, 'k');
     const std::vector<Header> many(65, Header{"h", true});
     const Header bytes[] = {{"raw", std::vector<std::byte>(3)}};
+    const Header no_text[] = {{"odd", std::string("\xff")}};
+    const Header no_name[] = {{"\xff", true}};
     const Header endless[] = {{"nan", 0.0 / 0.0 * 0.0}};
     const std::pair<Message, const char*> cases[] = {
         {Message{.routing_key = "q", .payload = as_bytes(big)}, "1024001 bytes"},
@@ -250,6 +252,8 @@ TEST_F(OutboxTest, O10_WhatIsOverALimitIsRefusedNamingIt) {
         {Message{.routing_key = "q", .headers = many}, "more than 64 headers"},
         {Message{.routing_key = "q", .headers = bytes}, "header raw holds bytes"},
         {Message{.routing_key = "q", .headers = endless}, "header nan"},
+        {Message{.routing_key = "q", .headers = no_text}, "header odd"},
+        {Message{.routing_key = "q", .headers = no_name}, "name is not UTF-8"},
         {Message{.routing_key = "q", .delay_ms = 1, .deliver_at_ms = 1}, "both given"},
         {Message{.routing_key = "q", .ttl_ms = 1, .expires_at_ms = 1}, "both given"},
         {Message{.routing_key = "q", .delay_ms = UINT64_MAX}, "delay_ms is"},

@@ -101,6 +101,7 @@ TEST_F(ExtensionTest, WhatIsWrongIsNamed) {
         {"ferry_publish('', '', 'x')", "neither an exchange nor a queue"},
         {"ferry_publish('a b', 'q', 'x')", "exchange's name"},
         {"ferry_append('', 0, 't', 'x')", "stream's name must have 1 to 255"},
+        {"ferry_append(CAST(x'ff' AS TEXT), 0, 't', 'x')", "stream's name is not UTF-8"},
         {"ferry_append('s', -1, 't', 'x')", "expected_version must be"},
         {"ferry_append('s', 'new', 't', 'x')", "expected_version must be"},
         {"ferry_append('s', 0, '', 'x')", "event's type must have"},

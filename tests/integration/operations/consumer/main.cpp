@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "ferry/outbox/outbox.hpp"
 #include "ferry/transport/client.hpp"
 
 // A stranger's program: enough to prove that headers, libraries and their dependencies are all
@@ -10,5 +11,7 @@ int main() {
     options.connect_timeout_ms = 200;
     const auto client = ferry::transport::Client::connect(options);
     std::puts(client.ok() ? "connected?" : "linked, and port 1 is silent");
-    return client.ok() ? 1 : 0;
+    const auto outbox = ferry::outbox::Outbox::open("/nonexistent/app.db");
+    std::puts(outbox.ok() ? "opened?" : outbox.error().text.c_str());
+    return client.ok() || outbox.ok() ? 1 : 0;
 }
