@@ -43,7 +43,9 @@ public:
         return std::move(answer).value();
     }
 
-    Status give_back(const DeliveryTag& tag) override { return subscription_->nack(tag, true); }
+    Status give_back(const DeliveryTag& tag, Duration delay) override {
+        return subscription_->nack_later(tag, delay);
+    }
 
     Status extend(std::span<const DeliveryTag> tags, Duration lease) override {
         std::vector<DeliveryTag> sorted(tags.begin(), tags.end());
@@ -67,9 +69,7 @@ public:
     }
 
     Status dead_letter(const Incoming& message, std::string_view reason) override {
-        if (options_.dead_letter_queue.empty()) {
-            return Error{Errc::not_found, 0, 0, "no dead-letter queue is configured"};
-        }
+        if (options_.dead_letter_queue.empty()) return reject(message);
         const transport::Message copy = dead_copy(message, reason);
         // Mandatory: a queue that is not there must be an error, not a place where letters vanish.
         const auto published =
@@ -134,6 +134,18 @@ private:
         }
         return false;
     }
+    /// Asked each time: without a place for dead letters a rejected message would be dropped.
+    Status reject(const Incoming& message) {
+        const auto queue = client_.show_queue(options_.queue, options_.request_timeout);
+        if (!queue.ok()) return queue.error().error();
+        for (const auto& [name, value] : queue.value().policy) {
+            if (name.starts_with("dead_letter_")) {
+                return subscription_->nack(message.delivery().tag, false);
+            }
+        }
+        return Error{Errc::not_found, 0, 0, "the queue has no place for dead letters"};
+    }
+
     transport::Message dead_copy(const Incoming& message, std::string_view reason) const {
         transport::Message copy;
         copy.routing_key = options_.dead_letter_queue;
@@ -142,20 +154,25 @@ private:
         copy.properties.deliver_at_ms = 0;
         copy.properties.expires_at_ms = 0;
         auto& headers = copy.properties.headers;
-        std::erase_if(headers, [](const auto& header) {
-            return header.first.starts_with(dead_letter_prefix);
-        });
-        // A message full of headers loses the last ones rather than its way out.
-        constexpr std::size_t own = 4;
-        while (headers.size() + own > ferry::limits::headers_max && drop_one(headers)) {
+        const auto set = [&](std::string_view name, wire::HeaderValue value) {
+            std::erase_if(headers, [&](const auto& header) { return header.first == name; });
+            headers.emplace_back(std::string(name), std::move(value));
+        };
+        std::int64_t deaths = 0;
+        const bool died = message.header(death_count_header, deaths) && deaths > 0;
+        const auto now = static_cast<std::int64_t>(system_clock().now().wall_ms);
+        if (!died) {
+            set(death_exchange_header, std::string(message.delivery().message.exchange));
+            set(death_key_header, std::string(message.routing_key()));
+            set(death_first_header, now);
         }
-        const auto attempts = static_cast<std::int64_t>(message.attempt());
-        headers.emplace_back(std::string(dead_reason_header),
-                             std::string(reason.substr(0, limits::reason_bytes_max)));
-        headers.emplace_back(std::string(dead_queue_header), options_.queue);
-        headers.emplace_back(std::string(dead_attempts_header), attempts);
-        headers.emplace_back(std::string(dead_at_header),
-                             static_cast<std::int64_t>(system_clock().now().wall_ms));
+        set(death_reason_header, std::string("rejected"));
+        set(death_text_header, std::string(reason.substr(0, limits::reason_bytes_max)));
+        set(death_queue_header, options_.queue);
+        set(death_count_header, (died ? deaths : 0) + 1);
+        set(death_attempts_header, static_cast<std::int64_t>(message.attempt()));
+        set(death_last_header, now);
+        // A message full of headers loses the application's last ones rather than its way out.
         while (!wire::check_message(copy).empty() && drop_one(headers)) {
         }
         return copy;

@@ -4,11 +4,20 @@
 
 namespace ferry::consumer {
 
-/// Headers that tell that and why a message was given up begin so, whoever gave it up.
-inline constexpr std::string_view dead_letter_prefix = "ferry-dead-";
-inline constexpr std::string_view dead_reason_header = "ferry-dead-reason";
-inline constexpr std::string_view dead_queue_header = "ferry-dead-queue";
-inline constexpr std::string_view dead_attempts_header = "ferry-dead-attempts";
-inline constexpr std::string_view dead_at_header = "ferry-dead-at-ms";
+// Headers of dead letters, as the broker writes them (docs/retries.md), so that its redrive works
+// for those that a consumer made.
+inline constexpr std::string_view death_prefix = "ferry-death-";
+inline constexpr std::string_view death_reason_header = "ferry-death-reason";
+inline constexpr std::string_view death_queue_header = "ferry-death-queue";
+inline constexpr std::string_view death_exchange_header = "ferry-death-exchange";
+inline constexpr std::string_view death_key_header = "ferry-death-routing-key";
+inline constexpr std::string_view death_count_header = "ferry-death-count";
+inline constexpr std::string_view death_attempts_header = "ferry-death-attempts";
+inline constexpr std::string_view death_first_header = "ferry-death-first-ms";
+inline constexpr std::string_view death_last_header = "ferry-death-last-ms";
+/// Only ours: what the handler said.
+inline constexpr std::string_view death_text_header = "ferry-death-text";
+/// An operator moved the message to this queue.
+inline constexpr std::string_view moved_header = "ferry-moved-from";
 
 }  // namespace ferry::consumer

@@ -25,7 +25,7 @@ bool Incoming::header(std::string_view name, std::int64_t& value) const {
 
 bool Incoming::redriven() const {
     for (const auto& [key, value] : properties_.headers) {
-        if (key.starts_with(dead_letter_prefix)) return true;
+        if (key.starts_with(death_prefix) || key == moved_header) return true;
     }
     return false;
 }

@@ -264,8 +264,12 @@ void Runtime::Impl::decide(Lanes::Work& work, Handled& handled,
             }
             const Duration wait = handled.after.count() > 0
                                       ? handled.after
-                                      : backoff(retry.first, retry.cap, held.failures, dice());
-            verdicts.push_back({&held, false, later_by(now, wait)});
+                                      : backoff(retry.first, retry.cap, attempts, dice());
+            // Nobody waits behind a message without a key: it waits at the broker, takes no place
+            // of the window, and has its attempts counted there.
+            const bool away = held.message.properties().ordering_key.empty() && !stopping &&
+                              source->give_back(held.message.delivery().tag, wait).ok();
+            verdicts.push_back({&held, away, later_by(now, wait)});
             break;
         }
         case Handled::Kind::poison:
@@ -477,7 +481,7 @@ Status Runtime::Impl::stop(Duration timeout) {
         waiting = lanes.drop_waiting();
     }
     for (const DeliveryTag& tag : waiting) {
-        source->give_back(tag).ignore("leaving the queue gives it back too");
+        source->give_back(tag, Duration{0}).ignore("leaving the queue gives it back too");
     }
     std::unique_lock lock(mutex);
     const bool calm = quiet.wait_until(lock, deadline, [this] {

@@ -19,6 +19,7 @@ constexpr std::string_view attempts_header = "ferry-death-attempts";
 constexpr std::string_view first_header = "ferry-death-first-ms";
 constexpr std::string_view last_header = "ferry-death-last-ms";
 constexpr std::string_view history_header = "ferry-death-history";
+constexpr std::string_view moved_header = "ferry-moved-from";
 constexpr std::size_t own_headers = 9;
 constexpr std::size_t history_bytes_max = 2048;
 constexpr std::size_t properties_bytes_max = limits::message_overhead_bytes_max - 600;
@@ -128,6 +129,11 @@ void note_death(wire::Message& letter, const DeathNotes& notes, const Death& dea
         drop(headers, less);
     }
     if (!fits(letter)) letter = before;
+}
+
+void note_move(wire::Message& letter, std::string_view queue) {
+    set(letter.properties.headers, moved_header, std::string(queue));
+    if (!fits(letter)) drop(letter.properties.headers, moved_header);
 }
 
 void write_letter(std::vector<std::byte>& out, const wire::Message& letter,

@@ -29,6 +29,9 @@ struct Death {
 /// Writes one more death into the letter's headers. What does not fit is left out, oldest history
 /// first.
 void note_death(wire::Message& letter, const DeathNotes& notes, const Death& death);
+/// Writes from which queue an operator moved it: a consumer that has its producer's later messages
+/// could take it for a repeat otherwise. Left out if it does not fit.
+void note_move(wire::Message& letter, std::string_view queue);
 /// Appends the letter with the payload, and the properties that this version does not know, of
 /// `original`.
 void write_letter(std::vector<std::byte>& out, const wire::Message& letter,

@@ -211,6 +211,8 @@ bool Engine::State::route_leaving(Queue& source, const Leaving& leaving,
             // Back where it came from, looking as it did there.
             out.exchange = notes.exchange;
             out.routing_key = notes.routing_key;
+        } else {
+            note_move(out, source.name);
         }
         targets.push_back(target->id);
         return true;

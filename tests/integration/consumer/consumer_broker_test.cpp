@@ -128,16 +128,47 @@ TEST_F(ConsumerOverBroker, PoisonGoesToTheDeadLettersAndIsAppliedWhenItIsSentBac
     EXPECT_EQ(letter.properties.id, test::outbox_id(2));
     EXPECT_THAT(letter.properties.headers,
                 testing::Contains(testing::Pair(
-                    "ferry-dead-reason", wire::HeaderValue(std::string("no such customer")))));
+                    "ferry-death-text", wire::HeaderValue(std::string("no such customer")))));
     // Everything else is settled and forgotten by now.
     EXPECT_TRUE(
         eventually([&] { return rig.count("SELECT max(below) FROM ferry_inbox_cursor") >= 9; }));
     repaired = true;
     letter.routing_key = "orders";
-    ASSERT_TRUE(client->publish(letter).ok());
-    ASSERT_TRUE(client->publish(letter).ok());  // an operator who tries twice
+    ASSERT_TRUE(client->publish(letter).ok());  // an operator who copies it and redrives it too
+    ASSERT_TRUE(client->move_messages("dead", "").ok());
+    ASSERT_TRUE(eventually([&] { return left("dead") == 0; }));
     ASSERT_TRUE(eventually([&] { return left("orders") == 0; }));
     EXPECT_EQ(rig.effects(), 10);
+    EXPECT_TRUE(runtime.value()->stop(Duration(10'000)).ok());
+}
+
+// C7: the queue's own policy, and a message that an operator moves from another queue.
+TEST_F(ConsumerOverBroker, RejectsToTheDeadLettersOfTheQueueAndAppliesWhatWasMovedHere) {
+    transport::QueueOptions policy;
+    policy.policy.dead_letter_key = "dead";
+    ASSERT_TRUE(client->declare_queue("strict", policy).ok());
+    ASSERT_TRUE(client->declare_queue("elsewhere").ok());
+    auto inbox = rig.inbox();
+    BrokerSourceOptions options;
+    options.queue = "strict";
+    auto made = broker_source(*client, options);
+    ASSERT_TRUE(made.ok());
+    auto runtime = Runtime::start(
+        std::move(made).value(),
+        [&](const Incoming& m) {
+            if (m.payload() == "3") return Handled::poison("three");
+            return inbox->apply(m, InboxRig::effect);
+        },
+        quick(inbox.get()));
+    ASSERT_TRUE(runtime.ok());
+    publish(1, "elsewhere");
+    for (std::uint64_t i = 2; i <= 6; ++i) publish(i, "strict");
+    ASSERT_TRUE(eventually([&] { return left("strict") == 0 && left("dead") == 1; }));
+    EXPECT_TRUE(
+        eventually([&] { return rig.count("SELECT max(below) FROM ferry_inbox_cursor") >= 5; }));
+    EXPECT_EQ(rig.effects(), 4);
+    ASSERT_TRUE(client->move_messages("elsewhere", "strict").ok());
+    EXPECT_TRUE(eventually([&] { return rig.effects() == 5; }));
     EXPECT_TRUE(runtime.value()->stop(Duration(10'000)).ok());
 }
 

@@ -134,11 +134,14 @@ public:
         return lost;
     }
 
-    Status give_back(const DeliveryTag& tag) override {
+    Status give_back(const DeliveryTag& tag, Duration delay) override {
         const std::scoped_lock lock(queue_.mutex_);
         for (auto& [position, stored] : queue_.messages_) {
-            if (stored.tag == tag.tag) stored.tag = 0;
+            if (stored.tag != tag.tag) continue;
+            stored.tag = 0;
+            stored.due = std::chrono::steady_clock::now() + delay;
         }
+        queue_.changed_.notify_all();
         return ok_status();
     }
 
@@ -178,7 +181,7 @@ private:
         for (const auto& [position, stored] : queue_.messages_) unacked += stored.tag != 0 ? 1 : 0;
         if (unacked >= prefetch_) return false;
         for (auto& [position, stored] : queue_.messages_) {
-            if (stored.tag != 0) continue;
+            if (stored.tag != 0 || stored.due > std::chrono::steady_clock::now()) continue;
             stored.tag = queue_.next_tag_++;
             ++stored.attempts;
             out = make_received(stored.sent, position, stored.attempts,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -64,6 +65,7 @@ private:
         Sent sent;
         std::uint64_t attempts = 0;
         std::uint64_t tag = 0;  // 0: ready
+        std::chrono::steady_clock::time_point due = {};
     };
 
     mutable std::mutex mutex_;

@@ -18,7 +18,7 @@ Sent with_floor(std::uint64_t sequence, std::int64_t floor, std::uint64_t epoch 
 }
 
 Sent sent_back(Sent sent) {
-    sent.headers.emplace_back("ferry-dead-reason", std::string("gave up"));
+    sent.headers.emplace_back("ferry-death-reason", std::string("gave up"));
     return sent;
 }
 

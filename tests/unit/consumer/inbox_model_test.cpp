@@ -119,7 +119,7 @@ private:
         dead_.pop_back();
         stored.attempt = 0;
         if (stored.sent.headers.size() == 1) {
-            stored.sent.headers.emplace_back("ferry-dead-reason", std::string("max deliveries"));
+            stored.sent.headers.emplace_back("ferry-death-reason", std::string("max deliveries"));
         }
         queue_[position_++] = stored;
     }

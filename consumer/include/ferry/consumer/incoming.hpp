@@ -50,7 +50,7 @@ public:
     /// message to this consumer, different for every other. Such effects happen at least once; hand
     /// this key to the other side so that it can tell the repeats.
     [[nodiscard]] std::string idempotency_key(std::string_view consumer) const;
-    /// It went through a dead-letter queue before and was sent back: see docs/consumer.md.
+    /// It was a dead letter and was sent back, or moved here by hand: see docs/consumer.md.
     [[nodiscard]] bool redriven() const;
     /// A whole number in the headers.
     [[nodiscard]] bool header(std::string_view name, std::int64_t& value) const;

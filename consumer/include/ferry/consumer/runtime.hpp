@@ -83,8 +83,9 @@ struct Figures {
 /// Threads   start() makes options.threads + 3 of them; the destructor joins them. All calls from
 ///           any thread, stop() and the destructor not from a handler.
 /// Order     A message that waits for its next attempt holds later ones of its key, and no others.
-/// Retries   Wait in this process with the lease extended, so that order is kept. Attempts are
-///           counted by the broker across processes.
+/// Retries   A message with an ordering key waits in this process with the lease extended, so that
+///           order is kept; one without waits at the broker. Attempts are counted by the broker
+///           across processes.
 /// Leases    Extended while a message waits or runs, however slow the handler is.
 /// Poison    Goes to the source's dead letters. Where there are none it is tried again at the
 ///           retry cap for ever, holds its key, and health() says so.

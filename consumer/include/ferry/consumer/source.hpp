@@ -33,8 +33,8 @@ public:
     /// before: these messages come again. unreachable, indeterminate: so may all of them.
     virtual Result<std::vector<transport::DeliveryTag>> settle(
         std::span<const transport::DeliveryTag> tags) = 0;
-    /// Puts it back into the queue, for now.
-    virtual Status give_back(const transport::DeliveryTag& tag) = 0;
+    /// Puts it back into the queue. It comes again after `delay`, and others pass it meanwhile.
+    virtual Status give_back(const transport::DeliveryTag& tag, Duration delay) = 0;
     /// These leases end so long from now.
     virtual Status extend(std::span<const transport::DeliveryTag> tags, Duration lease) = 0;
     /// Moves it to the dead letters, with the reason; returns when it is surely there. At least
@@ -54,7 +54,10 @@ struct BrokerSourceOptions {
     std::string queue;
     std::uint32_t prefetch = 256;  // unacked messages at most
     Duration lease{60'000};
-    /// Where given-up messages go, by the default exchange. Empty: nowhere.
+    /// Where given-up messages go, by the default exchange, with the handler's reason: published,
+    /// confirmed and then acked. Empty: they are rejected, and the broker makes them dead letters
+    /// as the queue's policy says (docs/retries.md), in one step but without the handler's words.
+    /// A queue without such a policy keeps its poison.
     std::string dead_letter_queue;
     Duration request_timeout{10'000};
 };
