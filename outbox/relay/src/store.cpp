@@ -16,7 +16,7 @@ using sqlite::Status;
 
 // The relay must not sit in SQLite while its lease runs out: a lock that lasts is waited for
 // outside.
-constexpr std::chrono::milliseconds busy_timeout{100};
+constexpr std::chrono::milliseconds busy_timeout{10};
 // So many ranges are marked in one transaction: with many holes each is little work.
 constexpr std::size_t ranges_per_write_max = 512;
 

@@ -91,6 +91,7 @@ private:
     bool send_rows(std::uint64_t upto, std::uint64_t now);
     bool publish(const RowView& row);
     [[nodiscard]] std::uint64_t slack(std::uint64_t now) const;
+    void note_rate(std::uint64_t rows, std::uint64_t now);
     void note_times(Range ids);
 
     // ---- worker_write.cpp ----
@@ -146,9 +147,11 @@ private:
     std::uint32_t looks_left_ = 0;
     std::uint64_t fallback_at_ = 0;
     std::uint64_t active_until_ = 0;  // the application was writing lately
-    std::uint64_t rate_window_ = 0;   // rows of the last window, for the slack
+    double rate_ = 0;                 // new rows per millisecond lately, for the slack
     std::uint64_t rate_count_ = 0;
     std::uint64_t rate_since_ = 0;
+    std::uint64_t reserve_since_ = 0;    // a reservation is wanted since then; 0: none is
+    std::uint64_t reserve_wait_ms_ = 0;  // how long the last one had to wait for the lock
     std::deque<std::pair<std::uint64_t, std::uint64_t>> created_;  // id, created_ms; in flight
 
     // writing

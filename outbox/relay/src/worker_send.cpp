@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::uint64_t rows_per_turn_max = 4096;
 constexpr std::size_t due_per_turn_max = 256;
-constexpr std::uint64_t slack_window_ms = 20;
+constexpr std::uint64_t slack_ms = 20;
+constexpr std::uint64_t rate_forgotten_ms = 500;
 constexpr std::uint64_t slack_rows_max = 1024;
 
 }  // namespace
@@ -135,10 +136,23 @@ void Worker::send_due(std::uint64_t now) {
 }
 
 // Rows that come steadily are reserved a little ahead, so that not each of them costs a transaction
-// of ours before it may go.
+// of ours before it may go; further ahead when the lock is hard to get.
 std::uint64_t Worker::slack(std::uint64_t now) const {
-    if (now - rate_since_ > 4 * slack_window_ms) return 0;
-    return std::min(rate_window_, slack_rows_max);
+    if (now - rate_since_ > rate_forgotten_ms) return 0;
+    const std::uint64_t ahead_ms = std::max(slack_ms, 2 * reserve_wait_ms_);
+    return std::min(static_cast<std::uint64_t>(rate_ * static_cast<double>(ahead_ms)),
+                    slack_rows_max);
+}
+
+void Worker::note_rate(std::uint64_t rows, std::uint64_t now) {
+    rate_count_ += rows;
+    const std::uint64_t elapsed = now - rate_since_;
+    if (elapsed < slack_ms) return;
+    rate_ = elapsed > rate_forgotten_ms
+                ? 0
+                : static_cast<double>(rate_count_) / static_cast<double>(elapsed);
+    rate_count_ = 0;
+    rate_since_ = now;
 }
 
 void Worker::send_new(std::uint64_t now) {
@@ -156,17 +170,16 @@ void Worker::send_new(std::uint64_t now) {
     looks_left_ = 0;
     const std::uint64_t before = core_.read_after();
     if (last.value() > reserved_) {
-        if (now >= write_retry_) write(last.value() + slack(now));
+        if (reserve_since_ == 0) reserve_since_ = now;
+        if (now >= write_retry_ && write(last.value() + slack(now))) {
+            reserve_wait_ms_ = now_ms() - reserve_since_;
+            reserve_since_ = 0;
+        }
         if (!leading_ || !core_.connected()) return;
     }
     const bool through = send_rows(std::min(last.value(), reserved_), now);
     const std::uint64_t read = core_.read_after();
-    if (read > before) rate_count_ += read - before;
-    if (now - rate_since_ >= slack_window_ms) {
-        rate_window_ = now - rate_since_ < 4 * slack_window_ms ? rate_count_ : 0;
-        rate_count_ = 0;
-        rate_since_ = now;
-    }
+    note_rate(read > before ? read - before : 0, now);
     maybe_more_ = through && read < std::min(last.value(), reserved_);
     if (through && read >= last.value()) maybe_new_ = false;
 }

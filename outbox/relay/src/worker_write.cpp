@@ -17,6 +17,7 @@ constexpr std::uint64_t step_quiet_ns = 8'000'000;
 constexpr std::uint64_t retry_min_ms = 5;
 constexpr std::uint64_t retry_max_ms = 30'000;
 constexpr std::uint64_t retry_busy_max_ms = 250;
+constexpr std::uint64_t retry_reserve_max_ms = 5;  // messages wait for it
 
 }  // namespace
 
@@ -68,7 +69,8 @@ bool Worker::write(std::uint64_t reserve) {
         if (busy || write_failures_ == 0) {
             trouble(written.error(), "what was sent could not be marked");
         }
-        const std::uint64_t cap = busy ? retry_busy_max_ms : retry_max_ms;
+        const std::uint64_t busy_cap = reserve != 0 ? retry_reserve_max_ms : retry_busy_max_ms;
+        const std::uint64_t cap = busy ? busy_cap : retry_max_ms;
         const std::uint64_t wait = std::min(cap, retry_min_ms << std::min(write_failures_, 20U));
         ++write_failures_;
         write_retry_ = now + wait - random_.next() % (wait / 2 + 1);
