@@ -83,6 +83,8 @@ Json message_json(const wire::Message& message, const Envelope& envelope) {
     put_text(out, "ordering_key", properties.ordering_key);
     put_text(out, "content_type", properties.content_type);
     put_number(out, "published_at_ms", properties.published_at_ms);
+    put_number(out, "expires_at_ms", properties.expires_at_ms);
+    put_number(out, "deliver_at_ms", properties.deliver_at_ms);
     put_number(out, "priority", properties.priority);
     put_text(out, "reply_to", properties.reply_to);
     put_text(out, "correlation_id", properties.correlation_id);

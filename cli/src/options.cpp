@@ -17,6 +17,19 @@ CLI::Option* add_duration(CLI::App& command, const std::string& names, std::stri
         ->type_name("");
 }
 
+CLI::Option* add_long_duration(CLI::App& command, const std::string& names, std::string& target,
+                               const std::string& about) {
+    const auto check = [](const std::string& text) {
+        const auto value = parse_duration(text);
+        constexpr auto longest = std::chrono::hours(24LL * 365 * 100);
+        if (value && *value <= longest) return std::string{};
+        return "'" + text + "' is not a duration of at most 100 years, such as 500ms, 5s, 36h";
+    };
+    return command.add_option(names, target, about)
+        ->check(CLI::Validator(check, "DURATION"))
+        ->type_name("");
+}
+
 CLI::Option* add_size(CLI::App& command, const std::string& names, std::string& target,
                       const std::string& about) {
     const auto check = [](const std::string& text) {

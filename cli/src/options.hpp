@@ -12,6 +12,9 @@ namespace ferry::cli {
 /// succeed.
 CLI::Option* add_duration(CLI::App& command, const std::string& names, std::string& target,
                           const std::string& about);
+/// The same, up to a hundred years.
+CLI::Option* add_long_duration(CLI::App& command, const std::string& names, std::string& target,
+                               const std::string& about);
 CLI::Option* add_size(CLI::App& command, const std::string& names, std::string& target,
                       const std::string& about);
 

@@ -70,6 +70,7 @@ void Engine::State::end_subscription(Session& session, Subscription& s) {
         return p.session == s.session && p.subscription == s.id;
     });
     const bool was_consumer = std::erase(queue.subscriptions, &s) > 0;
+    use(queue);
     queue.next_subscription = 0;
     if (s.options.exclusive) queue.exclusive_consumer = false;
     session.subscriptions.erase(s.id);
@@ -211,6 +212,7 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
     if (options.lease_ms == 0) subscription->options.lease_ms = queue->lease_ms;
     queue->subscriptions.push_back(subscription.get());
     queue->had_consumer = true;
+    s.use(*queue);
     queue->exclusive_consumer = options.exclusive;
     session->subscriptions.emplace(id, std::move(subscription));
     s.effects.push_back(
@@ -273,7 +275,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     }
     if (std::string wrong = complaint_of(options.policy); !wrong.empty())
         return refuse(Code::bad_option, std::move(wrong));
-    if (const Queue* queue = s.queue_named(name)) {
+    if (Queue* queue = s.queue_named(name)) {
         const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
         const bool same = options.durable == queue->options.durable &&
                           options.exclusive == queue->options.exclusive &&
@@ -287,6 +289,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
             return refuse(Code::declared_differently,
                           "queue '" + name + "' exists with other settings");
         }
+        s.use(*queue);
         return s.reply(s.last_gate, session_id, request,
                        QueueAnswer{name, queue->ready.messages(), queue->subscriptions.size()});
     }
@@ -319,6 +322,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         queue.owner = session_id;
         session->exclusive_queues.push_back(id);
     }
+    s.use(queue);
     s.reply(place.position, session_id, request, QueueAnswer{name, 0, 0});
 }
 
@@ -342,6 +346,7 @@ void Engine::State::drop_extras(Queue& queue, Code reason) {
         const Extent& e = leaving.extent;
         live.remove(e.record(), e.count, e.bytes);
     }
+    if (x.alarm_ns != 0) alarms.erase({x.alarm_ns, queue.id});
     timed.erase(queue.id);
     parked_queues.erase(queue.id);
 }

@@ -161,6 +161,8 @@ void Engine::State::dispatch_queue(Queue& queue, Now now) {
     if (queue.extras != nullptr) {
         while (!queue.extras->moves.empty() && serve_move(queue, queue.extras->moves.front()))
             queue.extras->moves.pop_front();
+        const ExpiryIndex::Range* range = queue.extras->expiry.front();
+        if (range != nullptr && range->due <= steady_ms(now.mono)) expire_messages(queue, now);
         if (!queue.extras->outbound.empty()) pump_leaving(queue);
     }
     while (!queue.waiting_pulls.empty()) {
@@ -242,6 +244,7 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
                        "more than 100000 messages are unacked; ack some first");
     }
     s.options.no_ack = no_ack;
+    st.use(*queue);
     queue->waiting_pulls.push_back({session, request, subscription, messages_max, bytes_max});
     st.mark_dirty(*queue);
 }

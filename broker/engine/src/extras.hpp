@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "expiry_index.hpp"
 #include "timer_list.hpp"
 
 namespace ferry::engine {
@@ -30,6 +31,9 @@ struct Leaving {
     bool parked = false;  // no queue takes them now, or they cannot be read
 };
 
+/// Ids of delayed messages are found by this.
+[[nodiscard]] std::uint64_t hash_of_id(std::string_view id);
+
 /// An operator's request to move messages, served in dispatch().
 struct WaitingMove {
     std::uint64_t session = 0;
@@ -41,8 +45,12 @@ struct WaitingMove {
 
 /// What only some queues have, beside the hot structures.
 struct Extras {
-    TimerList retries;    // by the broker's steady clock
-    TimerList scheduled;  // by the wall clock
+    TimerList retries;                                 // by the broker's steady clock
+    TimerList scheduled;                               // by the wall clock
+    std::multimap<std::uint64_t, TimerList::Key> ids;  // of scheduled messages, by hash_of_id()
+    ExpiryIndex expiry;
+    std::size_t expiry_prune_at = 1024;
+    std::uint64_t used_ms = 0;  // steady clock: when somebody consumed or declared last
     std::map<Position, Leaving> leaving;
     std::set<Position> outbound;  // records of leaving messages that are to be sent off
     std::set<Position> loading;   // of these, those that are being read

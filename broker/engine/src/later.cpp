@@ -20,6 +20,8 @@ constexpr std::int64_t jump_ms = 1'000;  // the clocks differ by so much more th
 // More do not become ready at a time, so that what is due and not wanted yet stays small.
 constexpr std::size_t due_extents_max = 65'536;
 constexpr std::size_t due_per_turn_max = 16'384;
+// Nobody waits longer for an alarm; whoever is due later is asked again then.
+constexpr std::uint64_t alarm_ahead_ms_max = 24ULL * 3600 * 1000;
 constexpr std::uint64_t crowded_wait_ns = 20 * ns_per_ms;
 
 std::int64_t offset_of(Now now) {
@@ -86,17 +88,21 @@ Extras& Engine::State::extras_of(Queue& queue) {
 
 void Engine::State::set_alarm(Queue& queue, Instant not_before) {
     Extras& x = extras_of(queue);
+    const std::uint64_t now_ms = last_now.ns / ns_per_ms;
     std::uint64_t at = UINT64_MAX;
-    if (const TimerList::Entry* retry = x.retries.front()) {
-        const std::uint64_t due = retry->due;
-        const std::uint64_t wait = due > clock.steady_ms ? due - clock.steady_ms : 0;
-        at = std::min(at, clock.mono.ns + wait * ns_per_ms);
-    }
     if (const TimerList::Entry* next = x.scheduled.front()) {
         const std::int64_t mono_ms = static_cast<std::int64_t>(next->due) - wall_offset;
         const auto due = static_cast<std::uint64_t>(std::max<std::int64_t>(mono_ms, 0));
-        at = std::min(at, due * ns_per_ms);
+        at = std::min(at, std::min(due, now_ms + alarm_ahead_ms_max) * ns_per_ms);
     }
+    const auto at_steady = [&](std::uint64_t due) {
+        const std::uint64_t wait = due > clock.steady_ms ? due - clock.steady_ms : 0;
+        at = std::min(at, clock.mono.ns + std::min(wait, alarm_ahead_ms_max) * ns_per_ms);
+    };
+    if (const TimerList::Entry* retry = x.retries.front()) at_steady(retry->due);
+    if (const ExpiryIndex::Range* range = x.expiry.front()) at_steady(range->due);
+    const std::uint64_t expires = queue.options.policy.expires_ms;
+    if (expires != 0 && queue.subscriptions.empty()) at_steady(x.used_ms + expires);
     if (at != UINT64_MAX) at = std::max<std::uint64_t>({at, not_before.ns, 1});
     const std::uint64_t wanted = at == UINT64_MAX ? 0 : at;
     if (wanted == x.alarm_ns) return;
@@ -111,6 +117,8 @@ void Engine::State::ring_alarms(Now now) {
         FERRY_ASSERT(queue != nullptr && queue->extras != nullptr, "an alarm goes with its queue");
         release_due(*queue, due_retries, steady_ms(now.mono));
         release_due(*queue, due_scheduled, now.wall_ms);
+        expire_messages(*queue, now);
+        if (expire_queue(*queue, now)) continue;
         // Whoever is still due waits for room, and lets others have their turn.
         set_alarm(*queue, Instant{now.mono.ns + 1});
         if (queue->extras->alarm_ns != 0 && queue->extras->alarm_ns <= now.mono.ns + 1)
@@ -126,9 +134,14 @@ void Engine::State::apply_due(Queue& queue, std::uint8_t list, TimerList::Key up
     while (const TimerList::Entry* front = timers.front()) {
         if (upto < front->key()) break;
         const TimerList::Entry entry = timers.pop_front();
+        if (replaying && queue.ready.holds_returned(entry.extent.first)) {
+            replay_broken = true;
+            return;
+        }
         account(queue, [&](ReadyList& ready) {
             ready.give_back(entry.extent, static_cast<std::uint32_t>(entry.attempts), gate);
         });
+        if (!replaying) x.expiry.wake(entry.extent.first, entry.extent.end());
     }
 }
 
@@ -224,6 +237,11 @@ bool Engine::State::replay_later(RecordType type, const Journal::Place& place, B
         return in.ok() && in.at_end() && clock.steady_ms <= steady_ms_max;
     }
     Queue* queue = queue_of(in.bounded<QueueId>(UINT32_MAX));
+    if (type == RecordType::cancel) {
+        const std::uint64_t due = in.varint();
+        const Position first = in.varint();
+        return in.ok() && (queue == nullptr || apply_cancel(*queue, {due, first}));
+    }
     if (type == RecordType::due) {
         const std::uint8_t list = in.u8();
         const std::uint64_t due = in.varint();

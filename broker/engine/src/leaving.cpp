@@ -48,7 +48,10 @@ void Engine::State::apply_leave(Queue& queue, const Extent& extent, const Leavin
     Leaving leaving = like;
     leaving.extent = extent;
     const bool fresh = x.leaving.emplace(extent.first, std::move(leaving)).second;
-    FERRY_ASSERT(fresh, "a message leaves once");
+    if (!fresh) {
+        replay_broken = true;  // a checkpoint that names a message twice
+        return;
+    }
     x.leaving_messages += extent.count;
     x.outbound.insert(extent.record());
 }
@@ -271,8 +274,9 @@ bool Engine::State::add_to_transfer(Queue& source, Transfer& transfer, const Lea
     const auto bytes_added = static_cast<std::uint32_t>(transfer.messages.size() - before);
     const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
     for (const QueueId id : targets) record.targets.push_back({id, false});
-    record.runs.push_back(
-        {1, bytes_added, targets_first, static_cast<std::uint32_t>(targets.size())});
+    Run run{1, bytes_added, targets_first, static_cast<std::uint32_t>(targets.size()), 0, 0, 0};
+    run.expires_at = letter.properties.expires_at_ms;
+    record.runs.push_back(run);
     if (!transfer.spans.empty() &&
         transfer.spans.back().first + transfer.spans.back().count == part.first) {
         ++transfer.spans.back().count;

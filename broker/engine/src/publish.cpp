@@ -6,6 +6,8 @@
 //
 // A malformed message anywhere means that nothing of the command is applied.
 
+#include <algorithm>
+
 #include "ferry/platform/assert.hpp"
 #include "ferry/wire/cursor.hpp"
 #include "ferry/wire/limits.hpp"
@@ -40,9 +42,15 @@ bool check_headers(wire::Cursor& cursor) {
     return before - cursor.remaining() <= limits::headers_bytes_max;
 }
 
-// Type-checks a property map without decoding it. False: malformed. Sets `unsupported` for what
-// this version does not act on.
-bool check_properties(Bytes properties, bool& unsupported) {
+/// What a message's properties ask of the engine.
+struct Wishes {
+    std::uint64_t deliver_at = 0;
+    std::uint64_t expires_at = 0;
+    std::string_view id;
+};
+
+// Type-checks a property map without decoding it. False: malformed.
+bool check_properties(Bytes properties, Wishes& wishes) {
     wire::Cursor cursor(properties);
     std::uint32_t count = 0;
     if (!cursor.read_map(count)) return false;
@@ -56,6 +64,9 @@ bool check_properties(Bytes properties, bool& unsupported) {
         }
         switch (static_cast<wire::Property>(key)) {
             case wire::Property::id:
+                fits =
+                    cursor.read_str(wishes.id) && wishes.id.size() <= limits::short_text_bytes_max;
+                break;
             case wire::Property::ordering_key:
             case wire::Property::content_type:
             case wire::Property::reply_to:
@@ -68,9 +79,11 @@ bool check_properties(Bytes properties, bool& unsupported) {
                 fits = check_headers(cursor);
                 break;
             case wire::Property::expires_at:
+                fits = cursor.read_uint(wishes.expires_at);
+                break;
             case wire::Property::deliver_at:
-                unsupported = true;
-                [[fallthrough]];
+                fits = cursor.read_uint(wishes.deliver_at);
+                break;
             case wire::Property::published_at: {
                 std::uint64_t number = 0;
                 fits = cursor.read_uint(number);
@@ -89,14 +102,29 @@ bool check_properties(Bytes properties, bool& unsupported) {
     return cursor.at_end();
 }
 
+// Neighbours of one fate are one run.
+void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
+    if (!plans.empty()) {
+        PublishPlan& last = plans.back();
+        if (last.fate == plan.fate && last.route == plan.route && last.code == plan.code &&
+            last.deliver_at == plan.deliver_at && last.expires_at == plan.expires_at &&
+            last.id_hash == plan.id_hash) {
+            ++last.count;
+            last.bytes += plan.bytes;
+            return;
+        }
+    }
+    plans.push_back(plan);
+}
+
 std::string refusal_text(Code code, const PublishCommand& command) {
     switch (code) {
         case Code::no_route:
             return "no queue is bound for the routing key of this mandatory message";
         case Code::no_such_exchange:
             return "the exchange of this message does not exist; declare it first";
-        case Code::not_supported:
-            return "deliver-at and expires-at are not supported by this broker";
+        case Code::bad_option:
+            return "deliver at is at most 100 years ahead";
         case Code::limit_reached:
             return "the message would reach more than 4096 queues";
         case Code::disk_full:
@@ -146,7 +174,7 @@ void Engine::State::log_open_sequences(Producer& producer) {
     append(body);
 }
 
-bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer) {
+bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer, Now now) {
     plans.clear();
     plans_open = 0;
     uncached_routes.clear();
@@ -162,9 +190,10 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     for (std::uint32_t i = 0; i < command.count; ++i) {
         wire::MessageView message;
         if (!wire::read_message(cursor, message)) return false;
-        bool unsupported = false;
-        if (message.properties.size() > 1 && !check_properties(message.properties, unsupported))
+        Wishes wishes;
+        if (message.properties.size() > 1 && !check_properties(message.properties, wishes))
             return false;
+        if (wishes.deliver_at <= now.wall_ms) wishes.deliver_at = 0;
         const Route* route = last_route;
         if (route == nullptr || message.routing_key != last_key ||
             message.exchange != last_exchange) {
@@ -190,8 +219,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         } else if (message.payload.size() > settings.payload_bytes_max) {
             plan = {
                 PublishPlan::Fate::refuse, Code::message_too_large, nullptr, 1, offset, plan.bytes};
-        } else if (unsupported) {
-            plan = {PublishPlan::Fate::refuse, Code::not_supported, nullptr, 1, offset, plan.bytes};
+        } else if (wishes.deliver_at > now.wall_ms + deliver_ahead_ms_max) {
+            plan = {PublishPlan::Fate::refuse, Code::bad_option, nullptr, 1, offset, plan.bytes};
         } else if (!route->exchange_exists || route->exchange_internal) {
             plan = {
                 PublishPlan::Fate::refuse, Code::no_such_exchange, nullptr, 1, offset, plan.bytes};
@@ -201,18 +230,17 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             plan.fate = mandatory ? PublishPlan::Fate::refuse : PublishPlan::Fate::drop;
             plan.code = mandatory ? Code::no_route : Code::ok;
         }
+        if (plan.fate == PublishPlan::Fate::store) {
+            plan.deliver_at = wishes.deliver_at;
+            plan.expires_at = wishes.expires_at;
+            if (plan.deliver_at != 0 && !wishes.id.empty()) plan.id_hash = hash_of_id(wishes.id);
+        }
         if (plan.fate == PublishPlan::Fate::refuse) {
             stopped = in_order;
             if (!in_order && sequence > producer.mark) ++plans_open;
         }
         offset += plan.bytes;
-        if (!plans.empty() && plans.back().fate == plan.fate && plans.back().route == plan.route &&
-            plans.back().code == plan.code) {
-            ++plans.back().count;
-            plans.back().bytes += plan.bytes;
-        } else {
-            plans.push_back(plan);
-        }
+        add_plan(plans, plan);
     }
     return cursor.at_end();
 }
@@ -231,7 +259,12 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
     record.producer = producer.number;
     record.settled = command.settled;
     head.clear();
-    encode_publish_head(head, record);
+    if (std::all_of(record.runs.begin(), record.runs.end(),
+                    [](const Run& run) { return run.plain(); })) {
+        encode_publish_head(head, record);
+    } else {
+        encode_transaction_head(head, record);
+    }
     parts.front() = head;
     const Journal::Place place = append(parts);
     after(place.position, Confirm{command.session,
@@ -285,10 +318,11 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
         for (const QueueId id : plan.route->queues) {
             const Queue* queue = queue_of(id);
             FERRY_ASSERT(queue != nullptr, "routes name queues that exist");
-            record.targets.push_back({id, counts_as_delivered(*queue)});
+            record.targets.push_back({id, plan.deliver_at == 0 && counts_as_delivered(*queue)});
         }
         record.runs.push_back({plan.count, plan.bytes, targets_first,
-                               static_cast<std::uint32_t>(record.targets.size()) - targets_first});
+                               static_cast<std::uint32_t>(record.targets.size()) - targets_first,
+                               plan.deliver_at, plan.expires_at, plan.id_hash});
         const Bytes bytes = command.messages.subspan(plan.offset, plan.bytes);
         if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
             parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
@@ -326,7 +360,7 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
         refuse(command, all, Code::sequence_gap, false);
         return true;
     }
-    if (!plan_publish(command, *producer)) return false;
+    if (!plan_publish(command, *producer, now)) return false;
     if (producer->open.size() > 0) producer->open.remove_upto(command.settled);
     if (plans_open > 0 && producer->open.size() + plans_open > limits::open_sequences_max) {
         effects.push_back(
@@ -362,6 +396,13 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 return;
             }
             live.add(place.position, extent.count, extent.bytes);
+            if (run.expires_at != 0 || queue->options.policy.message_ttl_ms != 0)
+                note_expiry(*queue, run, extent, r.wall_ms);
+            if (run.deliver_at != 0) {
+                schedule(*queue, run, extent);
+                queue->published += extent.count;
+                continue;
+            }
             account(*queue, [&](ReadyList& ready) { ready.append(extent); });
             queue->published += extent.count;
             if (target.immediate) {

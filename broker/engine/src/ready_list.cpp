@@ -261,6 +261,32 @@ std::uint64_t ReadyList::cut(Position first, std::uint32_t count, bool release,
     return found;
 }
 
+void ReadyList::take_range(Position first, Position end,
+                           std::vector<std::pair<Extent, std::uint32_t>>& out) {
+    const std::size_t before = out.size();
+    const auto note = [&](const Extent& e, std::uint32_t attempts) {
+        const Position from = std::max(first, e.first);
+        const Position upto = std::min(end, e.end());
+        if (from >= upto) return;
+        out.emplace_back(part_of(e, static_cast<std::uint32_t>(from - e.first),
+                                 static_cast<std::uint32_t>(upto - from)),
+                         attempts);
+    };
+    auto at = returned_.upper_bound(first);
+    if (at != returned_.begin()) --at;
+    for (; at != returned_.end() && at->first < end; ++at)
+        note(at->second.extent, at->second.attempts);
+    for (const Piece& piece : pieces_) {
+        if (piece.on_disk || piece.run.empty() || piece.end_position() <= first) continue;
+        if (piece.begin_position() >= end) break;
+        auto e = std::partition_point(piece.run.begin(), piece.run.end(),
+                                      [&](const Extent& x) { return x.end() <= first; });
+        for (; e != piece.run.end() && e->first < end; ++e) note(*e, suspicions(e->first));
+    }
+    for (std::size_t i = before; i < out.size(); ++i)
+        cut(out[i].first.first, out[i].first.count, false);
+}
+
 std::uint64_t ReadyList::clear() {
     const std::uint64_t all = messages_;
     for (const auto& [first, r] : returned_)

@@ -64,6 +64,9 @@ public:
     /// `release`. Returns how many were there.
     std::uint64_t cut(Position first, std::uint32_t count, bool release,
                       std::uint32_t* attempts_of = nullptr);
+    /// Takes the messages in memory that lie in [first, end), with their attempts.
+    void take_range(Position first, Position end,
+                    std::vector<std::pair<Extent, std::uint32_t>>& out);
     /// Removes everything, releasing it. Returns how many messages.
     std::uint64_t clear();
 

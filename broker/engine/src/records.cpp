@@ -1,5 +1,7 @@
 #include "records.hpp"
 
+#include "timer_list.hpp"
+
 #include <bit>
 
 #include "ferry/platform/assert.hpp"
@@ -45,6 +47,17 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
     put_publish_head(out, RecordType::transaction, record);
     put_varint(out, record.acks.size());
     for (const QueueSpans& group : record.acks) put_ack_group(out, group.queue, group.spans);
+    std::uint64_t timed = 0;
+    for (const Run& run : record.runs) timed += run.plain() ? 0U : 1U;
+    put_varint(out, timed);
+    for (std::size_t i = 0; i < record.runs.size(); ++i) {
+        const Run& run = record.runs[i];
+        if (run.plain()) continue;
+        put_varint(out, i);
+        put_varint(out, run.deliver_at);
+        put_varint(out, run.expires_at);
+        put_varint(out, run.id_hash);
+    }
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
 
@@ -67,6 +80,22 @@ bool get_ack_groups(Reader& in, std::vector<QueueSpans>& out) {
             group.spans.push_back(span);
         }
         out.push_back(std::move(group));
+    }
+    return in.ok();
+}
+
+bool get_run_times(Reader& in, std::vector<Run>& runs) {
+    const std::size_t count = in.count(4);
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        const std::uint64_t index = in.varint();
+        if (index < next || index >= runs.size()) return false;
+        Run& run = runs[index];
+        run.deliver_at = in.varint();
+        run.expires_at = in.varint();
+        run.id_hash = in.varint();
+        if (run.plain() || run.deliver_at > TimerList::due_max) return false;
+        next = index + 1;
     }
     return in.ok();
 }
@@ -110,7 +139,10 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         bytes += run.bytes;
         out.runs.push_back(run);
     }
-    if (type == RecordType::transaction && !get_ack_groups(in, out.acks)) return false;
+    if (type == RecordType::transaction &&
+        (!get_ack_groups(in, out.acks) || !get_run_times(in, out.runs))) {
+        return false;
+    }
     out.messages_offset = static_cast<std::uint32_t>(in.offset());
     return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();
 }

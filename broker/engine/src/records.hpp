@@ -32,6 +32,7 @@ enum class RecordType : std::uint8_t {
     leave = 20,
     clock = 21,
     restart = 22,
+    cancel = 23,
 };
 
 /// Positions of messages, without what is needed to find them on disk.
@@ -50,6 +51,12 @@ struct Run {
     std::uint32_t bytes = 0;
     std::uint32_t targets_first = 0;  // into PublishRecord::targets
     std::uint32_t targets_count = 0;
+    // Of each message of the run; wall clock, 0: none.
+    std::uint64_t deliver_at = 0;
+    std::uint64_t expires_at = 0;
+    std::uint64_t id_hash = 0;  // of a delayed message that has an id
+
+    [[nodiscard]] bool plain() const { return deliver_at == 0 && expires_at == 0; }
 };
 struct Target {
     QueueId queue = 0;
@@ -77,7 +84,7 @@ struct PublishRecord {
 
 /// Everything before the messages; sets messages_offset.
 void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record);
-/// The same for a record that has `acks`.
+/// The same for a record that has `acks`, or runs that are not plain.
 void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record);
 [[nodiscard]] bool decode_publish(Bytes body, PublishRecord& out);
 

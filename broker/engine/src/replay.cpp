@@ -197,6 +197,7 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             break;
         case RecordType::delayed:
         case RecordType::due:
+        case RecordType::cancel:
         case RecordType::clock:
             fits = replay_later(type, place, bytes);
             break;
@@ -263,6 +264,7 @@ void Engine::recovered(bool unclean, Now now) {
     for (auto& [id, queue] : s.queues) {
         queue->horizon_durable = queue->horizon;
         queue->published = 0;
+        s.use(*queue);
         if (queue->extras == nullptr) continue;
         Extras& x = *queue->extras;
         x.outbound.clear();
@@ -340,6 +342,13 @@ void Engine::State::save_extras(std::vector<std::byte>& out, const Queue& queue)
     const Extras& x = *queue.extras;
     x.retries.save(out);
     x.scheduled.save(out);
+    put_varint(out, x.ids.size());
+    for (const auto& [hash, key] : x.ids) {
+        put_u64(out, hash);
+        put_varint(out, key.due);
+        put_varint(out, key.first);
+    }
+    x.expiry.save(out);
     put_varint(out, x.leaving.size());
     for (const auto& [first, leaving] : x.leaving) {
         put_u8(out, static_cast<std::uint8_t>(leaving.reason));
@@ -353,6 +362,12 @@ void Engine::State::save_extras(std::vector<std::byte>& out, const Queue& queue)
 bool Engine::State::load_extras(Reader& in, Queue& queue) {
     Extras& x = extras_of(queue);
     if (!x.retries.load(in) || !x.scheduled.load(in)) return false;
+    for (std::size_t ids = in.count(10); ids > 0 && in.ok(); --ids) {
+        const std::uint64_t hash = in.u64();
+        const std::uint64_t due = in.varint();
+        x.ids.emplace(hash, TimerList::Key{due, in.varint()});
+    }
+    if (!x.expiry.load(in)) return false;
     const std::size_t count = in.count(9);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         Leaving leaving;

@@ -72,9 +72,13 @@ Subscription* Engine::State::subscription_of(SessionId session, std::uint64_t id
 }
 
 void Engine::State::book_ack(Queue& queue, const Extent& extent) {
-    live.remove(extent.record(), extent.count, extent.bytes);
     queue.acked += extent.count;
     totals.acked += extent.count;
+    book_gone(queue, extent);
+}
+
+void Engine::State::book_gone(Queue& queue, const Extent& extent) {
+    live.remove(extent.record(), extent.count, extent.bytes);
     std::vector<Span>& spans = queue.acks;
     if (spans.empty()) acked_queues.push_back(queue.id);
     if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
@@ -139,6 +143,7 @@ void Engine::State::return_extents(
             });
             queue.returned += extent.count;
             totals.returned += extent.count;
+            if (queue.extras != nullptr) queue.extras->expiry.wake(extent.first, extent.end());
         }
         await_log(queue, place.position);
     }

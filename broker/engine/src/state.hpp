@@ -44,6 +44,9 @@ struct PublishPlan {
     std::uint32_t count = 0;
     std::uint32_t offset = 0;  // in the command's messages
     std::uint32_t bytes = 0;
+    std::uint64_t deliver_at = 0;
+    std::uint64_t expires_at = 0;
+    std::uint64_t id_hash = 0;
 };
 
 /// A failed delivery that is tried again later.
@@ -164,7 +167,7 @@ struct Engine::State {
 
     // -- publish.cpp --
     bool publish(const PublishCommand& command, Now now);
-    bool plan_publish(const PublishCommand& command, const Producer& producer);
+    bool plan_publish(const PublishCommand& command, const Producer& producer, Now now);
     void carry_out_plans(const PublishCommand& command, Producer& producer, Now now);
     void write_publish(const PublishCommand& command, Producer& producer, Now now);
     void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
@@ -178,6 +181,7 @@ struct Engine::State {
     // -- settle.cpp --
     Subscription* subscription_of(SessionId session, std::uint64_t id);
     void book_ack(Queue& queue, const Extent& extent);
+    void book_gone(Queue& queue, const Extent& extent);
     void flush_acks();
     void return_extents(Queue& queue,
                         std::span<const std::pair<Extent, std::uint32_t>> parts_to_return);
@@ -200,6 +204,16 @@ struct Engine::State {
                        std::optional<std::uint64_t> delay_ms, Now now);
     bool replay_later(RecordType type, const Journal::Place& place, Bytes bytes);
     bool pick(Queue& queue, const Extent& extent, std::uint32_t* attempts);
+
+    // -- expire.cpp --
+    [[nodiscard]] std::uint64_t expiry_of(const Queue& queue, const Run& run,
+                                          std::uint64_t wall_ms) const;
+    void note_expiry(Queue& queue, const Run& run, const Extent& extent, std::uint64_t wall_ms);
+    void expire_messages(Queue& queue, Now now);
+    void schedule(Queue& queue, const Run& run, const Extent& extent);
+    bool apply_cancel(Queue& queue, TimerList::Key key);
+    void use(Queue& queue);
+    bool expire_queue(Queue& queue, Now now);
 
     // -- leaving.cpp, moves.cpp --
     struct Transfer;

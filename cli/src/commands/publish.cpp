@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <mutex>
@@ -34,6 +35,9 @@ struct Options {
     std::string producer;
     bool mandatory = false;
     std::string timeout = "30s";
+    std::string delay;
+    std::uint64_t deliver_at = 0;
+    std::string ttl;
 };
 
 /// What the broker made of the messages, counted on the I/O thread.
@@ -99,6 +103,14 @@ int fill_message(const Options& options, wire::Message& message) {
     message.properties.id = options.id;
     message.properties.ordering_key = options.ordering_key;
     message.properties.content_type = options.content_type;
+    const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::system_clock::now().time_since_epoch());
+    const auto from_now = [&](const std::string& text) {
+        return static_cast<std::uint64_t>((now + *parse_duration(text)).count());
+    };
+    if (!options.delay.empty()) message.properties.deliver_at_ms = from_now(options.delay);
+    if (options.deliver_at != 0) message.properties.deliver_at_ms = options.deliver_at;
+    if (!options.ttl.empty()) message.properties.expires_at_ms = from_now(options.ttl);
     for (const std::string& text : options.headers) {
         auto header = parse_header(text);
         if (!header) return fail(exit_usage, "--header wants name=value, not '" + text + "'");
@@ -195,6 +207,13 @@ void add_publish(CLI::App& app, Context& context) {
     command->add_option("--content-type", options->content_type,
                         "Content type, such as text/plain");
     command->add_option("--id", options->id, "Message id");
+    CLI::Option* delay = add_long_duration(*command, "--delay", options->delay,
+                                           "Deliver not before so long from now");
+    command
+        ->add_option("--deliver-at", options->deliver_at,
+                     "Deliver not before this time, ms since 1970")
+        ->excludes(delay);
+    add_long_duration(*command, "--ttl", options->ttl, "Expires so long from now");
     command->add_option("--producer", options->producer,
                         "Publish as this lasting producer (default: one for this run only)");
     command->add_flag("--mandatory", options->mandatory,

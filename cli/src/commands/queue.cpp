@@ -26,6 +26,9 @@ struct Options {
     std::string retry;
     std::string retry_delay;
     std::string retry_delay_max;
+    std::string ttl;
+    std::string expires;
+    std::string id;
     transport::MoveSelection selection;
     std::string target;
 };
@@ -65,6 +68,8 @@ int declare(const Context& context, const Options& options) {
     };
     wanted.policy.retry = options.retry;
     wanted.policy.retry_delay_ms = milliseconds(options.retry_delay);
+    wanted.policy.message_ttl_ms = milliseconds(options.ttl);
+    wanted.policy.expires_ms = milliseconds(options.expires);
     wanted.policy.retry_delay_max_ms = milliseconds(options.retry_delay_max);
     const auto declared = client.value()->declare_queue(options.name, wanted);
     if (!declared.ok()) return fail(declared.error());
@@ -196,6 +201,9 @@ void add_policy_options(CLI::App& command, Options& options) {
         ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{100}));
     command.add_option("--max-deliveries", policy.max_deliveries,
                        "After so many a message is a dead letter (or parked)");
+    add_long_duration(command, "--ttl", options.ttl, "Messages expire after so long in the queue");
+    add_long_duration(command, "--expires", options.expires,
+                      "The queue goes when nobody used it for so long");
     command.add_option("--dead-letter", policy.dead_letter_key,
                        "Queue for dead letters; with --dead-letter-exchange: routing key");
     command.add_option("--dead-letter-exchange", policy.dead_letter_exchange,
@@ -224,6 +232,27 @@ int drop(const Context& context, const Options& options) {
     if (!client.ok()) return fail(client.error());
     return report_count(context, "messages",
                         client.value()->drop_message(options.name, options.selection.position));
+}
+
+int cancel(const Context& context, const Options& options) {
+    auto client = connect(context);
+    if (!client.ok()) return fail(client.error());
+    const auto gone = client.value()->cancel(options.name, options.id);
+    if (gone.ok() && gone.value() == 0)
+        return fail(exit_refused, "no delayed message of '" + options.name + "' has this id");
+    return report_count(context, "messages", gone);
+}
+
+void add_cancel(CLI::App& queue, Context& context) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        queue.add_subcommand("cancel", "Take a delayed message back before it is due");
+    command->add_option("queue", options->name, "The queue")->required();
+    command->add_option("id", options->id, "The message's id")->required();
+    command->footer(examples({"ferry queue cancel reminders invoice-17"}));
+    command->callback([&context, options] {
+        context.run = [&context, options] { return cancel(context, *options); };
+    });
 }
 
 void add_moves(CLI::App& queue, Context& context) {
@@ -329,6 +358,7 @@ void add_queue(CLI::App& app, Context& context) {
     add_binding_commands(*queue, context, "queue");
     add_peek(*queue, context);
     add_moves(*queue, context);
+    add_cancel(*queue, context);
     add_purge_and_delete(*queue, context);
 }
 

@@ -78,7 +78,18 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks)
         list.push_back({{"messages", run.messages}, {"bytes", run.bytes}, {"queues", queues}});
         runs.push_back(run);
     }
-    if (acks) out["groups"] = ack_groups_json(in);
+    if (acks) {
+        out["groups"] = ack_groups_json(in);
+        for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+            const std::uint64_t run = in.varint();
+            const std::uint64_t deliver_at = in.varint();
+            const std::uint64_t expires_at = in.varint();
+            in.varint();  // the hash of an id
+            if (run >= list.size()) continue;
+            if (deliver_at != 0) list[run]["deliver_at"] = deliver_at;
+            if (expires_at != 0) list[run]["expires_at"] = expires_at;
+        }
+    }
     Json messages = Json::array();
     for (const Run& run : runs) {
         read_messages(in, run.bytes, run.messages, position, messages, whole);
@@ -318,7 +329,7 @@ struct Kind {
 };
 
 // Lambdas bring the readers, which need different things, to one shape; the index is the type byte.
-const std::array<Kind, 23> kinds{{
+const std::array<Kind, 24> kinds{{
     {"", nullptr},
     {"publish", [](ByteReader& in, std::uint64_t at, bool w,
                    bool&) { return publish_json(in, at, w, false); }},
@@ -374,6 +385,13 @@ const std::array<Kind, 23> kinds{{
     {"restart",
      [](ByteReader& in, std::uint64_t, bool, bool&) {
          return Json{{"unclean", in.u8() != 0}};
+     }},
+    {"cancel",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         Json out{{"queue", in.varint()}};
+         out["due"] = in.varint();
+         out["position"] = in.varint();
+         return out;
      }},
 }};
 

@@ -3,6 +3,7 @@ import os
 import socket
 import struct
 import sys
+import time
 import unittest
 
 import ferry_client as ferry
@@ -13,7 +14,7 @@ MALFORMED_FRAME, FRAME_TOO_LARGE, UNEXPECTED_VERB, UNSUPPORTED_VERSION = 100, 10
 NO_SUCH_QUEUE, NO_SUCH_EXCHANGE, DECLARED_DIFFERENTLY, EXCLUSIVE_ELSEWHERE = 200, 201, 202, 203
 NO_SUCH_SUBSCRIPTION, NO_ROUTE, BAD_NAME, BAD_OPTION, NOT_EMPTY, IN_USE = 204, 205, 206, 207, 208, 209
 NO_SUCH_BINDING, ALREADY_EXISTS = 210, 212
-SEQUENCE_GAP, FENCED, NO_SUCH_PRODUCER, MESSAGE_TOO_LARGE, NOT_SUPPORTED = 300, 301, 303, 403, 504
+SEQUENCE_GAP, FENCED, NO_SUCH_PRODUCER, MESSAGE_TOO_LARGE = 300, 301, 303, 403
 
 
 class Case(unittest.TestCase):
@@ -309,13 +310,58 @@ class Publishing(Case):
         client.subscribe(1, queue)
         self.assertEqual(client.deliveries(1, 1)[0]["properties"], properties)
 
-    def test_expiry_and_delay_are_refused_rather_than_ignored(self):
+    def test_a_delayed_message_comes_at_its_time_and_may_be_cancelled(self):
         client = self.connect()
         queue = self.queue(client)
         producer = client.producer(self.name("p"))["producer"]
-        for sequence, key in ((1, 6), (2, 7)):
-            client.publish(producer, sequence, [message(queue, b"x", properties={key: 1})])
-            self.assertEqual(client.outcomes(producer, sequence, sequence), {sequence: NOT_SUPPORTED})
+        due = int(time.time() * 1000) + 700
+        client.publish(producer, 1, [message(queue, b"later", properties={7: due}),
+                                     message(queue, b"never", properties={7: due, 1: "x"}),
+                                     message(queue, b"now")])
+        self.assertEqual(set(client.outcomes(producer, 1, 3).values()), {"confirmed"})
+        client.subscribe(1, queue)
+        self.assertEqual(client.deliveries(1, 1)[0]["payload"], b"now")
+        self.assertEqual(client.request(ferry.QUEUE_SHOW, queue)["delayed"], 2)
+        self.assertEqual(client.request(ferry.QUEUE_DROP, queue, "x")["messages"], 1)
+        self.assertEqual(client.request(ferry.QUEUE_DROP, queue, "x")["messages"], 0)
+        later = client.deliveries(1, 1)[0]
+        self.assertEqual(later["payload"], b"later")
+        self.assertGreaterEqual(int(time.time() * 1000), due)
+        self.assertTrue(client.no_delivery(1))
+        client.publish(producer, 4, [message(queue, b"x", properties={7: due + 200 * 365 * 86_400_000})])
+        self.assertEqual(client.outcomes(producer, 4, 4), {4: BAD_OPTION})
+
+    def test_a_message_past_its_time_is_not_delivered(self):
+        client = self.connect()
+        queue = self.queue(client)
+        producer = client.producer(self.name("p"))["producer"]
+        client.publish(producer, 1, [message(queue, b"short", properties={6: int(time.time() * 1000) + 50}),
+                                     message(queue, b"long", properties={6: int(time.time() * 1000) + 60_000})])
+        client.outcomes(producer, 1, 2)
+        wait_until(lambda: client.request(ferry.QUEUE_SHOW, queue)["expired"] == 1, "the first expired")
+        client.subscribe(1, queue)
+        self.assertEqual(client.deliveries(1, 1)[0]["payload"], b"long")
+
+    def test_a_nack_with_a_delay_and_a_reject_that_becomes_a_dead_letter(self):
+        client = self.connect()
+        queue, dead = self.name("q"), self.name("dead")
+        client.declare(queue, dead_letter_key=dead, max_deliveries=5)
+        client.declare(dead)
+        producer = client.producer(self.name("p"))["producer"]
+        client.publish(producer, 1, [message(queue, b"x")])
+        client.outcomes(producer, 1, 1)
+        client.subscribe(1, queue)
+        client.deliveries(1, 1)
+        begin = time.monotonic()
+        self.assertEqual(client.request(ferry.NACK, 1, [1, 1], True, 400, answers=(ferry.SETTLED,)), [])
+        self.assertEqual(client.deliveries(1, 1)[0]["attempt"], 2)
+        self.assertGreaterEqual(time.monotonic() - begin, 0.39)
+        self.assertEqual(client.nack(1, [2, 2], False), [])
+        client.subscribe(2, dead)
+        letter = client.deliveries(2, 1)[0]
+        self.assertEqual((letter["payload"], letter["attempt"]), (b"x", 1))
+        self.assertEqual(letter["properties"][3]["ferry-death-reason"], "rejected")
+        self.assertEqual(letter["properties"][3]["ferry-death-attempts"], 2)
 
 
 class Consuming(Case):

@@ -68,7 +68,17 @@ void EngineModel::publish() {
                                                            : "";
             const std::string key =
                 route == 1 ? "nobody" : queue_names_[route <= 10 ? 0 : route % 3];
-            out.array(4).str(exchange).str(key).nil().bin(as_bytes(payload));
+            out.array(4).str(exchange).str(key);
+            const std::uint64_t time = random_.below(24);
+            if (time == 0) {
+                out.map(2).uint(7).uint(now_.wall_ms + random_.below(6000));
+                out.uint(1).str("id" + std::to_string(random_.below(20)));
+            } else if (time == 1) {
+                out.map(1).uint(6).uint(now_.wall_ms + random_.below(6000));
+            } else {
+                out.nil();
+            }
+            out.bin(as_bytes(payload));
             ++unanswered_[{session, client->second.handle, first + i}];
         }
         PublishCommand command;
@@ -263,6 +273,11 @@ void EngineModel::purge_or_delete() {
 }
 
 void EngineModel::move_some() {
+    if (random_.below(3) == 0) {
+        engine_->cancel(sessions_[0], next_request_++, some_queue(),
+                        "id" + std::to_string(random_.below(20)), now());
+        return after_call();
+    }
     const bool from_dead = random_.below(2) == 0;
     if (random_.below(6) == 0) {
         engine_->declare_queue(sessions_[0], next_request_++, "dead", {}, now());

@@ -17,7 +17,9 @@ public:
     struct Queue {
         std::string name;
         std::map<Position, std::string> waiting;  // payloads, by position
-        std::map<std::pair<std::uint64_t, Position>, std::uint32_t> delayed;  // runs, by due time
+        // Runs, by due time: retries, and delayed publishes message by message.
+        std::map<std::pair<std::uint64_t, Position>, std::uint32_t> delayed;
+        std::set<std::pair<std::uint64_t, Position>> scheduled;
         std::set<Position> leaving;
     };
     struct Producer {
@@ -39,6 +41,8 @@ public:
                 return read_delayed(in);
             case RecordType::due:
                 return read_due(in);
+            case RecordType::cancel:
+                return read_cancel(in);
             case RecordType::leave:
                 return read_leave(in);
             case RecordType::ack:
@@ -122,6 +126,9 @@ private:
                 for (std::uint32_t t = 0; t < run.targets_count; ++t) {
                     const QueueId id = record.targets[run.targets_first + t].queue;
                     queues.at(id).waiting[position] = std::string(as_text(message.payload));
+                    if (run.deliver_at == 0) continue;
+                    queues.at(id).scheduled.insert({run.deliver_at, position});
+                    run_of[position] = at_ + static_cast<std::uint64_t>(&run - record.runs.data());
                 }
             }
         }
@@ -166,6 +173,7 @@ private:
         // What is on its way out stays on it.
         for (const Position p : queues.at(id).leaving) kept.emplace(p, waiting.at(p));
         queues.at(id).delayed.clear();
+        queues.at(id).scheduled.clear();
         for (const auto& [p, payload] : waiting) {
             if (kept.count(p) == 0) removed_at[{id, p}] = at_;
         }
@@ -190,11 +198,31 @@ private:
     }
     void read_due(Reader& in) {
         const auto id = static_cast<QueueId>(in.varint());
-        in.u8();
+        const bool retries = in.u8() == 0;
         const std::uint64_t due = in.varint();
         const Position first = in.varint();
         auto& delayed = queues.at(id).delayed;
-        delayed.erase(delayed.begin(), delayed.upper_bound({due, first}));
+        auto& scheduled = queues.at(id).scheduled;
+        if (retries) {
+            delayed.erase(delayed.begin(), delayed.upper_bound({due, first}));
+            return;
+        }
+        // The record names a run by its first message.
+        auto end = scheduled.upper_bound({due, first});
+        while (end != scheduled.end() && end->first == due && end != scheduled.begin() &&
+               std::prev(end)->second + 1 == end->second && run_of.count(end->second) != 0 &&
+               run_of.at(end->second) == run_of.at(std::prev(end)->second)) {
+            ++end;
+        }
+        scheduled.erase(scheduled.begin(), end);
+    }
+    void read_cancel(Reader& in) {
+        const auto id = static_cast<QueueId>(in.varint());
+        const std::uint64_t due = in.varint();
+        const Position position = in.varint();
+        if (queues.at(id).scheduled.erase({due, position}) == 0)
+            problems.push_back("a cancel names a message that does not wait");
+        remove(id, position);
     }
     void read_leave(Reader& in) {
         const auto id = static_cast<QueueId>(in.varint());
@@ -222,6 +250,7 @@ private:
     }
 
     Position at_ = 0;
+    std::map<Position, std::uint64_t> run_of;  // of scheduled messages
 };
 
 }  // namespace ferry::engine::testing

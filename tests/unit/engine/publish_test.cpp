@@ -237,14 +237,6 @@ TEST_F(Publishing, RefusesWhileTheDiskIsFullAndTakesTheSameSequencesAfterwards) 
     EXPECT_THAT(answer.open, IsEmpty());
 }
 
-TEST_F(Publishing, RefusesWhatThisVersionDoesNotActOn) {
-    wire::Properties properties;
-    properties.deliver_at_ms = 5;
-    EXPECT_TRUE(rig.publish(1, handle, 1, {message("", "q", "a", properties)}));
-    rig.settle();
-    EXPECT_EQ(rig.take<Refuse>().at(0).code, Code::not_supported);
-}
-
 TEST_F(Publishing, ClosesASessionOnlyWhenRefusalsWouldLeaveTooManySequencesOpen) {
     EXPECT_TRUE(rig.publish(1, handle, 1, {message("nowhere", "x", "a")}));
     rig.settle();

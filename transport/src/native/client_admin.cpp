@@ -94,6 +94,8 @@ std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
     number("retry_delay_max_ms", policy.retry_delay_max_ms);
     number("retry_jitter_percent", policy.retry_jitter_percent);
     number("max_deliveries", policy.max_deliveries);
+    number("message_ttl_ms", policy.message_ttl_ms);
+    number("expires_ms", policy.expires_ms);
     text("dead_letter_exchange", policy.dead_letter_exchange);
     text("dead_letter_key", policy.dead_letter_key);
     return count;
@@ -159,6 +161,12 @@ Answer<std::uint64_t> Client::move_messages(std::string_view queue, std::string_
     out.str(queue).str(target).map(1 + more).str("parked").boolean(selection.parked);
     if (selection.position != 0) out.str("position").uint(selection.position);
     if (selection.count != 0) out.str("count").uint(selection.count);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
+}
+
+Answer<std::uint64_t> Client::cancel(std::string_view queue, std::string_view id, Timeout timeout) {
+    auto request = make_request(wire::Verb::queue_drop, 2, false);
+    wire::Encoder(request->fields).str(queue).str(id);
     return ask<std::uint64_t>(*core_, request, timeout, decode_messages);
 }
 

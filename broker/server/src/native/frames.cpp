@@ -155,6 +155,8 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
         {"retry_delay_max_ms", p.retry_delay_max_ms},
         {"retry_jitter_percent", p.retry_jitter_percent},
         {"max_deliveries", p.max_deliveries},
+        {"message_ttl_ms", p.message_ttl_ms},
+        {"expires_ms", p.expires_ms},
     };
     std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U);
     for (const auto& entry : numbers) count += entry.second != 0 ? 1U : 0U;

@@ -94,6 +94,10 @@ bool NativeSession::queue_declare(Request& request) {
         {.name = "max_deliveries",
          .number = &policy.deliveries,
          .most = limits::max_deliveries_max},
+        {.name = "message_ttl_ms",
+         .number = &policy.numbers.message_ttl_ms,
+         .most = limits::ttl_ms_max},
+        {.name = "expires_ms", .number = &policy.numbers.expires_ms, .most = limits::ttl_ms_max},
         {.name = "dead_letter_exchange", .text = &policy.exchange},
         {.name = "dead_letter_key", .text = &policy.key},
     };
@@ -157,11 +161,15 @@ bool NativeSession::queue_move(Request& request) {
 
 bool NativeSession::queue_drop(Request& request) {
     std::string_view name;
+    std::string_view message_id;
     std::uint64_t position = 0;
-    if (request.count < 4 || !request.fields.read_str(name) ||
-        !request.fields.read_uint(position)) {
-        return false;
+    if (request.count < 4 || !request.fields.read_str(name)) return false;
+    if (request.fields.next_is_str() && request.fields.read_str(message_id)) {
+        hub_.engine.cancel(id_, request.id, name, message_id, hub_.now());
+        await_answer(request.id);
+        return true;
     }
+    if (!request.fields.read_uint(position)) return false;
     hub_.engine.drop_message(id_, request.id, name, position, hub_.now());
     await_answer(request.id);
     return true;

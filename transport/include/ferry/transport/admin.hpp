@@ -27,6 +27,8 @@ struct QueuePolicy {
     std::uint64_t retry_delay_max_ms = 0;    // 0: 7 days
     std::uint64_t retry_jitter_percent = 0;  // delays are shorter by up to so much
     std::uint64_t max_deliveries = 0;        // then the message is a dead letter
+    std::uint64_t message_ttl_ms = 0;        // a message expires after so long in the queue
+    std::uint64_t expires_ms = 0;            // the queue goes when nobody used it for so long
     std::string dead_letter_exchange;        // empty with a key: the default exchange
     std::string dead_letter_key;             // empty: the message's own
 };

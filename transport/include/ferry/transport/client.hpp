@@ -136,6 +136,9 @@ public:
     Answer<std::uint64_t> move_messages(std::string_view queue, std::string_view target,
                                         const MoveSelection& selection = {},
                                         Timeout timeout = Timeout{0});
+    /// Takes back delayed messages of `queue` with this id that are not due yet. Returns how many.
+    Answer<std::uint64_t> cancel(std::string_view queue, std::string_view id,
+                                 Timeout timeout = Timeout{0});
     /// Drops the ready message at this position.
     Answer<std::uint64_t> drop_message(std::string_view queue, std::uint64_t position,
                                        Timeout timeout = Timeout{0});

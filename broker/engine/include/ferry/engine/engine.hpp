@@ -135,6 +135,9 @@ public:
     void move_messages(SessionId session, std::uint64_t request, std::string_view name,
                        std::string_view target, Position position, std::uint64_t most, bool parked,
                        Now now);
+    /// Takes back delayed messages with this id that are not due yet; answers with their number.
+    void cancel(SessionId session, std::uint64_t request, std::string_view name,
+                std::string_view id, Now now);
     /// Drops the ready message at `position`.
     void drop_message(SessionId session, std::uint64_t request, std::string_view name,
                       Position position, Now now);

@@ -22,6 +22,9 @@ using QueueId = std::uint32_t;
 using Tag = std::uint64_t;  // delivery tag, per subscription, from 1
 using Sequence = std::uint64_t;
 
+/// A delayed publish is due within a hundred years.
+constexpr std::uint64_t deliver_ahead_ms_max = 100ULL * 365 * 24 * 3600 * 1000;
+
 /// First and last, both included.
 template <class T>
 struct Range {
