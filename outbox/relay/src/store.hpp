@@ -10,6 +10,7 @@
 #include "core.hpp"
 #include "encode.hpp"
 #include "ferry/sqlite/database.hpp"
+#include "ferry/sqlite/wal_sync.hpp"
 
 namespace ferry::outbox::relay {
 
@@ -67,14 +68,22 @@ public:
     sqlite::Answer<std::uint64_t> max_id();
     /// What sqlite_sequence says.
     sqlite::Answer<std::uint64_t> last_id();
-    /// Calls `with` for rows after `after` up to `upto`, until it returns false.
+    /// Calls `with` for rows after `after` up to `upto`, until it returns false. What it is shown
+    /// survives a power cut, also where the writer's connection does not sync its commits:
+    /// otherwise a message could be sent whose transaction the power cut takes back (O14).
     template <class F>
     sqlite::Status read(std::uint64_t after, std::uint64_t upto, std::uint64_t most, F&& with) {
         read_.bind(1, after).bind(2, upto).bind(3, most);
-        while (true) {
+        for (bool first = true;; first = false) {
             const auto row = read_.step();
             if (!row.ok()) return row.error();
             if (!row.value()) return sqlite::ok_status();
+            if (first) {
+                if (auto synced = sqlite::sync_wal(database_); !synced.ok()) {
+                    read_.reset();
+                    return synced.error();
+                }
+            }
             if (!with(view(read_))) break;
         }
         read_.reset();

@@ -73,7 +73,8 @@ bool DiskImage::save(const std::string& directory) const {
         const std::unique_ptr<FILE, int (*)(FILE*)> out(std::fopen(path.c_str(), "wb"),
                                                         std::fclose);
         const auto& bytes = content->bytes();
-        if (!out || std::fwrite(bytes.data(), 1, bytes.size(), out.get()) != bytes.size())
+        if (!out) return false;
+        if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), out.get()) != bytes.size())
             return false;
     }
     return true;
