@@ -87,14 +87,28 @@ void Engine::State::leave(Queue& queue, std::span<const std::pair<Extent, std::u
     mark_dirty(queue);
 }
 
-// Replay: part of what leaves, if it is exactly one entry.
+// Takes out what leaves already, to let it leave again with another reason. In replay an entry may
+// be larger than what is taken: it was divided when its messages met different fates, which no
+// record says.
 bool Engine::State::pick_leaving(Queue& queue, const Extent& extent) {
     if (queue.extras == nullptr) return false;
     auto& leaving = queue.extras->leaving;
-    const auto at = leaving.find(extent.first);
-    if (at == leaving.end() || at->second.extent != extent) return false;
-    queue.extras->leaving_messages -= extent.count;
+    auto at = leaving.upper_bound(extent.first);
+    if (at == leaving.begin()) return false;
+    --at;
+    const Leaving whole = at->second;
+    if (extent.record() != whole.extent.record() || extent.end() > whole.extent.end()) return false;
     leaving.erase(at);
+    const auto keep = [&](std::uint32_t skip, std::uint32_t count) {
+        if (count == 0) return;
+        Leaving part = whole;
+        part.extent = part_of(whole.extent, skip, count);
+        leaving.emplace(part.extent.first, std::move(part));
+    };
+    const auto before = static_cast<std::uint32_t>(extent.first - whole.extent.first);
+    keep(0, before);
+    keep(before + extent.count, whole.extent.count - before - extent.count);
+    queue.extras->leaving_messages -= extent.count;
     return true;
 }
 
