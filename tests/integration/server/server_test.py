@@ -500,8 +500,11 @@ class Faults(Case):
                 slowest = max(slowest, time.monotonic() - began)
             self.assertEqual(client.request(ferry.QUEUE_SHOW, "q")["ready"], sequence)
             self.assertEqual([f for f in client.aside if f[0] == ferry.ERROR], [])
-            process.kill()
-            process.wait()
+            # Killing strace alone would leave ferryd running.
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as children:
+                for child in children.read().split():
+                    os.kill(int(child), signal.SIGKILL)
+            process.wait(timeout=20)
 
     # G11, F3
     def test_a_failed_sync_confirms_nothing_more_and_exits_74(self):
