@@ -59,6 +59,10 @@ public:
         return core_->space_full.load(std::memory_order_acquire) ? Space::full : Space::ok;
     }
     Stats stats() const override;
+    SyncStats sync_stats() const override {
+        return {core_->syncs.load(std::memory_order_relaxed),
+                core_->sync_ns_last.load(std::memory_order_relaxed)};
+    }
     std::vector<DamagedRange> damage() const override { return housekeeper_.scrubber().damage(); }
     Bytes hot(Position record) const override { return buffer_.hot(record); }
     Result<Block> read_block(Position record, std::size_t bytes_wanted) const override {
@@ -154,7 +158,7 @@ Stats CommitLogImpl::stats() const {
     const Scrubber& scrubber = housekeeper_.scrubber();
     out.scrubbed_bytes = scrubber.bytes();
     out.scrub_passes = scrubber.passes();
-    out.damaged_ranges = scrubber.damage().size();
+    out.damaged_ranges = scrubber.damaged();
     out.spares = spares_->ready();
     out.file_bytes = out.spares * spares_->file_bytes() +
                      core_->checkpoint_bytes.load(std::memory_order_relaxed);

@@ -18,7 +18,7 @@ bool Scrubber::turn() {
     const std::uint64_t rate = core_.options.scrub_bytes_per_second;
     if (rate == 0) return false;
     const Instant now = core_.clock.now().mono;
-    if (!due(now)) return false;
+    if (now < due_at_) return false;
     if (entry_.segment == nullptr && !next_segment()) {
         end_pass(now);
         return false;
@@ -33,7 +33,8 @@ bool Scrubber::turn() {
     bytes_.fetch_add(got, std::memory_order_relaxed);
     due_at_ = Instant{now.ns + got * ns_per_second / rate};
     if (at_ >= entry_.end) {
-        // A segment may be dropped once its place in the walk is known by position alone.
+        // Not held longer than it is read: one that is dropped while it is held is deleted, not used
+        // again.
         entry_.segment.reset();
     }
     return true;
@@ -45,7 +46,7 @@ bool Scrubber::next_segment() {
     for (SegmentTable::Entry& entry : core_.table.snapshot()) {
         if (entry.base < at_ || entry.end == 0 || entry.segment == nullptr) continue;
         if (entry.end > core_.synced.load(std::memory_order_acquire)) break;
-        if (passes() == 0 && pass_began_.ns == 0) pass_began_ = core_.clock.now().mono;
+        if (pass_began_.ns == 0) pass_began_ = core_.clock.now().mono;
         entry_ = std::move(entry);
         at_ = entry_.base;
         return true;
@@ -101,9 +102,9 @@ void Scrubber::report(Position first, Position end) {
     for (const DamagedRange& known : damage_) {
         if (first < known.end && known.first < end) return;
     }
-    if (damage_.size() < damaged_ranges_max) {
-        damage_.push_back({entry_.segment->name, first, end});
-    }
+    if (damage_.size() == damaged_ranges_max) return;
+    damage_.push_back({entry_.segment->name, first, end});
+    damaged_.store(damage_.size(), std::memory_order_relaxed);
 }
 
 std::vector<DamagedRange> Scrubber::damage() const {

@@ -23,10 +23,10 @@ public:
     [[nodiscard]] Instant due_at() const { return due_at_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t passes() const { return passes_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t damaged() const { return damaged_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::vector<DamagedRange> damage() const;
 
 private:
-    [[nodiscard]] bool due(Instant now) const { return now >= due_at_; }
     bool next_segment();
     void end_pass(Instant now);
     Result<std::uint64_t> read_plain();
@@ -40,6 +40,7 @@ private:
     Instant pass_began_{};
     std::atomic<std::uint64_t> bytes_{0};
     std::atomic<std::uint64_t> passes_{0};
+    std::atomic<std::uint64_t> damaged_{0};  // how many there are in damage_
 
     mutable std::mutex mutex_;
     std::vector<DamagedRange> damage_;

@@ -155,6 +155,53 @@ TEST_F(ScrubTest, KeepsToItsPaceAndBeginsAPassOnlyWhenItIsTime) {
     EXPECT_GT(log->stats().scrubbed_bytes, after);
 }
 
+TEST_F(ScrubTest, RestsAfterEveryPassAndNotOnlyTheFirst) {
+    auto log = open_sim();
+    fill(*log, 3);
+    for (int passes = 0; passes < 3; ++passes) {
+        pass(*log);
+        const std::uint64_t read = log->stats().scrubbed_bytes;
+        for (int minutes = 0; minutes < 60; ++minutes) {
+            clock_.advance_ms(60'000);
+            while (log->housekeep_once()) {
+            }
+        }
+        EXPECT_EQ(log->stats().scrubbed_bytes, read) << "an hour after pass " << passes + 1;
+        clock_.advance_ms(options_.scrub_every_ms);
+    }
+}
+
+TEST_F(ScrubTest, TakesASegmentThatIsUsedAgainHalfWayThroughForWhatItIs) {
+    options_.segment_bytes = 1U << 20;  // several pieces
+    options_.batch_bytes_max = 256U << 10;
+    options_.scrub_bytes_per_second = 1U << 18;
+    auto log = open_sim();
+    const auto fill_large = [&](std::size_t finished) {
+        while (log->segments().size() < finished) {
+            put(*log, std::string(100'000, 'x'));
+            flush(*log);
+        }
+    };
+    fill_large(3);
+    checkpoint(*log, "one");
+    put(*log, "more");
+    checkpoint(*log, "two");
+    ASSERT_LT(log->stats().scrubbed_bytes, options_.segment_bytes) << "half way through the first";
+    ASSERT_GT(log->stats().scrubbed_bytes, 0U);
+    fill_large(log->segments().size() + 1);  // takes a spare, so that the dropped file is wanted
+    log->drop_segment(0);
+    settle(*log);
+    fill_large(log->segments().size() + 2);
+    settle(*log);
+    for (int seconds = 0; seconds < 60; ++seconds) {
+        clock_.advance_ms(1000);
+        while (log->housekeep_once()) {
+        }
+    }
+    EXPECT_GE(log->stats().scrub_passes, 1U);
+    EXPECT_THAT(log->damage(), IsEmpty()) << log->damage().front().file;
+}
+
 TEST_F(ScrubTest, GoesOnWhenASegmentIsDroppedUnderIt) {
     options_.scrub_bytes_per_second = 1024;
     auto log = open_sim();

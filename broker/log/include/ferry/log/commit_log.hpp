@@ -124,6 +124,13 @@ struct Stats {
     std::uint64_t sync_ns_last = 0;
 };
 
+/// The part of Stats that is wanted after every sync: gathering the rest takes time in proportion to
+/// the segments.
+struct SyncStats {
+    std::uint64_t syncs = 0;
+    std::uint64_t sync_ns_last = 0;
+};
+
 /// The broker's durable sequence of records: all that survives a crash.
 ///
 /// Threads   "Owner" calls come from one thread (the engine's). start() runs a writer thread and a
@@ -190,6 +197,7 @@ public:
     [[nodiscard]] virtual Error failure() const = 0;
     [[nodiscard]] virtual Space space() const = 0;
     [[nodiscard]] virtual Stats stats() const = 0;
+    [[nodiscard]] virtual SyncStats sync_stats() const = 0;
     /// What the scrubber found since start; at most damaged_ranges_max. Any thread.
     [[nodiscard]] virtual std::vector<DamagedRange> damage() const = 0;
 
