@@ -129,11 +129,45 @@ void write_header_value(Encoder& out, const HeaderValue& value) {
     std::visit(Writer{out}, value);
 }
 
-void write_text(Encoder& out, Property key, const std::string& text) {
+void write_text(Encoder& out, Property key, std::string_view text) {
     if (!text.empty()) out.uint(static_cast<std::uint64_t>(key)).str(text);
 }
 void write_number(Encoder& out, Property key, std::uint64_t number) {
     if (number != 0) out.uint(static_cast<std::uint64_t>(key)).uint(number);
+}
+
+// P: Properties or PropertyViews, whose fields have the same names.
+template <class P, class WriteHeaders>
+void write_map(Encoder& out, const P& p, const WriteHeaders& write_headers_of) {
+    std::uint32_t count = p.headers.empty() ? 0 : 1;
+    for (const std::string_view text : {std::string_view(p.id), std::string_view(p.ordering_key),
+                                        std::string_view(p.content_type),
+                                        std::string_view(p.reply_to),
+                                        std::string_view(p.correlation_id)}) {
+        if (!text.empty()) ++count;
+    }
+    for (const std::uint64_t number :
+         {p.published_at_ms, p.expires_at_ms, p.deliver_at_ms, std::uint64_t{p.priority}}) {
+        if (number != 0) ++count;
+    }
+    if (count == 0) {
+        out.nil();
+        return;
+    }
+    out.map(count);
+    write_text(out, Property::id, p.id);
+    write_text(out, Property::ordering_key, p.ordering_key);
+    if (!p.headers.empty()) {
+        out.uint(static_cast<std::uint64_t>(Property::headers));
+        write_headers_of(p.headers);
+    }
+    write_text(out, Property::content_type, p.content_type);
+    write_number(out, Property::published_at, p.published_at_ms);
+    write_number(out, Property::expires_at, p.expires_at_ms);
+    write_number(out, Property::deliver_at, p.deliver_at_ms);
+    write_number(out, Property::priority, p.priority);
+    write_text(out, Property::reply_to, p.reply_to);
+    write_text(out, Property::correlation_id, p.correlation_id);
 }
 
 }  // namespace
@@ -151,39 +185,20 @@ bool read_properties(Bytes properties, Properties& out) {
     return cursor.at_end();
 }
 
-void write_properties(Encoder& out, const Properties& p) {
-    std::uint32_t count = 0;
-    for (const std::string* text :
-         {&p.id, &p.ordering_key, &p.content_type, &p.reply_to, &p.correlation_id}) {
-        if (!text->empty()) ++count;
+void write_headers(Encoder& out, const Headers& headers) {
+    out.map(static_cast<std::uint32_t>(headers.size()));
+    for (const auto& [name, value] : headers) {
+        out.str(name);
+        write_header_value(out, value);
     }
-    for (const std::uint64_t number :
-         {p.published_at_ms, p.expires_at_ms, p.deliver_at_ms, std::uint64_t{p.priority}}) {
-        if (number != 0) ++count;
-    }
-    if (!p.headers.empty()) ++count;
-    if (count == 0) {
-        out.nil();
-        return;
-    }
-    out.map(count);
-    write_text(out, Property::id, p.id);
-    write_text(out, Property::ordering_key, p.ordering_key);
-    if (!p.headers.empty()) {
-        out.uint(static_cast<std::uint64_t>(Property::headers))
-            .map(static_cast<std::uint32_t>(p.headers.size()));
-        for (const auto& [name, value] : p.headers) {
-            out.str(name);
-            write_header_value(out, value);
-        }
-    }
-    write_text(out, Property::content_type, p.content_type);
-    write_number(out, Property::published_at, p.published_at_ms);
-    write_number(out, Property::expires_at, p.expires_at_ms);
-    write_number(out, Property::deliver_at, p.deliver_at_ms);
-    write_number(out, Property::priority, p.priority);
-    write_text(out, Property::reply_to, p.reply_to);
-    write_text(out, Property::correlation_id, p.correlation_id);
+}
+
+void write_properties(Encoder& out, const Properties& properties) {
+    write_map(out, properties, [&](const Headers& headers) { write_headers(out, headers); });
+}
+
+void write_properties(Encoder& out, const PropertyViews& properties) {
+    write_map(out, properties, [&](Bytes headers) { out.raw(headers); });
 }
 
 void write_message(Encoder& out, const Message& message) {

@@ -14,9 +14,6 @@ constexpr std::string_view reserved_prefix = "amq.";
 constexpr const char* bad_name_text =
     "names have 1 to 255 of a-z A-Z 0-9 . _ - and do not begin with amq.";
 
-std::string no_queue(std::string_view name) {
-    return "there is no queue '" + std::string(name) + "'";
-}
 std::string no_exchange(std::string_view name) {
     return "there is no exchange '" + std::string(name) + "'";
 }
@@ -175,15 +172,11 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
     s.see(now);
     Session* session = s.session_of(session_id);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
-    Queue* queue = s.queue_named(name);
+    Queue* queue = s.queue_for(session_id, request, name);
+    if (queue == nullptr) return;
     const auto refuse = [&](Code code, std::string text) {
         s.fail(session_id, request, code, std::move(text));
     };
-    if (queue == nullptr) return refuse(Code::no_such_queue, no_queue(name));
-    if (queue->owner != 0 && queue->owner != session_id) {
-        return refuse(Code::exclusive_elsewhere,
-                      "queue '" + std::string(name) + "' belongs to another connection");
-    }
     if (queue->exclusive_consumer || (options.exclusive && !queue->subscriptions.empty())) {
         return refuse(
             Code::exclusive_elsewhere,
@@ -395,15 +388,11 @@ void Engine::delete_queue(SessionId session_id, std::uint64_t request, std::stri
                           bool if_unused, bool if_empty, Now now) {
     State& s = *state_;
     s.see(now);
-    Queue* queue = s.queue_named(name);
+    Queue* queue = s.queue_for(session_id, request, name);
+    if (queue == nullptr) return;
     const auto refuse = [&](Code code, std::string text) {
         s.fail(session_id, request, code, std::move(text));
     };
-    if (queue == nullptr) return refuse(Code::no_such_queue, no_queue(name));
-    if (queue->owner != 0 && queue->owner != session_id) {
-        return refuse(Code::exclusive_elsewhere,
-                      "queue '" + std::string(name) + "' belongs to another connection");
-    }
     if (if_unused && !queue->subscriptions.empty()) {
         return refuse(Code::in_use, "queue '" + std::string(name) + "' has consumers");
     }
@@ -419,12 +408,8 @@ void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::strin
                          Now now) {
     State& s = *state_;
     s.see(now);
-    Queue* queue = s.queue_named(name);
-    if (queue == nullptr) return s.fail(session_id, request, Code::no_such_queue, no_queue(name));
-    if (queue->owner != 0 && queue->owner != session_id) {
-        return s.fail(session_id, request, Code::exclusive_elsewhere,
-                      "queue '" + std::string(name) + "' belongs to another connection");
-    }
+    Queue* queue = s.queue_for(session_id, request, name);
+    if (queue == nullptr) return;
     s.flush_acks();
     // Replay does not know what was delivered, so the record names what stays.
     std::vector<Extent> kept;

@@ -206,14 +206,8 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
     st.see(now);
     Session* owner = st.session_of(session);
     FERRY_ASSERT(owner != nullptr, "the driver opened the session");
-    Queue* queue = st.queue_named(name);
-    if (queue == nullptr)
-        return st.fail(session, request, Code::no_such_queue,
-                       "there is no queue " + std::string(name));
-    if (queue->owner != 0 && queue->owner != session) {
-        return st.fail(session, request, Code::exclusive_elsewhere,
-                       "the queue belongs to another connection");
-    }
+    Queue* queue = st.queue_for(session, request, name);
+    if (queue == nullptr) return;
     if (messages_max == 0 || messages_max > limits::window_messages_max ||
         bytes_max > limits::window_bytes_max) {
         return st.fail(session, request, Code::bad_option,

@@ -44,6 +44,22 @@ void Engine::State::fail(SessionId session, std::uint64_t request, Code code, st
     effects.push_back(Reply{session, request, Failure{code, std::move(text)}});
 }
 
+std::string no_queue(std::string_view name) {
+    return "there is no queue '" + std::string(name) + "'";
+}
+
+Queue* Engine::State::queue_for(SessionId session, std::uint64_t request, std::string_view name) {
+    Queue* queue = queue_named(name);
+    if (queue == nullptr) {
+        fail(session, request, Code::no_such_queue, no_queue(name));
+    } else if (queue->owner != 0 && queue->owner != session) {
+        fail(session, request, Code::exclusive_elsewhere,
+             "queue '" + std::string(name) + "' belongs to another connection");
+        return nullptr;
+    }
+    return queue;
+}
+
 void Engine::State::reply(Position gate, SessionId session, std::uint64_t request, Answer answer) {
     if (gate < durable) {
         effects.push_back(Reply{session, request, std::move(answer)});
@@ -223,6 +239,10 @@ void Engine::index_loaded(QueueId id, Position record, Bytes body) {
 
 void Engine::index_unreadable(QueueId id, Position record) {
     if (Queue* queue = state_->queue_of(id)) queue->ready.load_failed(record);
+}
+
+std::uint64_t Engine::confirmed() const {
+    return state_->totals.confirmed;
 }
 
 Totals Engine::totals() const {

@@ -105,15 +105,8 @@ void Engine::cancel(SessionId session, std::uint64_t request, std::string_view n
                     std::string_view id, Now now) {
     State& s = *state_;
     s.see(now);
-    Queue* queue = s.queue_named(name);
-    if (queue == nullptr) {
-        return s.fail(session, request, Code::no_such_queue,
-                      "there is no queue '" + std::string(name) + "'");
-    }
-    if (queue->owner != 0 && queue->owner != session) {
-        return s.fail(session, request, Code::exclusive_elsewhere,
-                      "the queue belongs to another connection");
-    }
+    Queue* queue = s.queue_for(session, request, name);
+    if (queue == nullptr) return;
     if (id.empty())
         return s.fail(session, request, Code::bad_option, "name the id of the message to cancel");
     std::uint64_t cancelled = 0;

@@ -9,23 +9,25 @@
 namespace ferry::engine {
 namespace {
 
-std::string no_queue(std::string_view name) {
-    return "there is no queue '" + std::string(name) + "'";
+std::string no_message(std::string_view queue, Position position) {
+    return "no ready message near the head of '" + std::string(queue) + "' has position " +
+           std::to_string(position);
 }
 
-// The ready message at `position`, if it lies in memory.
-std::optional<std::pair<Extent, std::uint32_t>> ready_message(const Queue& queue,
-                                                              Position position) {
+}  // namespace
+
+// Takes the ready message at `position`, if it lies in memory.
+std::optional<std::pair<Extent, std::uint32_t>> Engine::State::take_ready(Queue& queue,
+                                                                          Position position) {
     std::optional<std::pair<Extent, std::uint32_t>> found;
     queue.ready.visit_memory([&](const Extent& e, std::uint32_t attempts) {
         if (position < e.first || position >= e.end()) return true;
         found.emplace(part_of(e, static_cast<std::uint32_t>(position - e.first), 1), attempts);
         return false;
     });
+    if (found) account(queue, [&](ReadyList& ready) { return ready.cut(position, 1, false); });
     return found;
 }
-
-}  // namespace
 
 bool Engine::State::serve_move(Queue& queue, WaitingMove& move) {
     std::vector<std::pair<Extent, std::uint32_t>> taken;
@@ -69,12 +71,8 @@ void Engine::move_messages(SessionId session, std::uint64_t request, std::string
                            bool parked, Now now) {
     State& s = *state_;
     s.see(now);
-    Queue* queue = s.queue_named(name);
-    if (queue == nullptr) return s.fail(session, request, Code::no_such_queue, no_queue(name));
-    if (queue->owner != 0 && queue->owner != session) {
-        return s.fail(session, request, Code::exclusive_elsewhere,
-                      "the queue belongs to another connection");
-    }
+    Queue* queue = s.queue_for(session, request, name);
+    if (queue == nullptr) return;
     if (!target.empty() && s.queue_named(target) == nullptr)
         return s.fail(session, request, Code::no_such_queue, no_queue(target));
     if (position == 0 && (most == 0 || most > limits::move_messages_max)) {
@@ -89,13 +87,8 @@ void Engine::move_messages(SessionId session, std::uint64_t request, std::string
         s.extras_of(*queue).moves.push_back({session, request, most, 0, std::string(target)});
         return s.mark_dirty(*queue);
     }
-    const auto found = ready_message(*queue, position);
-    if (!found) {
-        return s.fail(session, request, Code::no_such_message,
-                      "no ready message near the head of '" + std::string(name) +
-                          "' has position " + std::to_string(position));
-    }
-    s.account(*queue, [&](ReadyList& ready) { return ready.cut(position, 1, false); });
+    const auto found = s.take_ready(*queue, position);
+    if (!found) return s.fail(session, request, Code::no_such_message, no_message(name, position));
     s.leave(*queue, std::span(&*found, 1), LeaveReason::moved, target);
     s.reply(s.last_gate, session, request, CountAnswer{1});
 }
@@ -104,19 +97,10 @@ void Engine::drop_message(SessionId session, std::uint64_t request, std::string_
                           Position position, Now now) {
     State& s = *state_;
     s.see(now);
-    Queue* queue = s.queue_named(name);
-    if (queue == nullptr) return s.fail(session, request, Code::no_such_queue, no_queue(name));
-    if (queue->owner != 0 && queue->owner != session) {
-        return s.fail(session, request, Code::exclusive_elsewhere,
-                      "the queue belongs to another connection");
-    }
-    const auto found = ready_message(*queue, position);
-    if (!found) {
-        return s.fail(session, request, Code::no_such_message,
-                      "no ready message near the head of '" + std::string(name) +
-                          "' has position " + std::to_string(position));
-    }
-    s.account(*queue, [&](ReadyList& ready) { return ready.cut(position, 1, false); });
+    Queue* queue = s.queue_for(session, request, name);
+    if (queue == nullptr) return;
+    const auto found = s.take_ready(*queue, position);
+    if (!found) return s.fail(session, request, Code::no_such_message, no_message(name, position));
     s.book_ack(*queue, found->first);
     s.flush_acks();
     s.reply(s.last_gate, session, request, CountAnswer{1});

@@ -65,6 +65,8 @@ constexpr std::uint64_t steady_ms_max = TimerList::due_max / 4;
 /// In one `returned`, `purge` or `index block` record, which has to fit into a batch of the log.
 constexpr std::size_t extents_per_record_max = 32'768;
 
+[[nodiscard]] std::string no_queue(std::string_view name);
+
 /// Everything the engine knows. The command groups (publish.cpp, settle.cpp, dispatch.cpp,
 /// admin.cpp, replay.cpp …) are its members.
 struct Engine::State {
@@ -144,6 +146,8 @@ struct Engine::State {
     void see(Now now);
     Queue* queue_of(QueueId id) { return id < queue_table.size() ? queue_table[id] : nullptr; }
     Queue* queue_named(std::string_view name);
+    /// The queue, if this session may use it. Null: the session was told why not.
+    Queue* queue_for(SessionId session, std::uint64_t request, std::string_view name);
     Session* session_of(SessionId id);
     Journal::Place append(Bytes body_bytes);
     Journal::Place append(std::span<const Bytes> parts);
@@ -233,6 +237,7 @@ struct Engine::State {
                          const Extent& part, const wire::MessageView& message);
     void send_off(Queue& source, Position record_at, Bytes bytes, Now now);
     bool give_up(Queue& queue, const Span& span);
+    std::optional<std::pair<Extent, std::uint32_t>> take_ready(Queue& queue, Position position);
     bool serve_move(Queue& queue, WaitingMove& move);
     void move_parked(Queue& queue, std::string_view target, std::uint64_t most,
                      std::uint64_t& moved);

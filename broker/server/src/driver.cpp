@@ -169,11 +169,7 @@ void Driver::round() {
 void Driver::submit() {
     const engine::Position end = log.end();
     if (end == submitted_) return;
-    if (engine.awaited() >= submitted_ || end - submitted_ >= linger_bytes_max) {
-        log.submit();
-        submitted_ = end;
-        return;
-    }
+    if (engine.awaited() >= submitted_ || end - submitted_ >= linger_bytes_max) return write_out();
     if (lingers_) return;
     lingers_ = true;
     uv_update_time(loop);
@@ -182,10 +178,14 @@ void Driver::submit() {
         [](uv_timer_t* handle) {
             auto& self = *static_cast<Driver*>(handle->data);
             self.lingers_ = false;
-            self.log.submit();
-            self.submitted_ = self.log.end();
+            self.write_out();
         },
         linger_ms, 0);
+}
+
+void Driver::write_out() {
+    submitted_ = log.end();
+    log.submit();
 }
 
 void Driver::carry_out(engine::Effect& effect) {

@@ -65,6 +65,7 @@ private:
     void end_turn();
     void round();
     void submit();
+    void write_out();
     void carry_out(engine::Effect& effect);
     void load_index(const engine::LoadIndex& load);
     void index_read(const engine::LoadIndex& load, const Error* error);

@@ -11,10 +11,10 @@ constexpr std::uint64_t seldom_seconds = 15;
 }  // namespace
 
 void Sampler::on_progress() {
-    const log::Stats stats = hub_.log.stats();
+    const log::SyncStats stats = hub_.log.sync_stats();
     if (stats.syncs == syncs_) return;
     syncs_ = stats.syncs;
-    const std::uint64_t confirmed = hub_.engine.totals().confirmed;
+    const std::uint64_t confirmed = hub_.engine.confirmed();
     hub_.figures.metrics.observe_sync(stats.sync_ns_last, confirmed - confirmed_);
     confirmed_ = confirmed;
 }

@@ -242,7 +242,7 @@ RequestPtr binding_request(wire::Verb verb, const Binding& binding) {
     auto request = make_request(verb, 5, verb == wire::Verb::bind);
     wire::Encoder out(request->fields);
     out.str(binding.source).str(binding.destination).str(binding.kind).str(binding.key);
-    native::encode_headers(binding.arguments, out);
+    wire::write_headers(out, binding.arguments);
     return request;
 }
 

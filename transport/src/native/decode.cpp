@@ -292,19 +292,6 @@ void encode_subscribe(const SubscriptionState& state, wire::Buffer& out) {
     if (options.lease_ms != 0) encoder.str("lease_ms").uint(options.lease_ms);
 }
 
-void encode_headers(const wire::Headers& headers, wire::Encoder& out) {
-    if (headers.empty()) {
-        out.map(0);
-        return;
-    }
-    wire::Properties properties;
-    properties.headers = headers;
-    wire::Buffer bytes;
-    wire::Encoder inner(bytes);
-    wire::write_properties(inner, properties);
-    out.raw(Bytes(bytes).subspan(2));  // behind the map of one and its key
-}
-
 void encode_ranges(const Range* ranges, std::size_t count, wire::Encoder& out) {
     out.array(static_cast<std::uint32_t>(count * 2));
     for (std::size_t i = 0; i < count; ++i) out.uint(ranges[i].first).uint(ranges[i].last);

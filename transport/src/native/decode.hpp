@@ -37,7 +37,6 @@ bool decode_ranges(wire::Cursor& cursor, std::vector<Range>& out);
 
 /// Requires  state.mutex held.
 void encode_subscribe(const SubscriptionState& state, wire::Buffer& out);
-void encode_headers(const wire::Headers& headers, wire::Encoder& out);
 void encode_ranges(const Range* ranges, std::size_t count, wire::Encoder& out);
 
 }  // namespace ferry::transport::native

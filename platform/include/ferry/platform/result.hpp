@@ -32,33 +32,38 @@ struct Error {
 };
 static_assert(std::is_trivially_copyable_v<Error> && sizeof(Error) <= 32);
 
-/// A T or an Error. Dropping one is a compiler warning, hence a build error.
-template <class T>
-class [[nodiscard]] Result {
+/// A T, or why there is none. Dropping one is a compiler warning, hence a build error. Rooms whose
+/// errors say more than Error give it a name of their own.
+template <class T, class E>
+class [[nodiscard]] ResultOr {
 public:
-    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-    Result(Error error) : state_(std::in_place_index<1>, error) {}
+    ResultOr(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    ResultOr(E error) : state_(std::in_place_index<1>, std::move(error)) {}
 
     [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
     [[nodiscard]] T& value() & {
-        FERRY_ASSERT(ok(), "value() of a failed Result");
+        FERRY_ASSERT(ok(), "value() of a failed result");
         return *std::get_if<0>(&state_);
     }
     [[nodiscard]] const T& value() const& {
-        FERRY_ASSERT(ok(), "value() of a failed Result");
+        FERRY_ASSERT(ok(), "value() of a failed result");
         return *std::get_if<0>(&state_);
     }
     [[nodiscard]] T&& value() && { return std::move(value()); }
-    [[nodiscard]] const Error& error() const {
-        FERRY_ASSERT(!ok(), "error() of a successful Result");
+    [[nodiscard]] const E& error() const {
+        FERRY_ASSERT(!ok(), "error() of a successful result");
         return *std::get_if<1>(&state_);
     }
     /// The only legal way to drop a failure; the reason is what reviewers grep for.
     void ignore([[maybe_unused]] std::string_view reason) const noexcept {}
 
 private:
-    std::variant<T, Error> state_;
+    std::variant<T, E> state_;
 };
+
+/// A T or an Error.
+template <class T>
+using Result = ResultOr<T, Error>;
 
 struct Done {};
 using Status = Result<Done>;

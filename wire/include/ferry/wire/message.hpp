@@ -74,6 +74,24 @@ bool read_properties(Bytes properties, Properties& out);
 /// Appends the message. The caller has checked sizes (check_message).
 void write_message(Encoder& out, const Message& message);
 void write_properties(Encoder& out, const Properties& properties);
+/// The map of headers alone.
+void write_headers(Encoder& out, const Headers& headers);
+
+/// Properties that lie elsewhere, for who must not copy them for every message. `headers` is the
+/// msgpack of the map, as write_headers gives it; empty: none.
+struct PropertyViews {
+    std::string_view id = {};
+    std::string_view ordering_key = {};
+    Bytes headers = {};
+    std::string_view content_type = {};
+    std::uint64_t published_at_ms = 0;
+    std::uint64_t expires_at_ms = 0;
+    std::uint64_t deliver_at_ms = 0;
+    std::uint64_t priority = 0;
+    std::string_view reply_to = {};
+    std::string_view correlation_id = {};
+};
+void write_properties(Encoder& out, const PropertyViews& properties);
 
 /// What is wrong with a message that somebody wants to publish; empty: nothing.
 [[nodiscard]] std::string check_message(const Message& message);

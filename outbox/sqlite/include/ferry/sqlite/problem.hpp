@@ -3,10 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <variant>
 
-#include "ferry/platform/assert.hpp"
 #include "ferry/platform/result.hpp"
 
 namespace ferry::sqlite {
@@ -50,33 +47,9 @@ struct Problem {
     [[nodiscard]] bool retryable() const { return kind == Kind::busy || kind == Kind::snapshot; }
 };
 
-/// A T or a Problem. Dropping one is a compiler warning, hence a build error.
+/// A T or a Problem.
 template <class T>
-class [[nodiscard]] Answer {
-public:
-    Answer(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-    Answer(Problem problem) : state_(std::in_place_index<1>, std::move(problem)) {}
-
-    [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
-    [[nodiscard]] T& value() & {
-        FERRY_ASSERT(ok(), "value() of a failed Answer");
-        return *std::get_if<0>(&state_);
-    }
-    [[nodiscard]] const T& value() const& {
-        FERRY_ASSERT(ok(), "value() of a failed Answer");
-        return *std::get_if<0>(&state_);
-    }
-    [[nodiscard]] T&& value() && { return std::move(value()); }
-    [[nodiscard]] const Problem& error() const {
-        FERRY_ASSERT(!ok(), "error() of a successful Answer");
-        return *std::get_if<1>(&state_);
-    }
-    /// The only legal way to drop a failure; the reason is what reviewers grep for.
-    void ignore([[maybe_unused]] std::string_view reason) const noexcept {}
-
-private:
-    std::variant<T, Problem> state_;
-};
+using Answer = ResultOr<T, Problem>;
 
 /// For functions that give nothing back.
 using Status = Answer<Done>;
