@@ -1,14 +1,14 @@
 // What a relay costs and how fast it is, with a running broker:
 //
-//   relay_bench drain   URL DB ROWS            a backlog: rows/s until all is confirmed, until all
-//   is deleted, memory relay_bench latency URL DB RATE SECONDS    commit to handler in another
-//   process relay_bench writer  URL DB ROWS SECONDS    the application's own commits, alone and
-//   while a backlog drains
+//   relay_bench drain   URL DB ROWS              a backlog: rows/s until all is confirmed and until
+//                                                all is deleted, memory
+//   relay_bench latency URL DB RATE SECONDS      commit to handler in another process
+//   relay_bench effect  URL DB DB2 RATE SECONDS  commit to an effect committed in DB2 by another
+//                                                process, through an inbox
+//   relay_bench writer  URL DB ROWS SECONDS      the application's own commits, alone and while a
+//                                                backlog drains
 //
-// DB must not exist. Payloads have 100 bytes.
-
-#include <sys/wait.h>
-#include <unistd.h>
+// DB and DB2 must not exist. Payloads have 100 bytes.
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "arrivals.hpp"
 #include "ferry/outbox/outbox.hpp"
 #include "ferry/outbox/relay.hpp"
 #include "ferry/transport/client.hpp"
@@ -135,66 +136,39 @@ int drain(const std::string& url, const std::string& path, std::uint64_t rows) {
     return 0;
 }
 
-void consume(const std::string& url, int out) {
-    const auto client = connect(url);
-    transport::SubscribeOptions options;
-    options.no_ack = true;
-    const auto subscribed =
-        client->subscribe("bench", options, [out](std::span<const transport::Delivery> deliveries) {
-            const auto now = Time::now().time_since_epoch().count();
-            for (const auto& delivery : deliveries) {
-                std::int64_t then = 0;
-                std::memcpy(&then, delivery.message.payload.data(), sizeof then);
-                const std::int64_t took = now - then;
-                if (::write(out, &took, sizeof took) < 0) std::_Exit(0);
-            }
-        });
-    if (!subscribed.ok()) die(subscribed.error().text);
-    std::int64_t ready = -1;
-    if (::write(out, &ready, sizeof ready) < 0) std::_Exit(1);
-    while (true) std::this_thread::sleep_for(std::chrono::seconds(1));
-}
-
-int latency(const std::string& url, const std::string& path, std::uint64_t rate, double seconds) {
-    int pipe_ends[2];
-    if (::pipe(pipe_ends) != 0) die("no pipe");
-    const pid_t child = ::fork();
-    if (child == 0) {
-        ::close(pipe_ends[0]);
-        consume(url, pipe_ends[1]);
-    }
-    ::close(pipe_ends[1]);
-    std::int64_t took = 0;
-    if (::read(pipe_ends[0], &took, sizeof took) != sizeof took) die("the consumer did not start");
+/// With a database for the other process: to the effect that its inbox committed there.
+int latency(const std::string& url, const std::string& path, std::uint64_t rate, double seconds,
+            const std::string& effects = {}) {
+    bench::OtherProcess other(url, effects);
     auto app = open_outbox(path);
     const auto relay = start_relay(url, path);
     while (!relay->figures().connected) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    std::vector<double> commits;
+    std::vector<std::pair<std::int64_t, std::int64_t>> commits;  // begin, end
     std::string payload(payload_bytes, 'x');
     const auto begin = Time::now();
-    std::uint64_t count = 0;
     while (seconds_since(begin) < seconds) {
+        const std::uint64_t number = commits.size();
         std::this_thread::sleep_until(begin +
-                                      std::chrono::nanoseconds(count * 1'000'000'000 / rate));
-        const auto from = Time::now();
+                                      std::chrono::nanoseconds(number * 1'000'000'000 / rate));
+        std::memcpy(payload.data(), &number, sizeof number);
+        const std::int64_t from = bench::steady_ns();
         if (!app.database().run("BEGIN IMMEDIATE").ok()) die("cannot begin");
-        // From before the commit: what the application sees.
-        const std::int64_t now = Time::now().time_since_epoch().count();
-        std::memcpy(payload.data(), &now, sizeof now);
         enqueue(app, payload);
         if (!app.database().run("COMMIT").ok()) die("cannot commit");
-        commits.push_back(seconds_since(from) * 1000);
-        ++count;
+        commits.emplace_back(from, bench::steady_ns());
     }
-    std::vector<double> ms;
-    for (std::uint64_t i = 0; i < count; ++i) {
-        if (::read(pipe_ends[0], &took, sizeof took) != sizeof took) break;
-        ms.push_back(static_cast<double>(took) / 1e6);
+    std::vector<double> from_begin, from_end, own;
+    for (const bench::Arrival& arrival : other.arrivals(commits.size())) {
+        const auto [first, last] = commits[arrival.number];
+        from_begin.push_back(static_cast<double>(arrival.at_ns - first) / 1e6);
+        from_end.push_back(static_cast<double>(arrival.at_ns - last) / 1e6);
     }
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-    print_percentiles("begin of commit to handler in another process", ms);
-    print_percentiles("the application's own commits", commits);
+    for (const auto& [first, last] : commits)
+        own.push_back(static_cast<double>(last - first) / 1e6);
+    const std::string what = effects.empty() ? "handler" : "committed effect";
+    print_percentiles(("end of commit to " + what + " in another process").c_str(), from_end);
+    print_percentiles("begin of transaction to the same", from_begin);
+    print_percentiles("the application's own transactions", own);
     return 0;
 }
 
@@ -251,5 +225,10 @@ int main(int argc, char** argv) {
         return writer(arguments[1], arguments[2], std::stoull(arguments[3]),
                       std::stod(arguments[4]));
     }
-    die("drain URL DB ROWS | latency URL DB RATE SECONDS | writer URL DB ROWS SECONDS");
+    if (arguments.size() == 6 && arguments[0] == "effect") {
+        return latency(arguments[1], arguments[2], std::stoull(arguments[4]),
+                       std::stod(arguments[5]), arguments[3]);
+    }
+    die("drain URL DB ROWS | latency URL DB RATE SECONDS | effect URL DB DB2 RATE SECONDS | "
+        "writer URL DB ROWS SECONDS");
 }

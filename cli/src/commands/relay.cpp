@@ -25,6 +25,7 @@ struct RelayOptions {
     std::string http;
     std::string drain = "10s";
     std::uint32_t attempts = relay::Rules{}.attempts_max;
+    std::uint64_t pace = relay::Options{}.active_rows_per_s;
     bool optional_queues = false;
     bool once = false;
 };
@@ -97,6 +98,7 @@ int run_relay(const Context& context, const RelayOptions& options) {
     wanted.retain_ms = static_cast<std::uint64_t>(parse_duration(options.retain)->count());
     wanted.rules.policy = options.policy == "skip" ? relay::Policy::skip : relay::Policy::block;
     wanted.rules.attempts_max = options.attempts;
+    wanted.active_rows_per_s = options.pace;
     wanted.mandatory = !options.optional_queues;
     wanted.once = options.once;
     wanted.log = log_line;
@@ -148,6 +150,12 @@ void add_relay(CLI::App& app, Context& context) {
     command
         ->add_option("--attempts", options->attempts, "Refusals of one message before it is parked")
         ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    command
+        ->add_option("--pace", options->pace,
+                     "Rows of a backlog per second while the application commits, or twice what it "
+                     "adds")
+        ->check(CLI::Range(1, 10'000'000))
         ->capture_default_str();
     command->add_option("--http", options->http, "Serve /metrics and /health/* at HOST:PORT");
     command->add_flag("--optional-queues", options->optional_queues,

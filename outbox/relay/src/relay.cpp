@@ -38,6 +38,7 @@ sqlite::Answer<std::unique_ptr<Relay>> Relay::start(Options options) {
     rules.window_min = std::max(rules.window_min, 1U);
     rules.window_max = std::max(rules.window_max, rules.window_min);
     options.mark_rows_max = std::max(options.mark_rows_max, 1U);
+    options.active_rows_per_s = std::max<std::uint64_t>(options.active_rows_per_s, 1);
     options.lease_ms = std::max<std::uint64_t>(options.lease_ms, 100);
     options.fallback_ms = std::max<std::uint64_t>(options.fallback_ms, 10);
     auto opened = Store::open(options.database);

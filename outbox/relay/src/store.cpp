@@ -140,7 +140,9 @@ Answer<Start> Store::start() const {
 }
 
 Answer<std::uint64_t> Store::max_id() {
-    return one_number(max_id_);
+    const auto found = one_number(max_id_);
+    if (found.ok()) seen_max_ = found.value();
+    return found;
 }
 Answer<std::uint64_t> Store::last_id() {
     return one_number(last_id_);
@@ -319,6 +321,8 @@ Answer<WriteDone> Store::write(const WriteWish& wish) {
     }
     const Status committed = writing.value().commit();
     if (!committed.ok()) return committed.error();
+    // Our own commit is synced, and with it all that stands before it in the log.
+    synced_upto_ = std::max(synced_upto_, seen_max_);
     return done;
 }
 
@@ -430,6 +434,8 @@ Answer<bool> Store::expire(std::uint64_t before_ms, std::uint32_t rows_max) {
 
 Status Store::begin_anew(std::string_view producer, std::string_view reason,
                          std::uint64_t wall_ms) {
+    synced_upto_ = 0;  // ids may have begun anew
+    seen_max_ = 0;
     auto writing = sqlite::Transaction::begin(database_);
     if (!writing.ok()) return writing.error();
     const Status ours = check_fence();

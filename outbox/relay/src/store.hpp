@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -71,6 +72,8 @@ public:
     /// Calls `with` for rows after `after` up to `upto`, until it returns false. What it is shown
     /// survives a power cut, also where the writer's connection does not sync its commits:
     /// otherwise a message could be sent whose transaction the power cut takes back (O14).
+    /// Syncs the log for that, once for all rows that max_id() has seen: a backlog is read in many
+    /// steps, and the application's own commits stand in the same queue for the disk.
     template <class F>
     sqlite::Status read(std::uint64_t after, std::uint64_t upto, std::uint64_t most, F&& with) {
         read_.bind(1, after).bind(2, upto).bind(3, most);
@@ -78,11 +81,12 @@ public:
             const auto row = read_.step();
             if (!row.ok()) return row.error();
             if (!row.value()) return sqlite::ok_status();
-            if (first) {
+            if (first && upto > synced_upto_) {
                 if (auto synced = sqlite::sync_wal(database_); !synced.ok()) {
                     read_.reset();
                     return synced.error();
                 }
+                synced_upto_ = std::max(upto, seen_max_);
             }
             if (!with(view(read_))) break;
         }
@@ -163,6 +167,8 @@ private:
     sqlite::Statement expire_;
     std::uint64_t fence_ = 0;
     std::uint64_t expired_upto_ = 0;
+    std::uint64_t seen_max_ = 0;     // max_id() said so
+    std::uint64_t synced_upto_ = 0;  // rows up to this one are on the disk
 };
 
 }  // namespace ferry::outbox::relay

@@ -35,6 +35,7 @@ Worker::Worker(Options options, Store store, Waker& waker, Meter& meter)
       meter_(meter),
       mailbox_(waker),
       core_(options_.rules, random_),
+      pace_(options_.active_rows_per_s),
       token_(random_hex(random_)) {
     struct stat file {};
     if (::stat(store_.path().c_str(), &file) == 0) {
@@ -150,7 +151,7 @@ void Worker::sleep() {
     } else {
         at(lease_renew_);
         if (!core_.connected()) at(connect_at_);
-        if (maybe_more_ && core_.may_send(now)) at(now);
+        if (maybe_more_ && core_.may_send(now)) at(std::max(now, paced_until_));
         if (looks_left_ > 0) at(look_again_);
         if (const auto due = core_.next_due(now); due.has_value() && core_.connected()) {
             if (core_.room(*due) > 0) at(*due);
@@ -308,6 +309,7 @@ void Worker::check_file() {
 void Worker::check_numbers() {
     if (!core_.connected()) return;
     const auto last = store_.last_id();
+    if (last.ok()) pace_.follow(last.value(), now_ms());
     if (!last.ok() || last.value() >= core_.read_after()) return;
     begin_anew(Anew::numbers, "the ids of the outbox began anew at " +
                                   std::to_string(last.value()) + ", below " +

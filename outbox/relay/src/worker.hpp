@@ -11,6 +11,7 @@
 #include "encode.hpp"
 #include "mailbox.hpp"
 #include "meter.hpp"
+#include "pace.hpp"
 #include "store.hpp"
 #include "waker.hpp"
 
@@ -109,6 +110,7 @@ private:
     Mailbox mailbox_;
     Mailbox::Content content_;
     Core core_;
+    Pace pace_;  // of a backlog, while the application writes
     MessageEncoder encoder_;
     std::unique_ptr<transport::SequencedPublisher> publisher_;
     const std::string token_;  // of this relay, as owner of the lease
@@ -147,6 +149,7 @@ private:
     std::uint32_t looks_left_ = 0;
     std::uint64_t fallback_at_ = 0;
     std::uint64_t active_until_ = 0;  // the application was writing lately
+    std::uint64_t paced_until_ = 0;   // no more of the backlog before
     double rate_ = 0;                 // new rows per millisecond lately, for the slack
     std::uint64_t rate_count_ = 0;
     std::uint64_t rate_since_ = 0;

@@ -8,6 +8,8 @@ namespace ferry::outbox::relay {
 namespace {
 
 constexpr std::uint64_t rows_per_turn_max = 4096;
+// So many unsent rows are a backlog: what an application commits is sent without a pause.
+constexpr std::uint64_t active_backlog_rows = 4096;
 constexpr std::size_t due_per_turn_max = 256;
 constexpr std::uint64_t slack_ms = 20;
 constexpr std::uint64_t rate_forgotten_ms = 500;
@@ -188,7 +190,17 @@ bool Worker::send_rows(std::uint64_t upto, std::uint64_t now) {
     if (upto <= core_.read_after()) return false;
     bool through = true;
     bool rebase = false;
-    const std::uint64_t most = std::min(core_.room(now), rows_per_turn_max);
+    std::uint64_t most = std::min(core_.room(now), rows_per_turn_max);
+    // New rows go at once, whatever stands behind a backlog goes at the pace.
+    const bool paced = now < active_until_ && upto - core_.read_after() > active_backlog_rows;
+    if (paced) {
+        most = std::min(most, pace_.room(now));
+        if (most == 0) {
+            paced_until_ = pace_.next(now);
+            return true;
+        }
+        pace_.spent(most);
+    }
     const auto read = store_.read(core_.read_after(), upto, most, [&](const RowView& row) {
         switch (core_.offer(row.id, row.ordering_key, now)) {
             case Core::Verdict::wait:

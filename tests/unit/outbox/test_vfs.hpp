@@ -30,6 +30,8 @@ public:
     };
     using Connection = std::unique_ptr<sqlite3, Close>;
     [[nodiscard]] Connection open(const std::string& path);
+    /// Connections that name no file layer go through this one, or no longer.
+    void use_for_all(bool on) { sqlite3_vfs_register(on ? own_.get() : real_, 1); }
 
     /// Takes the files of a directory, whose connections are all closed, as durable, and writes
     /// down everything that comes.

@@ -50,6 +50,10 @@ struct Options {
     std::uint64_t fallback_ms = 1'000;    // looks for messages that nobody announced
     std::uint64_t mark_pause_ms = 4;      // the database is left to others between two write steps
     std::uint32_t mark_rows_max = 4'000;  // rows in one write step
+    /// While the application commits, a backlog (more than 4,096 rows) is sent no faster than this,
+    /// or than twice what is added, so that commits do not wait behind it for disk and processor.
+    /// At least 1.
+    std::uint64_t active_rows_per_s = 100'000;
     /// A message for the default exchange whose queue is not there is refused, and so retried and
     /// parked, instead of being dropped.
     bool mandatory = true;
