@@ -222,6 +222,23 @@ class Ends(Case):
         self.assertEqual(len(got), len(set(got)), "a message came twice")
         self.assertEqual(confirmed - set(got), set(), "confirmed messages are gone")
 
+    # G3
+    def test_an_ack_nobody_asks_about_is_durable_within_moments(self):
+        broker = self.broker()
+        client = self.connect(broker)
+        client.declare("q")
+        self.publish(client, "q", [b"%d" % i for i in range(100)])
+        self.drain(client, "q", 100)
+
+        def written():
+            stats = client.request(ferry.STATS)
+            return stats["acked"] == 100 and stats["log_durable"] == stats["log_end"]
+
+        wait_until(written, "the acks in the log")
+        broker.kill()
+        broker.start("--config", broker.config)
+        self.assertEqual(self.connect(broker).request(ferry.QUEUE_SHOW, "q")["ready"], 0)
+
 
 class Limits(Case):
     def test_a_connection_too_many_is_told_and_closed(self):
