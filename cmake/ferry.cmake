@@ -30,6 +30,9 @@ function(ferry_room name)
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
   target_link_libraries(${name} PUBLIC ${ROOM_LINK} PRIVATE ${ROOM_PRIVATE_LINK} $<BUILD_INTERFACE:ferry_build>)
+  if(FERRY_FAULT_POINTS)
+    target_compile_definitions(${name} PRIVATE FERRY_FAULT_POINTS=1)
+  endif()
 endfunction()
 
 # The programs worth running under ThreadSanitizer: those with the label tsan.

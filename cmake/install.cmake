@@ -28,9 +28,12 @@ install(TARGETS ferry_outbox_extension LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDI
 install(TARGETS ferryd ferry RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)
 install(FILES ${PROJECT_SOURCE_DIR}/config/ferryd.toml DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/ferrymq
         COMPONENT programs)
-configure_file(${PROJECT_SOURCE_DIR}/config/ferryd.service ${PROJECT_BINARY_DIR}/ferryd.service @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/ferryd.service DESTINATION lib/systemd/system COMPONENT programs)
+foreach(unit ferryd.service ferry-relay@.service)
+  configure_file(${PROJECT_SOURCE_DIR}/config/${unit} ${PROJECT_BINARY_DIR}/${unit} @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${unit} DESTINATION lib/systemd/system COMPONENT programs)
+endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/config/prometheus.yml ${PROJECT_SOURCE_DIR}/config/alerts.yml
+        ${PROJECT_SOURCE_DIR}/config/outbox-alerts.yml
         DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq COMPONENT programs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq
         COMPONENT programs)

@@ -1,4 +1,5 @@
 #include "ferry/consumer/inbox.hpp"
+#include "ferry/platform/fault_point.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -103,7 +104,9 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
         return why;
     }
     lock.unlock();
+    FERRY_FAULT_POINT("inbox.before_commit");
     sqlite::Status result = database.run("COMMIT");
+    FERRY_FAULT_POINT("inbox.after_commit");
     if (!result.ok()) {
         database.run("ROLLBACK").ignore("SQLite may have rolled back by itself");
     }

@@ -1,4 +1,5 @@
 #include "ferry/consumer/runtime.hpp"
+#include "ferry/platform/fault_point.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -370,7 +371,9 @@ void Runtime::Impl::settle_some(std::vector<ToSettle>& some) {
     std::vector<DeliveryTag> tags;
     tags.reserve(some.size());
     for (const ToSettle& one : some) tags.push_back(one.tag);
+    FERRY_FAULT_POINT("consumer.before_ack");
     const auto settled = source->settle(tags);
+    FERRY_FAULT_POINT("consumer.after_ack");
     std::vector<std::string> ids;
     if (!settled.ok()) {
         // Unknown for all of them: those that were not settled come again and are known then.

@@ -140,10 +140,10 @@ void write_number(Encoder& out, Property key, std::uint64_t number) {
 template <class P, class WriteHeaders>
 void write_map(Encoder& out, const P& p, const WriteHeaders& write_headers_of) {
     std::uint32_t count = p.headers.empty() ? 0 : 1;
-    for (const std::string_view text : {std::string_view(p.id), std::string_view(p.ordering_key),
-                                        std::string_view(p.content_type),
-                                        std::string_view(p.reply_to),
-                                        std::string_view(p.correlation_id)}) {
+    for (const std::string_view text :
+         {std::string_view(p.id), std::string_view(p.ordering_key),
+          std::string_view(p.content_type), std::string_view(p.reply_to),
+          std::string_view(p.correlation_id)}) {
         if (!text.empty()) ++count;
     }
     for (const std::uint64_t number :

@@ -33,8 +33,8 @@ bool Scrubber::turn() {
     bytes_.fetch_add(got, std::memory_order_relaxed);
     due_at_ = Instant{now.ns + got * ns_per_second / rate};
     if (at_ >= entry_.end) {
-        // Not held longer than it is read: one that is dropped while it is held is deleted, not used
-        // again.
+        // Not held longer than it is read: one that is dropped while it is held is deleted, not
+        // used again.
         entry_.segment.reset();
     }
     return true;

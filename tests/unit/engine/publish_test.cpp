@@ -125,6 +125,50 @@ TEST_F(Publishing, RemembersMarkAndOpenSequencesOverACrash) {
     EXPECT_THAT(reopen(2).open, IsEmpty());
 }
 
+// G5: nothing of the log that held them is read any more.
+TEST_F(Publishing, B3_KeepsTheMarkOfAnIdleProducerWhenTheLogThatHeldItIsGone) {
+    rig.send(1, handle, 1, "q", {"a", "b"});
+    EXPECT_TRUE(rig.publish(1, handle, 3, {message("nowhere", "x", "c")}));
+    rig.send(1, handle, 4, "q", {"d"});
+    rig.settle();
+    for (int i = 0; i < 3; ++i) {
+        rig.restart_cleanly();
+        rig.engine().open_session(2);
+        const ProducerAnswer answer = reopen(2);
+        EXPECT_EQ(answer.mark, 4u);
+        EXPECT_THAT(answer.open, ElementsAre(Range<Sequence>{3, 3}));
+        rig.effects().clear();
+        rig.send(2, answer.handle, 1, "q", {"a", "b"});
+        rig.settle();
+        const auto confirms = rig.take<Confirm>();
+        ASSERT_THAT(confirms, SizeIs(1));
+        EXPECT_TRUE(confirms[0].duplicate);
+        EXPECT_EQ(rig.view("q").ready, 3u);
+    }
+}
+
+TEST_F(Publishing, B4_RefusesAProducerTooManyInsteadOfForgettingOne) {
+    std::uint32_t made = 1;  // the fixture's
+    SessionId session = 10;
+    while (made < limits::producers_max) {
+        rig.engine().open_session(session);
+        for (std::uint32_t i = 0;
+             i < limits::producers_per_connection_max && made < limits::producers_max; ++i) {
+            rig.engine().open_producer(session, i + 1, "n" + std::to_string(made++), std::nullopt,
+                                       false, rig.now());
+        }
+        rig.sync();
+        rig.engine().close_session(session++, rig.now());
+        rig.effects().clear();
+    }
+    rig.engine().open_session(2);
+    rig.engine().open_producer(2, 7, "one too many", std::nullopt, false, rig.now());
+    rig.settle();
+    EXPECT_EQ(rig.failure(2, 7), Code::limit_reached);
+    EXPECT_EQ(reopen(2, "n1").epoch, 1u) << "those that are known stay known";
+    EXPECT_EQ(reopen(2).epoch, 1u);
+}
+
 TEST_F(Publishing, ForgetsOpenSequencesThatTheClientSettled) {
     EXPECT_TRUE(rig.publish(1, handle, 1, {message("nowhere", "x", "a")}));
     EXPECT_TRUE(rig.publish(1, handle, 2, {message("", "q", "b")}, 0, 1));

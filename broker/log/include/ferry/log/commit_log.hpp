@@ -124,8 +124,8 @@ struct Stats {
     std::uint64_t sync_ns_last = 0;
 };
 
-/// The part of Stats that is wanted after every sync: gathering the rest takes time in proportion to
-/// the segments.
+/// The part of Stats that is wanted after every sync: gathering the rest takes time in proportion
+/// to the segments.
 struct SyncStats {
     std::uint64_t syncs = 0;
     std::uint64_t sync_ns_last = 0;
