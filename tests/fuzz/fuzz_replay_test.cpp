@@ -79,7 +79,9 @@ INSTANTIATE_TEST_SUITE_P(Targets, FuzzReplay,
                                            Target{"messages", messages, 200},
                                            Target{"session", session, 60},
                                            Target{"records", records, 200},
-                                           Target{"recovery", recovery, 20}),
+                                           Target{"recovery", recovery, 20},
+                                           Target{"outbox_options", outbox_options, 400},
+                                           Target{"outbox_row", outbox_row, 400}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1 executions=$2 bad=0
 mkdir -p "$build/fuzz"
-for target in frames messages session records recovery; do
+for target in frames messages session records recovery outbox_options outbox_row; do
   corpus="$build/fuzz/$target" log="$build/fuzz/$target.log"
   mkdir -p "$corpus"
   if "$build/bin/fuzz_$target" -runs="$executions" -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \

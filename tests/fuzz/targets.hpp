@@ -17,5 +17,9 @@ void session(Bytes input);
 void records(Bytes input);
 /// Arbitrary files given to the log's recovery.
 void recovery(Bytes input);
+/// Options of the SQL functions of an outbox: what is stored can be sent.
+void outbox_options(Bytes input);
+/// Rows of an outbox, as anybody may have written them, made into messages by a relay.
+void outbox_row(Bytes input);
 
 }  // namespace ferry::fuzz

@@ -2,6 +2,7 @@
 
 Needs programs built with FERRY_FAULT_POINTS. A point that is never reached fails the test, so none can rot.
 """
+import itertools
 import json
 import os
 import re
@@ -58,7 +59,8 @@ class Relays(RelayCase):
                 with self.subTest(point=name, passage=passage):
                     self.one_kill(f"{name}:{passage}", committed)
         last = self.relay("--once")
-        self.assertEqual(last.process.wait(timeout=60), 0, last.log())
+        last.process.wait(timeout=60)
+        self.assertEqual(last.end(), 0, last.log())
         self.check(committed)
 
     def one_kill(self, fault, committed):
@@ -77,7 +79,7 @@ class Relays(RelayCase):
                 relay.process.wait(timeout=0.02)
             except subprocess.TimeoutExpired:
                 pass
-        self.assertEqual(relay.process.returncode, KILLED, relay.log())
+        self.assertEqual(relay.end(), KILLED, relay.log())
 
 
 class Consumers(RelayCase):
@@ -118,7 +120,8 @@ class Consumers(RelayCase):
         self.tokens += len(rows)
         self.commit(self.app, rows, "account")
         relay = self.relay("--once")
-        self.assertEqual(relay.process.wait(timeout=60), 0, relay.log())
+        relay.process.wait(timeout=60)
+        self.assertEqual(relay.end(), 0, relay.log())
         with Environment(fault), subprocess.Popen(self.command(), stderr=subprocess.DEVNULL) as consumer:
             try:
                 self.assertEqual(consumer.wait(timeout=PATIENCE), KILLED)
@@ -161,7 +164,7 @@ class Brokers(unittest.TestCase):
         for name in names:
             if name.startswith("log.recovery"):
                 continue
-            for passage in (1, 3):
+            for passage in (1, 2):
                 with self.subTest(point=name, passage=passage):
                     self.one_kill(f"{name}:{passage}")
         # A start is killed too, each time where the last one left off.
@@ -188,10 +191,11 @@ class Brokers(unittest.TestCase):
             producers = {queue: client.producer("p-" + queue) for queue in self.next}
             for queue, producer in producers.items():
                 self.take_up(client, queue, producer)
-            while self.broker.process.poll() is None:
+            for round_ in itertools.count():
                 self.assertLess(time.monotonic(), deadline, f"{fault} was never reached")
-                # Each segment of the busy queue's traffic keeps a message of the other one: compaction has work.
-                self.publish(client, producers["keep"]["producer"], "keep", 1, 100)
+                # Some segments of the busy queue's traffic keep a message of the other one, to be compacted, some not.
+                if round_ % 16 == 0:
+                    self.publish(client, producers["keep"]["producer"], "keep", 1, 100)
                 self.publish(client, producers["busy"]["producer"], "busy", 200, 4000)
                 self.consume(client)
         except (Closed, OSError):
@@ -254,7 +258,7 @@ class Brokers(unittest.TestCase):
     @staticmethod
     def drain(client, queue):
         count = client.request(ferry.QUEUE_SHOW, queue)["ready"]
-        client.subscribe(2, queue, window=100_000, window_bytes=1 << 30)
+        client.subscribe(2, queue, window=100_000, window_bytes=256 << 20)
         payloads = []
         while len(payloads) < count:
             payloads += [m[3] for m in client.wait_for(lambda f: f[0] == ferry.DELIVER, 20.0)[7]]
