@@ -17,14 +17,17 @@ public:
     /// So many rows have been added up to now. The pace keeps ahead of them: a backlog shrinks
     /// also when much is added.
     void follow(std::uint64_t rows, std::uint64_t now_ms) {
-        if (followed_ms_ != 0 && now_ms > followed_ms_ && rows > followed_rows_) {
+        if (followed_ms_ != 0 && now_ms > followed_ms_ && rows >= followed_rows_) {
             const auto added = static_cast<double>(rows - followed_rows_);
-            set(std::max(least_, 2 * added / static_cast<double>(now_ms - followed_ms_)));
+            added_per_ms_ = added / static_cast<double>(now_ms - followed_ms_);
+            set(std::max(least_, 2 * added_per_ms_));
         }
         followed_ms_ = now_ms;
         followed_rows_ = rows;
     }
 
+    /// Lately; 0: not known.
+    [[nodiscard]] double added_per_ms() const { return added_per_ms_; }
     /// Rows that may go now.
     [[nodiscard]] std::uint64_t room(std::uint64_t now_ms) {
         const auto passed = static_cast<double>(now_ms - std::min(now_ms, at_ms_));
@@ -49,6 +52,7 @@ private:
     }
 
     double least_;  // rows per millisecond
+    double added_per_ms_ = 0;
     double per_ms_ = 0;
     double most_ = 0;
     double left_ = 0;

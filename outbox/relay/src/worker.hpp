@@ -98,6 +98,7 @@ private:
     // ---- worker_write.cpp ----
     void write_if_due(std::uint64_t now);
     bool write(std::uint64_t reserve);
+    [[nodiscard]] std::uint64_t active_pause() const;
     void sync_parked(std::uint64_t now);
     void expire(std::uint64_t now);
 

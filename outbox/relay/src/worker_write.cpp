@@ -93,9 +93,17 @@ bool Worker::write(std::uint64_t reserve) {
     }
     // Others get at least as much time as we took, and much more while they are at work.
     const std::uint64_t took_ms = took_ns / 1'000'000;
-    write_after_ = now + std::max(active ? options_.mark_pause_ms * 5 : options_.mark_pause_ms / 4,
+    write_after_ = now + std::max(active ? active_pause() : options_.mark_pause_ms / 4,
                                   active ? 10 * took_ms : took_ms / 4);
     return true;
+}
+
+// A commit that meets the write lock sleeps for a millisecond or more, however short the lock is:
+// what counts is how often it is taken. So seldom, but enough to keep up with what is added.
+std::uint64_t Worker::active_pause() const {
+    const std::uint64_t least = options_.mark_pause_ms * 5;
+    const double enough = static_cast<double>(write_rows_) / std::max(0.001, pace_.added_per_ms());
+    return std::clamp(static_cast<std::uint64_t>(enough * 0.8), least, 10 * least);
 }
 
 void Worker::sync_parked(std::uint64_t now) {
