@@ -36,6 +36,8 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
     add_ping(*app, context);
     add_publish(*app, context);
     add_consume(*app, context);
+    add_tx(*app, context);
+    add_forward(*app, context);
     add_queue(*app, context);
     add_exchange(*app, context);
     add_top(*app, context);

@@ -576,6 +576,7 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
         v.parked = q.extras->parked;
         v.dead_lettered = q.extras->dead_lettered;
         v.expired = q.extras->expired;
+        v.dropped = q.extras->dropped;
     }
     for (const auto* list : {&q.subscriptions, &q.pullers}) {
         for (const Subscription* s : *list) {

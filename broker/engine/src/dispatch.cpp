@@ -158,6 +158,7 @@ bool Engine::State::serve_pull(Queue& queue, const WaitingPull& pull, Now now) {
 
 void Engine::State::dispatch_queue(Queue& queue, Now now) {
     load_index_if_needed(queue);
+    if (queue.options.policy.trims()) drop_over_limit(queue);
     if (queue.extras != nullptr) {
         while (!queue.extras->moves.empty() && serve_move(queue, queue.extras->moves.front()))
             queue.extras->moves.pop_front();

@@ -111,6 +111,10 @@ void Engine::durable(Position upto) {
         if (const auto* confirm = std::get_if<Confirm>(&effect)) {
             s.totals.confirmed += confirm->sequences.last - confirm->sequences.first + 1;
         }
+        if (const auto* reply = std::get_if<Reply>(&effect)) {
+            const auto* done = std::get_if<TransactionAnswer>(&reply->answer);
+            if (done != nullptr) s.totals.confirmed += done->messages;
+        }
         if (!merge_confirm(s.effects, effect)) s.effects.push_back(std::move(effect));
         s.gated.pop_front();
     }

@@ -60,7 +60,7 @@ struct Extras {
     std::deque<WaitingMove> moves;
     std::uint64_t alarm_ns = 0;  // in State::alarms; 0: none
 
-    std::uint64_t dead_lettered = 0, expired = 0;
+    std::uint64_t dead_lettered = 0, expired = 0, dropped = 0;
 };
 
 }  // namespace ferry::engine

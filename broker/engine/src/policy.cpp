@@ -138,6 +138,12 @@ std::string complaint_of(const QueuePolicy& p) {
         return "dead_letter_exchange is an exchange's name, 1 to 255 of a-z A-Z 0-9 . _ -";
     if (p.dead_letter_key.size() > limits::routing_key_bytes_max)
         return "dead_letter_key has at most 255 bytes";
+    if (over(p.max_messages, limits::queue_length_max))
+        return range_text("max_length", 0, limits::queue_length_max);
+    if (over(p.max_bytes, limits::queue_bytes_max))
+        return range_text("max_bytes", 0, limits::queue_bytes_max);
+    if (p.overflow != Overflow::drop_head && !p.limited())
+        return "overflow needs max_length or max_bytes";
     if (p.overflow == Overflow::dead_letter_head && !p.dead_letters())
         return "overflow dead_letter_head needs dead_letter_exchange or dead_letter_key";
     return {};

@@ -108,7 +108,7 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
         PublishPlan& last = plans.back();
         if (last.fate == plan.fate && last.route == plan.route && last.code == plan.code &&
             last.deliver_at == plan.deliver_at && last.expires_at == plan.expires_at &&
-            last.id_hash == plan.id_hash) {
+            last.id_hash == plan.id_hash && last.full == plan.full) {
             ++last.count;
             last.bytes += plan.bytes;
             return;
@@ -116,6 +116,8 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
     }
     plans.push_back(plan);
 }
+
+}  // namespace
 
 std::string refusal_text(Code code, const PublishCommand& command) {
     switch (code) {
@@ -127,6 +129,8 @@ std::string refusal_text(Code code, const PublishCommand& command) {
             return "deliver at is at most 100 years ahead";
         case Code::limit_reached:
             return "the message would reach more than 4096 queues";
+        case Code::queue_full:
+            return "a queue that this message would reach is full; publish it again later";
         case Code::disk_full:
             return "the disk is full; publishing resumes by itself when there is space";
         case Code::fenced:
@@ -140,12 +144,11 @@ std::string refusal_text(Code code, const PublishCommand& command) {
     }
 }
 
-}  // namespace
-
 void Engine::State::refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
-                           bool gated_by_log) {
+                           bool gated_by_log, QueueId full) {
     totals.refused += sequences.last - sequences.first + 1;
-    Refuse effect{command.session, command.producer, sequences, code, refusal_text(code, command)};
+    Refuse effect{command.session, command.producer, sequences, code,
+                  full != 0 ? text_of_full(full) : refusal_text(code, command)};
     if (gated_by_log) {
         after(last_gate, std::move(effect));
     } else {
@@ -174,18 +177,65 @@ void Engine::State::log_open_sequences(Producer& producer) {
     append(body);
 }
 
+/// One command being planned.
+struct Engine::State::Planning {
+    const PublishCommand& command;
+    const Producer& producer;
+    Now now;
+    bool stopped = false;  // in order: something was refused, nothing behind it is taken
+    std::string_view last_exchange;
+    std::string_view last_key;
+    const Route* last_route = nullptr;
+    RouteTraits traits;  // of the message's route
+};
+
+// What the queues of a route have that plain ones do not.
+Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
+    RouteTraits traits;
+    for (const QueueId id : route.queues) {
+        const QueuePolicy& policy = queue_table[id]->options.policy;
+        traits.guarded = traits.guarded || policy.rejects_publish();
+    }
+    return traits;
+}
+
+const Route* Engine::State::find_route(Planning& planning, const wire::MessageView& message) {
+    if (planning.last_route != nullptr && message.routing_key == planning.last_key &&
+        message.exchange == planning.last_exchange) {
+        return planning.last_route;
+    }
+    const Route* route = &topology.route(message);
+    planning.last_route = route->by_headers ? nullptr : route;
+    planning.last_key = message.routing_key;
+    planning.last_exchange = message.exchange;
+    if (route->by_headers) route = &uncached_routes.emplace_back(*route);
+    planning.traits = traits_of(*route);
+    return route;
+}
+
+// Why a message that is no duplicate is refused; ok: it is not.
+Code Engine::State::refusal_of(const Planning& planning, const wire::MessageView& message,
+                               const Route& route, std::uint64_t deliver_at) const {
+    const bool mandatory = (planning.command.flags & wire::publish_mandatory) != 0;
+    if (planning.stopped) return Code::sequence_gap;
+    if (disk_full) return Code::disk_full;
+    if (message.payload.size() > settings.payload_bytes_max) return Code::message_too_large;
+    if (deliver_at > planning.now.wall_ms + deliver_ahead_ms_max) return Code::bad_option;
+    if (!route.exchange_exists || route.exchange_internal) return Code::no_such_exchange;
+    if (route.too_many) return Code::limit_reached;
+    if (route.queues.empty() && mandatory) return Code::no_route;
+    return Code::ok;
+}
+
 bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer, Now now) {
     plans.clear();
     plans_open = 0;
     uncached_routes.clear();
     topology.trim_routes();
+    ++plan_number;
     wire::Cursor cursor(command.messages);
-    const bool mandatory = (command.flags & wire::publish_mandatory) != 0;
+    Planning planning{command, producer, now};
     const bool in_order = (command.flags & wire::publish_in_order) != 0;
-    bool stopped = false;  // in order: something was refused, nothing behind it is taken
-    std::string_view last_exchange;
-    std::string_view last_key;
-    const Route* last_route = nullptr;
     std::uint32_t offset = 0;
     for (std::uint32_t i = 0; i < command.count; ++i) {
         wire::MessageView message;
@@ -194,41 +244,23 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         if (message.properties.size() > 1 && !check_properties(message.properties, wishes))
             return false;
         if (wishes.deliver_at <= now.wall_ms) wishes.deliver_at = 0;
-        const Route* route = last_route;
-        if (route == nullptr || message.routing_key != last_key ||
-            message.exchange != last_exchange) {
-            route = &topology.route(message);
-            last_route = route->by_headers ? nullptr : route;
-            last_key = message.routing_key;
-            last_exchange = message.exchange;
-            if (route->by_headers) route = &uncached_routes.emplace_back(*route);
-        }
-        PublishPlan plan{PublishPlan::Fate::store,
-                         Code::ok,
-                         route,
-                         1,
-                         offset,
-                         static_cast<std::uint32_t>(message.whole.size())};
+        const Route* route = find_route(planning, message);
+        PublishPlan plan;
+        plan.route = route;
+        plan.count = 1;
+        plan.offset = offset;
+        plan.bytes = static_cast<std::uint32_t>(message.whole.size());
         const Sequence sequence = command.first + i;
         if (sequence <= producer.mark && !producer.open.contains(sequence)) {
             plan.fate = PublishPlan::Fate::duplicate;
-        } else if (stopped) {
-            plan = {PublishPlan::Fate::refuse, Code::sequence_gap, nullptr, 1, offset, plan.bytes};
-        } else if (disk_full) {
-            plan = {PublishPlan::Fate::refuse, Code::disk_full, nullptr, 1, offset, plan.bytes};
-        } else if (message.payload.size() > settings.payload_bytes_max) {
-            plan = {
-                PublishPlan::Fate::refuse, Code::message_too_large, nullptr, 1, offset, plan.bytes};
-        } else if (wishes.deliver_at > now.wall_ms + deliver_ahead_ms_max) {
-            plan = {PublishPlan::Fate::refuse, Code::bad_option, nullptr, 1, offset, plan.bytes};
-        } else if (!route->exchange_exists || route->exchange_internal) {
-            plan = {
-                PublishPlan::Fate::refuse, Code::no_such_exchange, nullptr, 1, offset, plan.bytes};
-        } else if (route->too_many) {
-            plan = {PublishPlan::Fate::refuse, Code::limit_reached, nullptr, 1, offset, plan.bytes};
-        } else if (route->queues.empty()) {
-            plan.fate = mandatory ? PublishPlan::Fate::refuse : PublishPlan::Fate::drop;
-            plan.code = mandatory ? Code::no_route : Code::ok;
+        } else {
+            plan.code = refusal_of(planning, message, *route, wishes.deliver_at);
+            if (plan.code == Code::ok && planning.traits.guarded) take_room(*route, plan);
+            if (plan.code != Code::ok) {
+                plan.fate = PublishPlan::Fate::refuse;
+            } else if (route->queues.empty()) {
+                plan.fate = PublishPlan::Fate::drop;
+            }
         }
         if (plan.fate == PublishPlan::Fate::store) {
             plan.deliver_at = wishes.deliver_at;
@@ -236,7 +268,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             if (plan.deliver_at != 0 && !wishes.id.empty()) plan.id_hash = hash_of_id(wishes.id);
         }
         if (plan.fate == PublishPlan::Fate::refuse) {
-            stopped = in_order;
+            plan.route = nullptr;
+            planning.stopped = in_order;
             if (!in_order && sequence > producer.mark) ++plans_open;
         }
         offset += plan.bytes;
@@ -275,6 +308,25 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
     record.clear();
 }
 
+// Appends what is to be stored to the record in the making.
+void Engine::State::add_run(const PublishPlan& plan, Bytes messages) {
+    const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
+    for (const QueueId id : plan.route->queues) {
+        const Queue* queue = queue_of(id);
+        FERRY_ASSERT(queue != nullptr, "routes name queues that exist");
+        record.targets.push_back({id, plan.deliver_at == 0 && counts_as_delivered(*queue)});
+    }
+    record.runs.push_back({plan.count, plan.bytes, targets_first,
+                           static_cast<std::uint32_t>(record.targets.size()) - targets_first,
+                           plan.deliver_at, plan.expires_at, plan.id_hash});
+    const Bytes bytes = messages.subspan(plan.offset, plan.bytes);
+    if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
+        parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
+    } else {
+        parts.push_back(bytes);
+    }
+}
+
 void Engine::State::carry_out_plans(const PublishCommand& command, Producer& producer, Now now) {
     Sequence sequence = command.first;
     const auto begin_record = [&] {
@@ -300,12 +352,12 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
             }
             if ((command.flags & wire::publish_in_order) != 0) {
                 // The mark stays below it: what was sent after it does not follow on any more.
-                refuse(command, sequences, plan.code, false);
+                refuse(command, sequences, plan.code, false, plan.full);
                 continue;
             }
             open_sequences(producer, sequences);
             if (!disk_full) log_open_sequences(producer);
-            refuse(command, sequences, plan.code, !disk_full);
+            refuse(command, sequences, plan.code, !disk_full, plan.full);
             continue;
         }
         if (record.sequences == 0) record.first = sequences.first;
@@ -314,21 +366,7 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
             totals.unroutable += plan.count;
             continue;
         }
-        const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
-        for (const QueueId id : plan.route->queues) {
-            const Queue* queue = queue_of(id);
-            FERRY_ASSERT(queue != nullptr, "routes name queues that exist");
-            record.targets.push_back({id, plan.deliver_at == 0 && counts_as_delivered(*queue)});
-        }
-        record.runs.push_back({plan.count, plan.bytes, targets_first,
-                               static_cast<std::uint32_t>(record.targets.size()) - targets_first,
-                               plan.deliver_at, plan.expires_at, plan.id_hash});
-        const Bytes bytes = command.messages.subspan(plan.offset, plan.bytes);
-        if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
-            parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
-        } else {
-            parts.push_back(bytes);
-        }
+        add_run(plan, command.messages);
         if (record.targets.size() > targets_per_record_max) {
             write_publish(command, producer, now);
             begin_record();
@@ -405,6 +443,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             }
             account(*queue, [&](ReadyList& ready) { ready.append(extent); });
             queue->published += extent.count;
+            if (queue->options.policy.trims() && !replaying) mark_dirty(*queue);
             if (target.immediate) {
                 queue->horizon = std::max(queue->horizon, extent.end());
                 queue->horizon_durable = std::max(queue->horizon_durable, extent.end());

@@ -52,6 +52,13 @@ struct Queue {
     Position horizon_durable = 0;  // as far as durable records say
     Position horizon_gate = 0;     // the record that makes `horizon` durable
 
+    // What a queue with a limit has room for, as of the publish command with this number.
+    struct {
+        std::uint64_t plan = 0;
+        std::uint64_t messages = 0;
+        std::uint64_t bytes = 0;
+    } room;
+
     std::vector<Span> acks;  // of this turn, not yet in a record
 
     std::unique_ptr<Extras> extras;  // null for most queues

@@ -47,6 +47,17 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
     put_publish_head(out, RecordType::transaction, record);
     put_varint(out, record.acks.size());
     for (const QueueSpans& group : record.acks) put_ack_group(out, group.queue, group.spans);
+    put_varint(out, record.rejects.size());
+    for (const QueueRejects& group : record.rejects) {
+        put_varint(out, group.queue);
+        put_varint(out, group.parts.size());
+        Position end = 0;
+        for (const auto& [extent, attempts] : group.parts) {
+            put_varint(out, attempts);
+            put_extent(out, extent, end);
+            end = extent.end();
+        }
+    }
     std::uint64_t timed = 0;
     for (const Run& run : record.runs) timed += run.plain() ? 0U : 1U;
     put_varint(out, timed);
@@ -78,6 +89,25 @@ bool get_ack_groups(Reader& in, std::vector<QueueSpans>& out) {
             previous = span.first + span.count;
             if (span.count == 0 || previous < span.first) return false;
             group.spans.push_back(span);
+        }
+        out.push_back(std::move(group));
+    }
+    return in.ok();
+}
+
+bool get_rejects(Reader& in, std::vector<QueueRejects>& out) {
+    const std::size_t groups = in.count(2);
+    for (std::size_t g = 0; g < groups && in.ok(); ++g) {
+        QueueRejects group;
+        group.queue = in.bounded<QueueId>(UINT32_MAX);
+        const std::size_t parts = in.count(6);
+        Position end = 0;
+        for (std::size_t i = 0; i < parts && in.ok(); ++i) {
+            const auto attempts = in.bounded<std::uint32_t>(UINT32_MAX - 1);
+            const Extent extent = get_extent(in, end);
+            if (!in.ok() || !plausible(extent)) return false;
+            end = extent.end();
+            group.parts.emplace_back(extent, attempts);
         }
         out.push_back(std::move(group));
     }
@@ -140,7 +170,8 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         out.runs.push_back(run);
     }
     if (type == RecordType::transaction &&
-        (!get_ack_groups(in, out.acks) || !get_run_times(in, out.runs))) {
+        (!get_ack_groups(in, out.acks) || !get_rejects(in, out.rejects) ||
+         !get_run_times(in, out.runs))) {
         return false;
     }
     out.messages_offset = static_cast<std::uint32_t>(in.offset());

@@ -44,6 +44,11 @@ struct QueueSpans {
     QueueId queue = 0;
     std::vector<Span> spans;
 };
+/// Deliveries that are to leave their queue as dead letters, with their attempts.
+struct QueueRejects {
+    QueueId queue = 0;
+    std::vector<std::pair<Extent, std::uint32_t>> parts;
+};
 
 /// Messages of one record that take the same route, one behind another.
 struct Run {
@@ -71,12 +76,14 @@ struct PublishRecord {
     std::vector<Run> runs;
     std::vector<Target> targets;
     std::vector<QueueSpans> acks;       // of a transaction
+    std::vector<QueueRejects> rejects;  // of a transaction
     std::uint32_t messages_offset = 0;  // in the body
 
     void clear() {
         runs.clear();
         targets.clear();
         acks.clear();
+        rejects.clear();
         wall_ms = producer = first = sequences = settled = 0;
         messages_offset = 0;
     }

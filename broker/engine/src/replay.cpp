@@ -160,6 +160,17 @@ bool Engine::State::replay_transaction(const Journal::Place& place, Bytes bytes)
             if (!give_up(*queue, span)) return false;
         }
     }
+    for (const QueueRejects& group : record.rejects) {
+        Queue* queue = queue_of(group.queue);
+        if (queue == nullptr) continue;
+        Leaving like;
+        like.wall_ms = record.wall_ms;
+        for (const auto& [extent, attempts] : group.parts) {
+            if (!pick(*queue, extent, nullptr)) return false;
+            like.attempts = attempts;
+            apply_leave(*queue, extent, like);
+        }
+    }
     apply_publish(place, record);
     return true;
 }
@@ -265,6 +276,7 @@ void Engine::recovered(bool unclean, Now now) {
         queue->horizon_durable = queue->horizon;
         queue->published = 0;
         s.use(*queue);
+        if (queue->options.policy.trims()) s.mark_dirty(*queue);
         if (queue->extras == nullptr) continue;
         Extras& x = *queue->extras;
         x.outbound.clear();

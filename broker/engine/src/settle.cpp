@@ -5,62 +5,13 @@
 #include "ferry/platform/assert.hpp"
 #include "ferry/wire/limits.hpp"
 #include "state.hpp"
+#include "take_parts.hpp"
 
 namespace ferry::engine {
 namespace {
 
 constexpr std::size_t ack_spans_per_record_max = 65'536;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
-
-Chunk part_of_chunk(const Chunk& chunk, std::uint32_t skip, std::uint32_t count) {
-    Chunk part = chunk;
-    part.extent = part_of(chunk.extent, skip, count);
-    return part;
-}
-
-// Takes what lies in `tags` out of the subscription, part by part: on_part(first tag, chunk). Tags
-// that are not there, because their lease ended before, are listed in `lost`.
-template <class OnPart>
-void take_parts(Subscription& s, Range<Tag> tags, std::vector<Range<Tag>>& lost, OnPart&& on_part) {
-    Tag at = tags.first;
-    auto it = s.chunks.upper_bound(tags.first);
-    if (it != s.chunks.begin() &&
-        std::prev(it)->first + std::prev(it)->second.extent.count > tags.first)
-        --it;
-    while (it != s.chunks.end() && it->first <= tags.last) {
-        const Tag first = it->first;
-        const Tag last = first + it->second.extent.count - 1;
-        const Tag from = std::max(first, tags.first);
-        const Tag upto = std::min(last, tags.last);
-        if (from > at) lost.push_back({at, from - 1});
-        at = upto + 1;
-        const auto skip = static_cast<std::uint32_t>(from - first);
-        const auto count = static_cast<std::uint32_t>(upto - from + 1);
-        const Chunk whole = it->second;
-        if (skip == 0 && upto == last) {
-            it = s.chunks.erase(it);
-        } else if (skip == 0) {
-            auto node = s.chunks.extract(it++);
-            node.key() = upto + 1;
-            node.mapped() = part_of_chunk(whole, count, whole.extent.count - count);
-            s.chunks.insert(it, std::move(node));
-        } else {
-            it->second = part_of_chunk(whole, 0, skip);
-            ++it;
-            if (upto < last) {
-                s.chunks.emplace_hint(
-                    it, upto + 1,
-                    part_of_chunk(whole, skip + count, whole.extent.count - skip - count));
-            }
-        }
-        const Chunk part = part_of_chunk(whole, skip, count);
-        s.unacked -= part.extent.count;
-        s.unacked_bytes -= part.extent.bytes;
-        s.queue->unacked -= part.extent.count;
-        on_part(from, part);
-    }
-    if (at <= tags.last) lost.push_back({at, tags.last});
-}
 
 }  // namespace
 

@@ -47,6 +47,7 @@ struct PublishPlan {
     std::uint64_t deliver_at = 0;
     std::uint64_t expires_at = 0;
     std::uint64_t id_hash = 0;
+    QueueId full = 0;  // refused: this queue has no room
 };
 
 /// A failed delivery that is tried again later.
@@ -66,6 +67,8 @@ constexpr std::uint64_t steady_ms_max = TimerList::due_max / 4;
 constexpr std::size_t extents_per_record_max = 32'768;
 
 [[nodiscard]] std::string no_queue(std::string_view name);
+/// What a publisher is told besides the code.
+[[nodiscard]] std::string refusal_text(Code code, const PublishCommand& command);
 
 /// Everything the engine knows. The command groups (publish.cpp, settle.cpp, dispatch.cpp,
 /// admin.cpp, replay.cpp …) are its members.
@@ -136,6 +139,7 @@ struct Engine::State {
     PublishRecord record;
     std::vector<PublishPlan> plans;
     std::deque<Route> uncached_routes;
+    std::uint64_t plan_number = 0;  // of the command being planned
     std::uint64_t plans_open = 0;  // sequences that the plans would add to the open ones
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
@@ -173,14 +177,38 @@ struct Engine::State {
     bool publish(const PublishCommand& command, Now now);
     bool plan_publish(const PublishCommand& command, const Producer& producer, Now now);
     void carry_out_plans(const PublishCommand& command, Producer& producer, Now now);
+    void add_run(const PublishPlan& plan, Bytes messages);
     void write_publish(const PublishCommand& command, Producer& producer, Now now);
     void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
-                bool gated_by_log);
+                bool gated_by_log, QueueId full = 0);
+    struct Planning;
+    struct RouteTraits {
+        bool guarded = false;  // some queue refuses publishes when it is full
+    };
+    [[nodiscard]] RouteTraits traits_of(const Route& route) const;
+    const Route* find_route(Planning& planning, const wire::MessageView& message);
+    [[nodiscard]] Code refusal_of(const Planning& planning, const wire::MessageView& message,
+                                  const Route& route, std::uint64_t deliver_at) const;
     void open_sequences(Producer& producer, Range<Sequence> sequences);
     void log_open_sequences(Producer& producer);
     bool counts_as_delivered(const Queue& queue) const;
     void apply_publish(const Journal::Place& place, const PublishRecord& record);
     void spill(Queue& queue);
+
+    // -- limits.cpp --
+    void take_room(const Route& route, PublishPlan& plan);
+    void measure_room(Queue& queue) const;
+    [[nodiscard]] std::string text_of_full(QueueId id);
+    void drop_over_limit(Queue& queue);
+
+    // -- transact.cpp --
+    struct Settlements;
+    [[nodiscard]] bool find_settlements(const TransactionCommand& command, Settlements& out,
+                                        std::string& why, Code& code);
+    void refuse_transaction(const TransactionCommand& command, Producer& producer, Code code,
+                            std::string text);
+    void write_transaction(const TransactionCommand& command, Producer& producer,
+                           const Settlements& settlements, Now now);
 
     // -- settle.cpp --
     Subscription* subscription_of(SessionId session, std::uint64_t id);

@@ -19,6 +19,7 @@ TimerList::Blocks::iterator TimerList::block_of(const Key& key) {
 void TimerList::insert(const Entry& entry) {
     const Key key = entry.key();
     messages_ += entry.extent.count;
+    bytes_ += entry.extent.bytes;
     ++entries_;
     if (blocks_.empty()) {
         blocks_[key].push_back(entry);
@@ -58,6 +59,7 @@ TimerList::Entry TimerList::remove(Blocks::iterator block, std::size_t at) {
     entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(at));
     if (entries.empty()) blocks_.erase(block);
     messages_ -= taken.extent.count;
+    bytes_ -= taken.extent.bytes;
     --entries_;
     return taken;
 }
@@ -124,7 +126,7 @@ std::optional<TimerList::Entry> TimerList::take(std::uint64_t due, Position posi
 
 void TimerList::clear() {
     blocks_.clear();
-    messages_ = entries_ = 0;
+    messages_ = entries_ = bytes_ = 0;
 }
 
 void TimerList::save(std::vector<std::byte>& out) const {

@@ -43,6 +43,7 @@ public:
 
     [[nodiscard]] bool empty() const { return blocks_.empty(); }
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
+    [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::uint64_t entries() const { return entries_; }
     template <class Visit>
     void visit(Visit&& visit) const {
@@ -63,6 +64,7 @@ private:
 
     Blocks blocks_;  // by a lower bound of its keys; none is empty
     std::uint64_t messages_ = 0;
+    std::uint64_t bytes_ = 0;
     std::uint64_t entries_ = 0;
 };
 

@@ -44,6 +44,7 @@ void Sampler::on_second() {
         sample.parked = queue.parked;
         sample.dead_lettered = queue.dead_lettered;
         sample.expired = queue.expired;
+        sample.dropped = queue.dropped;
         sample.oldest_unacked_ms = queue.oldest_unacked_ms;
         samples.push_back(sample);
         broker.ready_bytes += queue.ready_bytes;
@@ -54,6 +55,8 @@ void Sampler::on_second() {
     broker.delivered = totals.delivered;
     broker.acked = totals.acked;
     broker.returned = totals.returned;
+    broker.transactions = totals.transactions;
+    broker.transactions_refused = totals.transactions_refused;
     broker.ready = totals.ready;
     broker.unacked = totals.unacked;
     broker.queues = totals.queues;

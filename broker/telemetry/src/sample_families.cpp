@@ -42,6 +42,10 @@ const BrokerFigure broker_figures[] = {
     {"ferry_messages_returned_total",
      "Messages that went back to their queue: nacked, lease ended or connection lost.", counter,
      FERRY_FIGURE(BrokerSample, returned)},
+    {"ferry_transactions_total", "Transactions carried out.", counter,
+     FERRY_FIGURE(BrokerSample, transactions)},
+    {"ferry_transactions_refused_total", "Transactions refused as a whole.", counter,
+     FERRY_FIGURE(BrokerSample, transactions_refused)},
     {"ferry_messages_ready", "Messages waiting for a consumer.", gauge,
      FERRY_FIGURE(BrokerSample, ready)},
     {"ferry_messages_ready_bytes", "Bytes of the messages waiting for a consumer.", gauge,
@@ -116,6 +120,8 @@ const QueueFigure queue_figures[] = {
      FERRY_FIGURE(QueueSample, dead_lettered)},
     {"ferry_queue_expired_total", "Messages of the queue whose time to live ended.", counter,
      FERRY_FIGURE(QueueSample, expired)},
+    {"ferry_queue_dropped_total", "Messages of the queue that went because of its limit.", counter,
+     FERRY_FIGURE(QueueSample, dropped)},
     {"ferry_queue_consumers", "Consumers of the queue.", gauge,
      FERRY_FIGURE(QueueSample, consumers)},
     {"ferry_queue_oldest_unacked_seconds", "Age of the oldest unacked delivery; 0 without one.",
@@ -142,6 +148,7 @@ void sum_into(QueueSample& total, const QueueSample& queue) {
     total.parked += queue.parked;
     total.dead_lettered += queue.dead_lettered;
     total.expired += queue.expired;
+    total.dropped += queue.dropped;
     total.oldest_unacked_ms = std::max(total.oldest_unacked_ms, queue.oldest_unacked_ms);
 }
 
@@ -174,12 +181,14 @@ void SampleFamilies::update(const BrokerSample& broker, std::span<const QueueSam
     other.returned = other_.returned;
     other.dead_lettered = other_.dead_lettered;
     other.expired = other_.expired;
+    other.dropped = other_.dropped;
     grow(other.published, other_before_.published, sums.published);
     grow(other.delivered, other_before_.delivered, sums.delivered);
     grow(other.acked, other_before_.acked, sums.acked);
     grow(other.returned, other_before_.returned, sums.returned);
     grow(other.dead_lettered, other_before_.dead_lettered, sums.dead_lettered);
     grow(other.expired, other_before_.expired, sums.expired);
+    grow(other.dropped, other_before_.dropped, sums.dropped);
     other_ = other;
     other_before_ = sums;
 }

@@ -11,6 +11,8 @@ namespace ferry::cli {
 void add_ping(CLI::App& app, Context& context);
 void add_publish(CLI::App& app, Context& context);
 void add_consume(CLI::App& app, Context& context);
+void add_tx(CLI::App& app, Context& context);
+void add_forward(CLI::App& app, Context& context);
 void add_queue(CLI::App& app, Context& context);
 void add_exchange(CLI::App& app, Context& context);
 void add_top(CLI::App& app, Context& context);

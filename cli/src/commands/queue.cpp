@@ -28,6 +28,7 @@ struct Options {
     std::string retry_delay_max;
     std::string ttl;
     std::string expires;
+    std::string max_bytes;
     std::string id;
     transport::MoveSelection selection;
     std::string target;
@@ -52,6 +53,7 @@ Json queue_json(const transport::QueueInfo& queue) {
             {"parked", queue.parked},
             {"dead_lettered", queue.dead_lettered},
             {"expired", queue.expired},
+            {"dropped", queue.dropped},
             {"oldest_unacked_ms", queue.oldest_unacked_ms}};
 }
 
@@ -70,6 +72,7 @@ int declare(const Context& context, const Options& options) {
     wanted.policy.retry_delay_ms = milliseconds(options.retry_delay);
     wanted.policy.message_ttl_ms = milliseconds(options.ttl);
     wanted.policy.expires_ms = milliseconds(options.expires);
+    if (!options.max_bytes.empty()) wanted.policy.max_bytes = *parse_size(options.max_bytes);
     wanted.policy.retry_delay_max_ms = milliseconds(options.retry_delay_max);
     const auto declared = client.value()->declare_queue(options.name, wanted);
     if (!declared.ok()) return fail(declared.error());
@@ -204,6 +207,12 @@ void add_policy_options(CLI::App& command, Options& options) {
     add_long_duration(command, "--ttl", options.ttl, "Messages expire after so long in the queue");
     add_long_duration(command, "--expires", options.expires,
                       "The queue goes when nobody used it for so long");
+    command.add_option("--max-length", policy.max_length, "At most so many messages");
+    add_size(command, "--max-bytes", options.max_bytes, "At most so many bytes of messages");
+    command
+        .add_option("--overflow", policy.overflow,
+                    "What happens beyond that: the oldest go, or publishes are refused")
+        ->check(CLI::IsMember({"drop_head", "reject_publish", "dead_letter_head"}));
     command.add_option("--dead-letter", policy.dead_letter_key,
                        "Queue for dead letters; with --dead-letter-exchange: routing key");
     command.add_option("--dead-letter-exchange", policy.dead_letter_exchange,

@@ -57,6 +57,7 @@ struct Run {
 };
 
 Json ack_groups_json(ByteReader& in);
+Json extent_json(ByteReader& in, std::uint64_t& end);
 
 Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks) {
     Json out{{"wall_ms", in.u64()}};
@@ -80,6 +81,19 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks)
     }
     if (acks) {
         out["groups"] = ack_groups_json(in);
+        Json& rejects = out["rejects"] = Json::array();
+        for (std::uint64_t g = in.count(); g > 0 && !in.failed(); --g) {
+            Json group{{"queue", in.varint()}};
+            Json& leaving = group["leaving"] = Json::array();
+            std::uint64_t end = 0;
+            for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+                const std::uint64_t attempts = in.varint();
+                Json extent = extent_json(in, end);
+                extent["attempts"] = attempts;
+                leaving.push_back(std::move(extent));
+            }
+            rejects.push_back(std::move(group));
+        }
         for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
             const std::uint64_t run = in.varint();
             const std::uint64_t deliver_at = in.varint();
@@ -239,7 +253,7 @@ Json policy_json(ByteReader& in, bool& known) {
                                "dead_letter_key",
                                "message_ttl_ms",
                                "expires_ms",
-                               "max_messages",
+                               "max_length",
                                "max_bytes",
                                "overflow"};
     Json out = Json::object();

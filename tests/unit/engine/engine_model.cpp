@@ -185,6 +185,7 @@ void EngineModel::on(const Settled& s) {
 
 void EngineModel::on(const Reply& r) {
     mix(r.request);
+    on_transaction(r);
     const auto opening = opening_.find(r.request);
     if (opening == opening_.end()) return;
     if (const auto* answer = std::get_if<ProducerAnswer>(&r.answer)) {
@@ -283,6 +284,7 @@ void EngineModel::crash() {
     opening_.clear();
     unanswered_.clear();
     settling_.clear();
+    transacting_.clear();
     held_.clear();
     loads_.clear();
     bodies_.clear();
@@ -318,6 +320,7 @@ void EngineModel::restart_cleanly() {
     opening_.clear();
     unanswered_.clear();
     settling_.clear();
+    transacting_.clear();
     loads_.clear();
     bodies_.clear();
     engine_->recovered(false, now());

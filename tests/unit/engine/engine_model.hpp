@@ -19,7 +19,8 @@ public:
     std::vector<std::string> problems;
     /// Over every journal byte and every effect: the same for the same seed.
     std::uint64_t fingerprint = 14695981039346656037ULL;
-    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0;
+    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0,
+                  transactions = 0;
 
 private:
     struct Held {
@@ -53,6 +54,9 @@ private:
         std::vector<std::byte> state;
         Position at = 0;
     };
+    struct Transacting {
+        Position record = 0;  // 0: refused
+    };
     using SubKey = std::pair<SessionId, std::uint64_t>;
     using MessageKey = std::pair<QueueId, Position>;
 
@@ -77,6 +81,8 @@ private:
     void close_session();
     void open_producer(SessionId session, const std::string& name, bool new_epoch);
     void publish();
+    void transact();
+    void on_transaction(const Reply& reply);
     void subscribe();
     void pull();
     void settle_some();
@@ -123,6 +129,7 @@ private:
     std::map<std::pair<std::string, std::uint64_t>, Sequence> given_up_;
     std::map<std::tuple<SessionId, std::uint64_t, Sequence>, int> unanswered_;
     std::map<std::uint64_t, std::pair<std::vector<MessageKey>, std::vector<Range<Tag>>>> settling_;
+    std::map<std::uint64_t, Transacting> transacting_;  // by request
     std::map<MessageKey, Seen> seen_;
     std::set<MessageKey> held_;
     std::map<QueueId, Position> first_deliveries_;

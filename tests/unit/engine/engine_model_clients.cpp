@@ -23,6 +23,7 @@ void EngineModel::close_session() {
         at = subs_.erase(at);
     }
     std::erase_if(clients_, [&](const auto& c) { return c.first.first == id; });
+    transacting_.clear();  // answers of the session that is gone do not come for sure
     std::erase_if(unanswered_, [&](const auto& u) { return std::get<0>(u.first) == id; });
     engine_->close_session(id, now());
     after_call();
@@ -293,7 +294,8 @@ void EngineModel::move_some() {
 void EngineModel::step() {
     const std::uint64_t dice = random_.below(100);
     if (dice < 30) return publish();
-    if (dice < 50) return dispatch();
+    if (dice < 46) return dispatch();
+    if (dice < 50) return transact();
     if (dice < 62) return sync(random_.below(3) == 0);
     if (dice < 67) return subscribe();
     if (dice < 70) return pull();
@@ -368,6 +370,7 @@ void EngineModel::drain() {
     if (references != 0 || totals.live_bytes != 0) problem("references are left over");
     if (!unanswered_.empty()) problem("a publish was never answered");
     if (!settling_.empty()) problem("an ack was never answered");
+    if (!transacting_.empty()) problem("a transaction was never answered");
 }
 
 void EngineModel::run(int steps) {

@@ -111,11 +111,16 @@ private:
         for (const QueueSpans& group : record.acks) {
             for (const Span& span : group.spans) {
                 for (Position p = span.first; p < span.first + span.count; ++p) {
-                    if (queues.at(group.queue).leaving.erase(p) == 0)
+                    // A client's transaction settles what its consumer holds.
+                    const bool left = queues.at(group.queue).leaving.erase(p) != 0;
+                    if (left != (record.producer == 0))
                         problems.push_back("a transfer takes what does not leave");
                     remove(group.queue, p);
                 }
             }
+        }
+        for (const QueueRejects& group : record.rejects) {
+            for (const auto& [e, attempts] : group.parts) leave(group.queue, e);
         }
         wire::Cursor cursor(body.subspan(record.messages_offset));
         Position position = at_;
@@ -234,11 +239,13 @@ private:
             in.varint();
             const Extent e = get_extent(in, end);
             end = e.end();
-            for (Position p = e.first; p < e.end(); ++p) {
-                if (queues.at(id).waiting.count(p) == 0)
-                    problems.push_back("what leaves is not there");
-                queues.at(id).leaving.insert(p);
-            }
+            leave(id, e);
+        }
+    }
+    void leave(QueueId id, const Extent& e) {
+        for (Position p = e.first; p < e.end(); ++p) {
+            if (queues.at(id).waiting.count(p) == 0) problems.push_back("what leaves is not there");
+            queues.at(id).leaving.insert(p);
         }
     }
     void remove(QueueId id, Position p) {

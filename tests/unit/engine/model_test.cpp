@@ -17,7 +17,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     const std::uint64_t first = number_from("FERRY_SEED", 1);
     const std::uint64_t seeds = number_from("FERRY_SEEDS", 100);
-    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0;
+    std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, transactions = 0;
     for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         SCOPED_TRACE("FERRY_SEED=" + std::to_string(seed) + " FERRY_SEEDS=1");
         EngineModel model(seed);
@@ -26,6 +26,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
         delivered += model.delivered;
         blocks += model.blocks;
         loads += model.loads;
+        transactions += model.transactions;
         for (const std::string& problem : model.problems) ADD_FAILURE() << problem;
         if (!model.problems.empty()) break;
     }
@@ -36,6 +37,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     EXPECT_GT(delivered, seeds * 50);
     EXPECT_GT(blocks, seeds / 4);
     EXPECT_GT(loads, seeds / 4);
+    EXPECT_GT(transactions, seeds);
 }
 
 TEST(EngineModel, DoesTheSameForTheSameCommands) {

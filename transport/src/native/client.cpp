@@ -329,6 +329,8 @@ Status Client::close(Timeout timeout) {
         core_->pipe().stop_taking();
         status = core_->pipe().flush(deadline);
     }
+    const Status settled = core_->transactions().wait_idle(deadline);
+    if (!settled.ok() && status.ok()) status = settled;
     core_->expect_the_end();
     if (core_->connected()) {
         auto request = std::make_shared<native::Request>();

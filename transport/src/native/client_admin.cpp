@@ -96,6 +96,9 @@ std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
     number("max_deliveries", policy.max_deliveries);
     number("message_ttl_ms", policy.message_ttl_ms);
     number("expires_ms", policy.expires_ms);
+    number("max_length", policy.max_length);
+    number("max_bytes", policy.max_bytes);
+    text("overflow", policy.overflow);
     text("dead_letter_exchange", policy.dead_letter_exchange);
     text("dead_letter_key", policy.dead_letter_key);
     return count;

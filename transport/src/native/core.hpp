@@ -19,6 +19,7 @@
 #include "native/publish_pipe.hpp"
 #include "native/request.hpp"
 #include "native/subscription_state.hpp"
+#include "native/transactions.hpp"
 
 namespace ferry::transport::native {
 
@@ -50,6 +51,7 @@ public:
     }
     [[nodiscard]] const ClientOptions& options() const { return options_; }
     PublishPipe& pipe() { return pipe_; }
+    Transactions& transactions() { return transactions_; }
     void wake();
 
     /// Asks and waits. The result is the msgpack of the answer's third field.
@@ -89,6 +91,11 @@ public:
     /// A connection that ends from now on is not made again.
     void expect_the_end() { ending_.store(true); }
 
+    // ---- for Transactions, on the I/O thread ----
+    [[nodiscard]] std::uint64_t generation() const { return generation_; }
+    RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
+    void send(const RequestPtr& request);
+
 private:
     enum class Phase : std::uint8_t { resting, greeting, opening, ready, over };
 
@@ -123,7 +130,6 @@ private:
     void end_round_step();
     void end_subscription(const std::shared_ptr<SubscriptionState>& state, wire::Code code,
                           std::string_view text);
-    RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
 
     // ---- core_frames.cpp ----
     void on_frame(Bytes body) override;
@@ -141,7 +147,6 @@ private:
     RequestPtr take_request(std::uint64_t id);
 
     // ---- core_send.cpp ----
-    void send(const RequestPtr& request);
     void send_waiting_requests();
     void send_notes();
     template <class F>
@@ -153,6 +158,7 @@ private:
     const Url url_;
     std::string producer_name_;
     PublishPipe pipe_;
+    Transactions transactions_;
 
     std::thread thread_;
     std::atomic<std::thread::id> io_thread_{};

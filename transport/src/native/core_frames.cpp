@@ -15,7 +15,7 @@ constexpr std::size_t message_bytes_min = 6;  // the array, two empty strings, n
 
 bool passes_by_itself(wire::Code code) {
     return code == wire::Code::disk_full || code == wire::Code::limit_reached ||
-           code == wire::Code::shutting_down;
+           code == wire::Code::shutting_down || code == wire::Code::queue_full;
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ Core::Core(ClientOptions options, Url url)
       url_(std::move(url)),
       producer_name_(options_.producer.empty() ? random_producer_name() : options_.producer),
       pipe_(pipe_limits(options_)),
+      transactions_(*this),
       epoch_(options_.epoch),
       epoch_known_(options_.epoch != 0) {}
 
@@ -135,6 +136,7 @@ void Core::turn() {
     if (phase_ == Phase::ready) {
         send_notes();
         send_waiting_requests();
+        transactions_.pump();
         read_again_if_possible();
     }
     const bool publishing = phase_ == Phase::ready && begun_;
@@ -204,6 +206,7 @@ void Core::lost(const std::string& why) {
     declared_here_.clear();
     drop_sessions_of_subscriptions();
     forget_sent_requests(why);
+    transactions_.lost();
     const wire::Code code = std::exchange(last_code_, wire::Code::ok);
     if (was_ready && uv_now(&loop_) - connected_at_ms_ >= 1000) failures_ = 0;
     if (was_ready) tell_state(StateChange::State::disconnected, code, why);
@@ -326,6 +329,7 @@ void Core::give_up(wire::Code code, const std::string& why) {
     }
     for (const RequestPtr& request : unsent) fail_request(request, because);
     for (const auto& state : ended) end_subscription(state, code, why);
+    transactions_.abandon(because);
     PublishPipe::Told told;
     pipe_.abandon(told);
     tell(told, Outcome{Outcome::Kind::in_doubt, code, why});

@@ -96,6 +96,7 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "parked") return c.read_uint(q.parked);
         if (key == "dead_lettered") return c.read_uint(q.dead_lettered);
         if (key == "expired") return c.read_uint(q.expired);
+        if (key == "dropped") return c.read_uint(q.dropped);
         if (key == "policy") return read_headers(c, q.policy);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
         if (key == "floor") return c.read_uint(q.floor);

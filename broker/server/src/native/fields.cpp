@@ -100,9 +100,13 @@ bool read_options(wire::Cursor& cursor, std::span<const Option> known, std::stri
 
 bool read_ranges(wire::Cursor& cursor, std::vector<engine::Range<std::uint64_t>>& out) {
     out.clear();
+    return append_ranges(cursor, out);
+}
+
+bool append_ranges(wire::Cursor& cursor, std::vector<engine::Range<std::uint64_t>>& out) {
     std::uint32_t count = 0;
     if (!cursor.read_array(count)) return false;
-    if (count % 2 != 0 || count / 2 > limits::ranges_per_frame_max) return false;
+    if (count % 2 != 0 || count / 2 > limits::ranges_per_frame_max - out.size()) return false;
     for (std::uint32_t i = 0; i < count; i += 2) {
         engine::Range<std::uint64_t> range;
         if (!cursor.read_uint(range.first) || !cursor.read_uint(range.last)) return false;

@@ -33,6 +33,10 @@ struct Option {
 [[nodiscard]] bool read_ranges(wire::Cursor& cursor,
                                std::vector<engine::Range<std::uint64_t>>& out);
 
+/// The same behind what `out` holds already; at most that many in all.
+[[nodiscard]] bool append_ranges(wire::Cursor& cursor,
+                                 std::vector<engine::Range<std::uint64_t>>& out);
+
 /// Reads a binding's arguments, sorts them by name and refuses a name that comes twice.
 [[nodiscard]] bool read_arguments(wire::Cursor& cursor, engine::Arguments& out);
 

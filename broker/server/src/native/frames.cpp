@@ -61,6 +61,11 @@ struct AnswerWriter {
         Encoder(out).str("messages").uint(answer.delivered).str("ready").uint(answer.ready);
         end_frame(out, mark);
     }
+    void operator()(const engine::TransactionAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 1);
+        Encoder(out).str("duplicate").boolean(answer.duplicate);
+        end_frame(out, mark);
+    }
     void operator()(const engine::QueueView& queue) const {
         const std::size_t mark = begin_frame(out, Verb::ok, 3);
         Encoder encoder(out);
@@ -157,19 +162,34 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
         {"max_deliveries", p.max_deliveries},
         {"message_ttl_ms", p.message_ttl_ms},
         {"expires_ms", p.expires_ms},
+        {"max_length", p.max_messages},
+        {"max_bytes", p.max_bytes},
     };
-    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U);
+    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) + (p.limited() ? 1U : 0U);
     for (const auto& entry : numbers) count += entry.second != 0 ? 1U : 0U;
     out.map(count);
     if (retries) out.str("retry").str(retry_name(p.retry));
     for (const auto& entry : numbers) {
         if (entry.second != 0) out.str(entry.first).uint(entry.second);
     }
+    if (p.limited()) out.str("overflow").str(overflow_name(p.overflow));
     if (!p.dead_letters()) return;
     out.str("dead_letter_exchange").str(p.dead_letter_exchange);
     out.str("dead_letter_key").str(p.dead_letter_key);
 }
 }  // namespace
+
+std::string_view overflow_name(engine::Overflow overflow) {
+    switch (overflow) {
+        case engine::Overflow::drop_head:
+            return "drop_head";
+        case engine::Overflow::reject_publish:
+            return "reject_publish";
+        case engine::Overflow::dead_letter_head:
+            return "dead_letter_head";
+    }
+    return "";
+}
 
 std::string_view retry_name(engine::RetryKind kind) {
     switch (kind) {
@@ -186,7 +206,7 @@ std::string_view retry_name(engine::RetryKind kind) {
 }
 
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 21 : 19).str("name").str(queue.name);
+    out.map(whole ? 22 : 20).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
@@ -195,7 +215,7 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     out.str("acked").uint(queue.acked).str("returned").uint(queue.returned);
     out.str("delayed").uint(queue.delayed).str("leaving").uint(queue.leaving);
     out.str("parked").uint(queue.parked).str("dead_lettered").uint(queue.dead_lettered);
-    out.str("expired").uint(queue.expired);
+    out.str("expired").uint(queue.expired).str("dropped").uint(queue.dropped);
     out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
     if (!whole) return;
     out.str("floor").uint(queue.floor).str("policy");

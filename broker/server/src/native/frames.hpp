@@ -30,6 +30,7 @@ void write_queue(wire::Encoder& out, const engine::QueueView& queue, bool whole 
 /// `bindings`: null for a listing, which only counts them.
 void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
                     const std::vector<engine::Binding>* bindings);
+[[nodiscard]] std::string_view overflow_name(engine::Overflow overflow);
 [[nodiscard]] std::string_view retry_name(engine::RetryKind kind);
 [[nodiscard]] std::string_view type_name(engine::ExchangeType type);
 

@@ -19,6 +19,7 @@ constexpr std::uint64_t frame_within_ns = 30'000 * ns_per_ms;
 constexpr std::uint64_t slow_bytes_per_second = 1024;
 constexpr std::uint64_t tick_ns = 250 * ns_per_ms;  // how often on_tick() comes
 constexpr std::uint32_t publish_fields = 6;
+constexpr std::uint32_t transaction_fields = 8;
 constexpr std::uint64_t own_request = UINT64_MAX;
 
 }  // namespace
@@ -76,7 +77,10 @@ void NativeSession::on_frame(Bytes body) {
     }
     // Fields of later versions are ignored, but what a frame holds must be msgpack to its end
     // before any of it is acted upon. (The engine looks at every byte of a publish itself.)
-    if (head.verb != Verb::publish || head.fields > publish_fields) {
+    const bool whole_by_engine =
+        (head.verb == Verb::publish && head.fields <= publish_fields) ||
+        (head.verb == Verb::transaction && head.fields <= transaction_fields);
+    if (!whole_by_engine) {
         wire::Cursor all = cursor;
         bool whole = true;
         for (std::uint32_t i = 2; whole && i < head.fields; ++i) whole = all.skip();
@@ -103,6 +107,8 @@ bool NativeSession::take(Verb verb, Request& request) {
             return true;
         case Verb::goodbye:
             return goodbye(request);
+        case Verb::transaction:
+            return transaction(request);
         case Verb::producer:
             return producer(request);
         case Verb::hold:

@@ -59,6 +59,7 @@ private:
     bool hello(Request& request);
     bool goodbye(Request& request);
     bool publish(Request& request);
+    bool transaction(Request& request);
     bool producer(Request& request);
     bool hold(Request& request);
     bool subscribe(Request& request);

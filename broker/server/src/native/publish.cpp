@@ -50,6 +50,68 @@ bool NativeSession::publish(Request& request) {
     return true;
 }
 
+namespace {
+
+/// Where a part's ranges lie in Hub::ranges while that still grows.
+struct PartAt {
+    std::size_t first = 0;
+    std::size_t count = 0;
+};
+
+// [[subscription, ranges, reject] …]
+bool read_parts(wire::Cursor& fields, Hub& hub) {
+    std::uint32_t count = 0;
+    hub.parts.clear();
+    hub.ranges.clear();
+    if (!fields.read_array(count) || count > limits::transaction_parts_max) return false;
+    std::vector<PartAt> places;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        engine::TransactionPart part;
+        std::uint32_t three = 0;
+        const std::size_t before = hub.ranges.size();
+        if (!fields.read_array(three) || three != 3 || !fields.read_uint(part.subscription) ||
+            !append_ranges(fields, hub.ranges) || !fields.read_bool(part.reject)) {
+            return false;
+        }
+        places.push_back({before, hub.ranges.size() - before});
+        hub.parts.push_back(part);
+    }
+    for (std::size_t i = 0; i < places.size(); ++i)
+        hub.parts[i].tags = std::span(hub.ranges).subspan(places[i].first, places[i].count);
+    return true;
+}
+
+}  // namespace
+
+bool NativeSession::transaction(Request& request) {
+    engine::TransactionCommand command;
+    command.session = id_;
+    command.request = request.id;
+    wire::Cursor& fields = request.fields;
+    if (request.count < 8 || request.id == 0 || !fields.read_uint(command.producer) ||
+        !fields.read_uint(command.sequence) || !fields.read_uint(command.flags) ||
+        !fields.read_uint(command.settled) || !read_parts(fields, hub_) ||
+        !fields.read_array(command.count) || command.count > limits::messages_per_frame_max) {
+        return false;
+    }
+    if ((command.flags & ~wire::publish_mandatory) != 0)
+        return refuse(request, Code::bad_option, "a transaction has only flag 1, mandatory");
+    const std::byte* begin = fields.position();
+    std::size_t size = fields.remaining();
+    if (request.count > 8) {
+        for (std::uint32_t i = 0; i < command.count; ++i) {
+            if (!fields.skip()) return false;
+        }
+        size = static_cast<std::size_t>(fields.position() - begin);
+    }
+    command.messages = Bytes(begin, size);
+    command.parts = hub_.parts;
+    if (!hub_.engine.transact(command, hub_.now())) return false;
+    await_answer(request.id);
+    if (hub_.behind()) link_.pause(Pause::behind);
+    return true;
+}
+
 bool NativeSession::producer(Request& request) {
     std::string_view name;
     std::optional<std::uint64_t> epoch;

@@ -27,6 +27,7 @@ struct PolicyFields {
     std::string_view retry;
     std::string_view exchange;
     std::string_view key;
+    std::string_view overflow;
     std::uint64_t jitter = 0;
     std::uint64_t deliveries = 0;
 
@@ -37,6 +38,14 @@ struct PolicyFields {
         out.max_deliveries = static_cast<std::uint32_t>(deliveries);
         out.dead_letter_exchange = exchange;
         out.dead_letter_key = key;
+        bool known = overflow.empty();
+        for (const auto rule : {engine::Overflow::drop_head, engine::Overflow::reject_publish,
+                                engine::Overflow::dead_letter_head}) {
+            if (overflow != overflow_name(rule)) continue;
+            out.overflow = rule;
+            known = true;
+        }
+        if (!known) return "overflow is drop_head, reject_publish or dead_letter_head";
         for (const auto kind : {engine::RetryKind::none, engine::RetryKind::fixed,
                                 engine::RetryKind::linear, engine::RetryKind::exponential}) {
             if (retry != retry_name(kind) && !retry.empty()) continue;
@@ -98,6 +107,13 @@ bool NativeSession::queue_declare(Request& request) {
          .number = &policy.numbers.message_ttl_ms,
          .most = limits::ttl_ms_max},
         {.name = "expires_ms", .number = &policy.numbers.expires_ms, .most = limits::ttl_ms_max},
+        {.name = "max_length",
+         .number = &policy.numbers.max_messages,
+         .most = limits::queue_length_max},
+        {.name = "max_bytes",
+         .number = &policy.numbers.max_bytes,
+         .most = limits::queue_bytes_max},
+        {.name = "overflow", .text = &policy.overflow},
         {.name = "dead_letter_exchange", .text = &policy.exchange},
         {.name = "dead_letter_key", .text = &policy.key},
     };

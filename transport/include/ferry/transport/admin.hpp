@@ -29,6 +29,9 @@ struct QueuePolicy {
     std::uint64_t max_deliveries = 0;        // then the message is a dead letter
     std::uint64_t message_ttl_ms = 0;        // a message expires after so long in the queue
     std::uint64_t expires_ms = 0;            // the queue goes when nobody used it for so long
+    std::uint64_t max_length = 0;            // messages; see docs/limits.md for what counts
+    std::uint64_t max_bytes = 0;
+    std::string overflow;                    // "drop_head", "reject_publish", "dead_letter_head"
     std::string dead_letter_exchange;        // empty with a key: the default exchange
     std::string dead_letter_key;             // empty: the message's own
 };
@@ -72,6 +75,7 @@ struct QueueInfo {
     std::uint64_t parked = 0;   // of these: no queue takes them
     std::uint64_t dead_lettered = 0;
     std::uint64_t expired = 0;
+    std::uint64_t dropped = 0;  // over the limit
     std::uint64_t oldest_unacked_ms = 0;
     /// Only from show_queue: every message of the queue below this position is settled, and a crash
     /// of the broker brings none of them back.

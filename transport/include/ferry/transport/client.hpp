@@ -10,6 +10,7 @@
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
 #include "ferry/transport/subscription.hpp"
+#include "ferry/transport/transaction.hpp"
 
 namespace ferry::transport {
 
@@ -113,6 +114,13 @@ public:
     /// lost before: for them nothing changed.
     Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
                                             Timeout timeout = Timeout{0});
+
+    // ---- publish and consume at once ----
+
+    /// Publishes and acks that happen together or not at all; see Transaction.
+    Transaction transaction(const TransactionOptions& options = {});
+    /// Returns when no transaction is under way. would_block: not within `timeout`.
+    Status flush_transactions(Timeout timeout = Timeout{0});
 
     // ---- administer ----
 

@@ -40,6 +40,8 @@ namespace ferry::wire {
       "the lease ended before; the message may be with somebody else")                        \
     X(303, no_such_producer, "NO_SUCH_PRODUCER", false,                                       \
       "open the producer on this connection first")                                           \
+    X(330, transaction_over, "TRANSACTION_OVER", false,                                       \
+      "this transaction was refused or given up; send it under a new sequence")               \
     X(400, disk_full, "DISK_FULL", true,                                                      \
       "the broker's disk is full; consuming frees space, publishing resumes by itself")       \
     X(401, limit_reached, "LIMIT_REACHED", true, "a limit was reached; the text names it")    \
@@ -47,6 +49,8 @@ namespace ferry::wire {
       "connect later or raise limits.connections")                                            \
     X(403, message_too_large, "MESSAGE_TOO_LARGE", false,                                     \
       "the message is over the broker's limit; store it elsewhere")                           \
+    X(430, queue_full, "QUEUE_FULL", true,                                                    \
+      "a queue is at its max_length or max_bytes; publish again when there is room")          \
     X(500, storage_failed, "STORAGE_FAILED", true,                                            \
       "the broker's disk failed; what was unconfirmed is in doubt")                           \
     X(501, shutting_down, "SHUTTING_DOWN", true, "the broker is stopping; reconnect later")   \

@@ -44,6 +44,7 @@ enum class Verb : std::uint8_t {
     unbind = 55,
     stats = 60,
     backup = 61,
+    transaction = 75,
 };
 
 /// PUBLISH flags.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -105,6 +106,14 @@ struct QueuePolicy {
     std::uint64_t max_bytes = 0;
     Overflow overflow = Overflow::drop_head;
 
+    [[nodiscard]] bool limited() const { return max_messages != 0 || max_bytes != 0; }
+    [[nodiscard]] bool rejects_publish() const {
+        return limited() && overflow == Overflow::reject_publish;
+    }
+    /// Makes room by itself, from the head.
+    [[nodiscard]] bool trims() const {
+        return limited() && overflow != Overflow::reject_publish;
+    }
     [[nodiscard]] bool dead_letters() const {
         return !dead_letter_exchange.empty() || !dead_letter_key.empty();
     }
@@ -123,7 +132,7 @@ struct QueueView {
     std::uint64_t delayed = 0;  // wait for their time
     std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
     std::uint64_t parked = 0;   // of these: no queue takes them
-    std::uint64_t dead_lettered = 0, expired = 0;  // since start
+    std::uint64_t dead_lettered = 0, expired = 0, dropped = 0;  // since start
     // Only from show_queue(): every message of the queue below it is settled, durably.
     Position floor = 0;
     QueuePolicy policy;
@@ -152,8 +161,13 @@ struct ProducerAnswer {
     Sequence mark = 0;
     std::vector<Range<Sequence>> open;
 };
-using Answer =
-    std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer, QueueView>;
+/// The transaction is durable. `duplicate`: it was before.
+struct TransactionAnswer {
+    bool duplicate = false;
+    std::uint32_t messages = 0;  // that it published
+};
+using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer,
+                            QueueView, TransactionAnswer>;
 struct Reply {
     SessionId session = 0;
     std::uint64_t request = 0;
@@ -190,6 +204,23 @@ struct PublishCommand {
     Sequence first = 1;
     std::uint64_t flags = 0;
     Sequence settled = 0;
+    std::uint32_t count = 0;
+    Bytes messages;  // `count` messages, one behind another
+};
+/// What a transaction does with deliveries of one subscription of its session.
+struct TransactionPart {
+    std::uint64_t subscription = 0;
+    bool reject = false;  // instead of ack: a dead letter, if the queue has those
+    std::span<const Range<Tag>> tags;
+};
+struct TransactionCommand {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    std::uint64_t producer = 0;  // handle
+    Sequence sequence = 1;       // the whole transaction is one sequence of its producer
+    std::uint64_t flags = 0;
+    Sequence settled = 0;
+    std::span<const TransactionPart> parts;
     std::uint32_t count = 0;
     Bytes messages;  // `count` messages, one behind another
 };
@@ -239,6 +270,7 @@ struct Totals {
     std::uint64_t published = 0, confirmed = 0, refused = 0, duplicates = 0, unroutable = 0;
     std::uint64_t delivered = 0, acked = 0, returned = 0, leases_expired = 0;
     std::uint64_t dead_lettered = 0, expired = 0, delayed = 0, leaving = 0, parked = 0;
+    std::uint64_t transactions = 0, transactions_refused = 0, dropped = 0;
     std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
 };
 struct PeekItem {

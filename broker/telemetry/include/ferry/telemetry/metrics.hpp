@@ -26,6 +26,7 @@ struct QueueSample {
     std::uint64_t parked = 0;
     std::uint64_t dead_lettered = 0;
     std::uint64_t expired = 0;
+    std::uint64_t dropped = 0;  // over the queue's limit
     std::uint64_t oldest_unacked_ms = 0;  // 0: nothing is unacked
 };
 
@@ -38,6 +39,8 @@ struct BrokerSample {
     std::uint64_t delivered = 0;
     std::uint64_t acked = 0;
     std::uint64_t returned = 0;  // nacked, lease ended, or connection lost
+    std::uint64_t transactions = 0;
+    std::uint64_t transactions_refused = 0;
     std::uint64_t connections_accepted = 0;
     std::uint64_t connections_refused = 0;
     std::uint64_t protocol_errors = 0;  // connections closed for a bad frame

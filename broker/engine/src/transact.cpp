@@ -1,0 +1,252 @@
+// Transactions: publishes and settlements in one record.
+//
+// A transaction is one sequence of its producer, whatever is in it, so that a client that lost its
+// connection can ask what became of it: taken (all of it is there), open (refused, or given up with
+// `hold`: none of it is there or ever will be), or beyond the mark (the broker never saw it). An
+// open sequence is closed to transactions for good: a copy that is still under way on the old
+// connection cannot be carried out after the client was told that it was not.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+#include "ferry/wire/verbs.hpp"
+#include "state.hpp"
+#include "take_parts.hpp"
+
+namespace ferry::engine {
+namespace {
+
+std::string text_of(Range<Tag> tags) {
+    const std::string first = std::to_string(tags.first);
+    return tags.first == tags.last ? "tag " + first
+                                   : "tags " + first + " to " + std::to_string(tags.last);
+}
+
+// Deliveries of a queue join the group before, so that a batch of acks is one group.
+void add_span(std::vector<QueueSpans>& groups, QueueId queue, const Extent& extent) {
+    auto group = std::find_if(groups.rbegin(), groups.rend(),
+                              [&](const QueueSpans& g) { return g.queue == queue; });
+    if (group == groups.rend()) {
+        groups.push_back({queue, {}});
+        group = groups.rbegin();
+    }
+    std::vector<Span>& spans = group->spans;
+    if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
+        spans.back().count += extent.count;
+    } else {
+        spans.push_back({extent.first, extent.count});
+    }
+}
+
+}  // namespace
+
+/// The subscriptions that a transaction's parts speak of, found and checked.
+struct Engine::State::Settlements {
+    std::vector<Subscription*> subscriptions;  // of each part
+};
+
+// False: `why` and `code` say what is wrong. Nothing is changed either way.
+bool Engine::State::find_settlements(const TransactionCommand& command, Settlements& out,
+                                     std::string& why, Code& code) {
+    struct Named {
+        std::uint64_t subscription;
+        Range<Tag> tags;
+    };
+    std::vector<Named> named;
+    std::vector<Range<Tag>> lost;
+    std::size_t pieces = 0;
+    for (const TransactionPart& part : command.parts) {
+        Subscription* s = subscription_of(command.session, part.subscription);
+        const std::string name = "subscription " + std::to_string(part.subscription);
+        if (s == nullptr) {
+            code = Code::lease_lost;
+            why = "there is no " + name + " on this connection";
+            return false;
+        }
+        out.subscriptions.push_back(s);
+        for (const Range<Tag>& tags : part.tags) {
+            if (tags.first == 0 || tags.first > tags.last || tags.last == UINT64_MAX) {
+                code = Code::bad_option;
+                why = "tags begin at 1 and a range's first is not above its last";
+                return false;
+            }
+            pieces += find_lost(*s, tags, lost);
+            if (!lost.empty()) {
+                code = Code::lease_lost;
+                why = "the lease of " + text_of(lost.front()) + " of " + name +
+                      " ended before; nothing was changed";
+                return false;
+            }
+            named.push_back({part.subscription, tags});
+        }
+    }
+    if (pieces > limits::transaction_pieces_max) {
+        code = Code::limit_reached;
+        why = "a transaction settles at most 16384 separate runs of deliveries";
+        return false;
+    }
+    std::sort(named.begin(), named.end(), [](const Named& a, const Named& b) {
+        return std::pair(a.subscription, a.tags.first) < std::pair(b.subscription, b.tags.first);
+    });
+    const auto twice =
+        std::adjacent_find(named.begin(), named.end(), [](const Named& a, const Named& b) {
+            return a.subscription == b.subscription && b.tags.first <= a.tags.last;
+        });
+    if (twice == named.end()) return true;
+    code = Code::bad_option;
+    why = "the transaction names " + text_of(std::next(twice)->tags) + " of subscription " +
+          std::to_string(twice->subscription) + " twice";
+    return false;
+}
+
+void Engine::State::refuse_transaction(const TransactionCommand& command, Producer& producer,
+                                       Code code, std::string text) {
+    ++totals.transactions_refused;
+    open_sequences(producer, {command.sequence, command.sequence});
+    Failure failure{code, std::move(text)};
+    if (disk_full) {
+        effects.push_back(Reply{command.session, command.request, std::move(failure)});
+        return;
+    }
+    log_open_sequences(producer);
+    after(last_gate, Reply{command.session, command.request, std::move(failure)});
+}
+
+void Engine::State::write_transaction(const TransactionCommand& command, Producer& producer,
+                                      const Settlements& settlements, Now now) {
+    log_open_sequences(producer);
+    record.clear();
+    parts.assign(1, Bytes{});
+    record.wall_ms = now.wall_ms;
+    record.producer = producer.number;
+    record.first = command.sequence;
+    record.sequences = 1;
+    record.settled = command.settled;
+    for (const PublishPlan& plan : plans) {
+        if (plan.fate == PublishPlan::Fate::drop) {
+            totals.unroutable += plan.count;
+        } else {
+            add_run(plan, command.messages);
+        }
+    }
+    std::vector<Range<Tag>> lost;
+    for (std::size_t i = 0; i < command.parts.size(); ++i) {
+        Subscription& s = *settlements.subscriptions[i];
+        Queue& queue = *s.queue;
+        const bool letters = command.parts[i].reject && queue.options.policy.dead_letters();
+        if (letters) record.rejects.push_back({queue.id, {}});
+        for (const Range<Tag>& tags : command.parts[i].tags) {
+            take_parts(s, tags, lost, [&](Tag, const Chunk& chunk) {
+                if (letters) {
+                    record.rejects.back().parts.emplace_back(chunk.extent, chunk.attempts);
+                    return;
+                }
+                add_span(record.acks, queue.id, chunk.extent);
+                live.remove(chunk.extent.record(), chunk.extent.count, chunk.extent.bytes);
+                queue.acked += chunk.extent.count;
+                totals.acked += chunk.extent.count;
+            });
+        }
+        mark_dirty(queue);
+    }
+    FERRY_ASSERT(lost.empty(), "find_settlements() looked for what is lost");
+    head.clear();
+    encode_transaction_head(head, record);
+    parts.front() = head;
+    const Journal::Place place = append(parts);
+    Leaving like;
+    like.wall_ms = record.wall_ms;
+    for (const QueueRejects& group : record.rejects) {
+        for (const auto& [extent, attempts] : group.parts) {
+            like.attempts = attempts;
+            apply_leave(*queue_of(group.queue), extent, like);
+        }
+    }
+    after(place.position, Reply{command.session, command.request,
+                                TransactionAnswer{false, command.count}});
+    apply_publish(place, record);
+    record.clear();
+}
+
+bool Engine::transact(const TransactionCommand& command, Now now) {
+    State& s = *state_;
+    s.see(now);
+    Session* session = s.session_of(command.session);
+    FERRY_ASSERT(session != nullptr, "the driver opened the session");
+    const auto fail = [&](Code code, std::string text) {
+        s.fail(command.session, command.request, code, std::move(text));
+        return true;
+    };
+    const auto handle = session->producers.find(command.producer);
+    if (handle == session->producers.end()) {
+        return fail(Code::no_such_producer, "producer handle " + std::to_string(command.producer) +
+                                                " is not open here");
+    }
+    Producer* producer = s.producers.find(handle->second.number);
+    if (producer == nullptr || producer->epoch != handle->second.epoch)
+        return fail(Code::fenced, "a newer epoch of this producer exists");
+    if (command.sequence == 0 || command.sequence > producer->mark + 1) {
+        return fail(Code::sequence_gap, "sequence " + std::to_string(command.sequence) +
+                                            " does not follow on the mark");
+    }
+    if (producer->open.size() > 0) producer->open.remove_upto(command.settled);
+    if (command.sequence <= producer->mark) {
+        if (producer->open.contains(command.sequence)) {
+            return fail(Code::transaction_over,
+                        "this transaction was refused or given up; take a new sequence");
+        }
+        ++s.totals.duplicates;
+        s.reply(s.last_gate, command.session, command.request, TransactionAnswer{true, 0});
+        return true;
+    }
+    if (producer->open.size() >= limits::open_sequences_max) {
+        s.effects.push_back(
+            CloseSession{command.session, Code::limit_reached,
+                         "too many refused transactions are open; send `settled`"});
+        return true;
+    }
+    const PublishCommand publish{command.session,
+                                 command.producer,
+                                 1,
+                                 command.flags & wire::publish_mandatory,
+                                 0,
+                                 command.count,
+                                 command.messages};
+    s.plans.clear();
+    // Planned as if by a new producer: a transaction's messages have no sequences of their own.
+    if (command.count > 0 && !s.plan_publish(publish, Producer{}, now)) return false;
+    if (command.count == 0 && !command.messages.empty()) return false;
+    std::uint64_t number = 1;
+    std::size_t targets = 0;
+    for (const PublishPlan& plan : s.plans) {
+        if (plan.fate == PublishPlan::Fate::refuse) {
+            s.refuse_transaction(command, *producer, plan.code,
+                                 "message " + std::to_string(number) +
+                                     " of the transaction: " +
+                                     (plan.full != 0 ? s.text_of_full(plan.full)
+                                                     : refusal_text(plan.code, publish)));
+            return true;
+        }
+        number += plan.count;
+        if (plan.fate == PublishPlan::Fate::store) targets += plan.route->queues.size();
+    }
+    if (targets > limits::transaction_targets_max) {
+        s.refuse_transaction(command, *producer, Code::limit_reached,
+                             "a transaction's runs of messages reach at most 65536 queues in all");
+        return true;
+    }
+    State::Settlements settlements;
+    std::string why;
+    Code code = Code::ok;
+    if (!s.find_settlements(command, settlements, why, code)) {
+        s.refuse_transaction(command, *producer, code, std::move(why));
+        return true;
+    }
+    ++s.totals.transactions;
+    s.totals.published += command.count;
+    s.write_transaction(command, *producer, settlements, now);
+    return true;
+}
+
+}  // namespace ferry::engine
