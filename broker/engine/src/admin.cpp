@@ -362,7 +362,7 @@ void Engine::State::drop_queue(Queue& queue, Code reason, std::string_view why) 
     for (const WaitingPull& pull : queue.waiting_pulls)
         fail(pull.session, pull.request, reason, no_queue(queue.name));
     if (queue.extras != nullptr) drop_extras(queue, reason);
-    account(queue, [](ReadyList& ready) { return ready.clear(); });
+    account(queue, [](ReadyQueue& ready) { return ready.clear(); });
     if (Session* owner = session_of(queue.owner)) std::erase(owner->exclusive_queues, queue.id);
     ack_spans -= queue.acks.size();
     const QueueId id = queue.id;
@@ -427,7 +427,7 @@ void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::strin
     s.body.clear();
     encode_extents(s.body, RecordType::purge, queue->id, kept);
     s.append(s.body);
-    std::uint64_t purged = s.account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    std::uint64_t purged = s.account(*queue, [](ReadyQueue& ready) { return ready.clear(); });
     if (queue->extras != nullptr) {
         purged += queue->extras->retries.messages() + queue->extras->scheduled.messages();
         s.drop_waiting(*queue);

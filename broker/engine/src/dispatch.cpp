@@ -43,7 +43,7 @@ void Engine::State::spill(Queue& queue) {
     const auto size = static_cast<std::uint32_t>(body.size());
     const Journal::Place place = append(body);
     const bool spilled = account(
-        queue, [&](ReadyList& ready) { return ready.spilled(extents, place.position, size); });
+        queue, [&](ReadyQueue& ready) { return ready.spilled(extents, place.position, size); });
     FERRY_ASSERT(spilled, "what to_spill() names lies in memory");
 }
 
@@ -96,7 +96,7 @@ std::optional<ReadyList::Taken> Engine::State::take_front(Queue& queue, std::uin
         }
         messages_max = std::min<std::uint64_t>(messages_max, queue.horizon_durable - at);
     }
-    return account(queue, [&](ReadyList& ready) { return ready.take(messages_max, bytes_max); });
+    return account(queue, [&](ReadyQueue& ready) { return ready.take(messages_max, bytes_max); });
 }
 
 std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_t messages_max,

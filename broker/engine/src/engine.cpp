@@ -233,7 +233,7 @@ void Engine::index_loaded(QueueId id, Position record, Bytes body) {
         return;
     }
     const bool used = state_->account(
-        *queue, [&](ReadyList& ready) { return ready.loaded(record, extents.value()); });
+        *queue, [&](ReadyQueue& ready) { return ready.loaded(record, extents.value()); });
     if (used) state_->used_blocks.push_back(record);
     if (used && queue->extras != nullptr) {
         for (const Extent& e : extents.value()) queue->extras->expiry.wake(e.first, e.end());

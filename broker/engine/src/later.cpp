@@ -138,7 +138,7 @@ void Engine::State::apply_due(Queue& queue, std::uint8_t list, TimerList::Key up
             replay_broken = true;
             return;
         }
-        account(queue, [&](ReadyList& ready) {
+        account(queue, [&](ReadyQueue& ready) {
             ready.give_back(entry.extent, static_cast<std::uint32_t>(entry.attempts), gate);
         });
         if (!replaying) x.expiry.wake(entry.extent.first, entry.extent.end());
@@ -277,8 +277,8 @@ bool Engine::State::pick(Queue& queue, const Extent& extent, std::uint32_t* atte
         live.segment_of(extent.record()) != live.segment_of(extent.first)) {
         return false;
     }
-    const std::uint64_t found = account(queue, [&](ReadyList& ready) {
-        return ready.cut(extent.first, extent.count, false, attempts);
+    const std::uint64_t found = account(queue, [&](ReadyQueue& ready) {
+        return ready.cut(extent.first, extent.count, false, extent.level, attempts);
     });
     return found == extent.count;
 }

@@ -288,14 +288,18 @@ bool Engine::State::add_to_transfer(Queue& source, Transfer& transfer, const Lea
     const auto bytes_added = static_cast<std::uint32_t>(transfer.messages.size() - before);
     const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
     for (const QueueId id : targets) record.targets.push_back({id, false});
-    Run run{1, bytes_added, targets_first, static_cast<std::uint32_t>(targets.size()), 0, 0, 0};
+    Run run{1, bytes_added, targets_first, static_cast<std::uint32_t>(targets.size()), 0, 0, 0, 0};
     run.expires_at = letter.properties.expires_at_ms;
+    for (const QueueId id : targets) {
+        if (queue_of(id)->options.policy.priorities)
+            run.priority = letter.properties.priority;
+    }
     record.runs.push_back(run);
     if (!transfer.spans.empty() &&
         transfer.spans.back().first + transfer.spans.back().count == part.first) {
         ++transfer.spans.back().count;
     } else {
-        transfer.spans.push_back({part.first, 1});
+        transfer.spans.push_back({part.first, 1, 0});
     }
     transfer.parts.emplace_back(part, leaving.reason);
     return true;
@@ -370,7 +374,7 @@ bool Engine::State::give_up(Queue& queue, const Span& span) {
     }
     if (at == end) return true;
     const auto left = static_cast<std::uint32_t>(end - at);
-    account(queue, [&](ReadyList& ready) { return ready.cut(at, left, true); });
+    account(queue, [&](ReadyQueue& ready) { return ready.cut(at, left, true, span.level); });
     return !queue.ready.broken();
 }
 

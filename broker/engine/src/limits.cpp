@@ -92,12 +92,12 @@ void Engine::State::drop_over_limit(Queue& queue) {
     std::vector<std::pair<Extent, std::uint32_t>> gone;
     std::uint64_t messages = 0;
     while (over_limit(queue) && gone.size() < dropped_per_turn_max) {
-        const ReadyList::Front front = queue.ready.front(durable);
+        const ReadyList::Front front = queue.ready.front_to_drop(durable);
         if (front == ReadyList::Front::waits_for_index) load_index_if_needed(queue);
         // What is not durable yet may go as well: the record that says so comes behind it.
         if (front == ReadyList::Front::empty || front == ReadyList::Front::waits_for_index) break;
-        const ReadyList::Taken taken = account(queue, [&](ReadyList& ready) {
-            return ready.take(messages_over(queue), bytes_over(queue));
+        const ReadyList::Taken taken = account(queue, [&](ReadyQueue& ready) {
+            return ready.take_to_drop(messages_over(queue), bytes_over(queue));
         });
         messages += taken.extent.count;
         gone.emplace_back(taken.extent, taken.attempts);

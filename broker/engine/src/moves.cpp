@@ -25,7 +25,10 @@ std::optional<std::pair<Extent, std::uint32_t>> Engine::State::take_ready(Queue&
         found.emplace(part_of(e, static_cast<std::uint32_t>(position - e.first), 1), attempts);
         return false;
     });
-    if (found) account(queue, [&](ReadyList& ready) { return ready.cut(position, 1, false); });
+    if (!found) return found;
+    account(queue, [&](ReadyQueue& ready) {
+        return ready.cut(position, 1, false, found->first.level);
+    });
     return found;
 }
 
@@ -37,7 +40,7 @@ bool Engine::State::serve_move(Queue& queue, WaitingMove& move) {
         if (front == ReadyList::Front::waits_for_log) await_log(queue, last_gate);
         if (front != ReadyList::Front::ready) break;
         const ReadyList::Taken part =
-            account(queue, [&](ReadyList& ready) { return ready.take(move.left, UINT64_MAX); });
+            account(queue, [&](ReadyQueue& ready) { return ready.take(move.left, UINT64_MAX); });
         taken.emplace_back(part.extent, part.attempts);
         move.left -= part.extent.count;
         move.moved += part.extent.count;

@@ -22,6 +22,7 @@ enum class Setting : std::uint8_t {
     max_messages = 10,
     max_bytes = 11,
     overflow = 12,
+    priorities = 13,
 };
 
 std::uint64_t mixed(std::uint64_t x) {
@@ -54,6 +55,8 @@ std::uint64_t number_of(const QueuePolicy& p, Setting setting) {
             return p.max_bytes;
         case Setting::overflow:
             return static_cast<std::uint64_t>(p.overflow);
+        case Setting::priorities:
+            return p.priorities ? 1 : 0;
         default:
             return 0;
     }
@@ -70,6 +73,7 @@ constexpr Setting numbers[] = {
     Setting::max_messages,
     Setting::max_bytes,
     Setting::overflow,
+    Setting::priorities,
 };
 
 void set_number(QueuePolicy& p, Setting setting, Reader& in) {
@@ -104,6 +108,9 @@ void set_number(QueuePolicy& p, Setting setting, Reader& in) {
             break;
         case Setting::overflow:
             p.overflow = static_cast<Overflow>(in.bounded<std::uint8_t>(2));
+            break;
+        case Setting::priorities:
+            p.priorities = in.bounded<std::uint8_t>(1) != 0;
             break;
         default:
             in.reject();

@@ -46,6 +46,7 @@ bool check_headers(wire::Cursor& cursor) {
 struct Wishes {
     std::uint64_t deliver_at = 0;
     std::uint64_t expires_at = 0;
+    std::uint8_t priority = 0;
     std::string_view id;
 };
 
@@ -92,6 +93,7 @@ bool check_properties(Bytes properties, Wishes& wishes) {
             case wire::Property::priority: {
                 std::uint64_t number = 0;
                 fits = cursor.read_uint(number) && number <= limits::priority_max;
+                if (fits) wishes.priority = static_cast<std::uint8_t>(number);
                 break;
             }
             default:
@@ -108,7 +110,8 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
         PublishPlan& last = plans.back();
         if (last.fate == plan.fate && last.route == plan.route && last.code == plan.code &&
             last.deliver_at == plan.deliver_at && last.expires_at == plan.expires_at &&
-            last.id_hash == plan.id_hash && last.full == plan.full) {
+            last.id_hash == plan.id_hash && last.priority == plan.priority &&
+            last.full == plan.full) {
             ++last.count;
             last.bytes += plan.bytes;
             return;
@@ -183,10 +186,10 @@ struct Engine::State::Planning {
     const Producer& producer;
     Now now;
     bool stopped = false;  // in order: something was refused, nothing behind it is taken
-    std::string_view last_exchange;
-    std::string_view last_key;
+    std::string_view last_exchange = {};
+    std::string_view last_key = {};
     const Route* last_route = nullptr;
-    RouteTraits traits;  // of the message's route
+    RouteTraits traits = {};  // of the message's route
 };
 
 // What the queues of a route have that plain ones do not.
@@ -195,6 +198,7 @@ Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
     for (const QueueId id : route.queues) {
         const QueuePolicy& policy = queue_table[id]->options.policy;
         traits.guarded = traits.guarded || policy.rejects_publish();
+        traits.priorities = traits.priorities || policy.priorities;
     }
     return traits;
 }
@@ -265,6 +269,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         if (plan.fate == PublishPlan::Fate::store) {
             plan.deliver_at = wishes.deliver_at;
             plan.expires_at = wishes.expires_at;
+            if (planning.traits.priorities) plan.priority = wishes.priority;
             if (plan.deliver_at != 0 && !wishes.id.empty()) plan.id_hash = hash_of_id(wishes.id);
         }
         if (plan.fate == PublishPlan::Fate::refuse) {
@@ -318,7 +323,7 @@ void Engine::State::add_run(const PublishPlan& plan, Bytes messages) {
     }
     record.runs.push_back({plan.count, plan.bytes, targets_first,
                            static_cast<std::uint32_t>(record.targets.size()) - targets_first,
-                           plan.deliver_at, plan.expires_at, plan.id_hash});
+                           plan.deliver_at, plan.expires_at, plan.id_hash, plan.priority});
     const Bytes bytes = messages.subspan(plan.offset, plan.bytes);
     if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
         parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
@@ -434,6 +439,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 return;
             }
             live.add(place.position, extent.count, extent.bytes);
+            extent.level = queue->options.policy.priorities ? run.priority : std::uint8_t{0};
             if (run.expires_at != 0 || queue->options.policy.message_ttl_ms != 0)
                 note_expiry(*queue, run, extent, r.wall_ms);
             if (run.deliver_at != 0) {
@@ -441,7 +447,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 queue->published += extent.count;
                 continue;
             }
-            account(*queue, [&](ReadyList& ready) { ready.append(extent); });
+            account(*queue, [&](ReadyQueue& ready) { ready.append(extent); });
             queue->published += extent.count;
             if (queue->options.policy.trims() && !replaying) mark_dirty(*queue);
             if (target.immediate) {

@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "extras.hpp"
-#include "ready_list.hpp"
+#include "ready_queue.hpp"
 
 namespace ferry::engine {
 
@@ -41,7 +41,7 @@ struct Queue {
     SessionId owner = 0;  // exclusive queues
     bool had_consumer = false;
 
-    ReadyList ready;
+    ReadyQueue ready;
     std::vector<Subscription*> subscriptions;  // in order of subscribing
     std::size_t next_subscription = 0;         // round robin
     bool exclusive_consumer = false;

@@ -10,6 +10,12 @@
 namespace ferry::engine {
 namespace {
 constexpr std::uint32_t message_bytes_min = 6;  // ["", "", nil, empty bin]
+// A queue number is below it, so number and level are one small integer.
+constexpr std::uint32_t level_step = 1U << 24;
+static_assert(limits::queues_max < level_step);
+// Bits of an extent's index and its `exact`, below its level.
+constexpr unsigned index_bits = 17;
+static_assert(limits::messages_per_frame_max * 2 <= 1U << index_bits);
 }  // namespace
 
 namespace {
@@ -59,15 +65,25 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
         }
     }
     std::uint64_t timed = 0;
-    for (const Run& run : record.runs) timed += run.plain() ? 0U : 1U;
+    std::uint64_t weighty = 0;
+    for (const Run& run : record.runs) {
+        timed += run.timed() ? 1U : 0U;
+        weighty += run.priority != 0 ? 1U : 0U;
+    }
     put_varint(out, timed);
     for (std::size_t i = 0; i < record.runs.size(); ++i) {
         const Run& run = record.runs[i];
-        if (run.plain()) continue;
+        if (!run.timed()) continue;
         put_varint(out, i);
         put_varint(out, run.deliver_at);
         put_varint(out, run.expires_at);
         put_varint(out, run.id_hash);
+    }
+    put_varint(out, weighty);
+    for (std::size_t i = 0; i < record.runs.size(); ++i) {
+        if (record.runs[i].priority == 0) continue;
+        put_varint(out, i);
+        put_u8(out, record.runs[i].priority);
     }
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
@@ -77,7 +93,9 @@ bool get_ack_groups(Reader& in, std::vector<QueueSpans>& out) {
     const std::size_t groups = in.count(2);
     for (std::size_t g = 0; g < groups && in.ok(); ++g) {
         QueueSpans group;
-        group.queue = in.bounded<QueueId>(UINT32_MAX);
+        const auto named = in.bounded<QueueId>(level_step * (limits::priority_max + 1ULL) - 1);
+        group.queue = named % level_step;
+        const auto level = static_cast<std::uint8_t>(named / level_step);
         const std::size_t spans = in.count(2);
         group.spans.reserve(spans);
         Position previous = 0;
@@ -86,6 +104,7 @@ bool get_ack_groups(Reader& in, std::vector<QueueSpans>& out) {
             Span span;
             span.first = previous + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
             span.count = in.bounded<std::uint32_t>(UINT32_MAX);
+            span.level = level;
             previous = span.first + span.count;
             if (span.count == 0 || previous < span.first) return false;
             group.spans.push_back(span);
@@ -124,7 +143,21 @@ bool get_run_times(Reader& in, std::vector<Run>& runs) {
         run.deliver_at = in.varint();
         run.expires_at = in.varint();
         run.id_hash = in.varint();
-        if (run.plain() || run.deliver_at > TimerList::due_max) return false;
+        if (!run.timed() || run.deliver_at > TimerList::due_max) return false;
+        next = index + 1;
+    }
+    return in.ok();
+}
+
+bool get_run_priorities(Reader& in, std::vector<Run>& runs) {
+    const std::size_t count = in.count(2);
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        const std::uint64_t index = in.varint();
+        const std::uint8_t priority = in.u8();
+        if (index < next || index >= runs.size()) return false;
+        if (priority == 0 || priority > limits::priority_max) return false;
+        runs[index].priority = priority;
         next = index + 1;
     }
     return in.ok();
@@ -171,7 +204,7 @@ bool decode_publish(Bytes body, PublishRecord& out) {
     }
     if (type == RecordType::transaction &&
         (!get_ack_groups(in, out.acks) || !get_rejects(in, out.rejects) ||
-         !get_run_times(in, out.runs))) {
+         !get_run_times(in, out.runs) || !get_run_priorities(in, out.runs))) {
         return false;
     }
     out.messages_offset = static_cast<std::uint32_t>(in.offset());
@@ -184,7 +217,8 @@ void begin_ack(std::vector<std::byte>& out, std::size_t groups) {
 }
 
 void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const Span> spans) {
-    put_varint(out, queue);
+    const std::uint32_t level = spans.empty() ? 0 : spans.front().level;
+    put_varint(out, queue + level * level_step);
     put_varint(out, spans.size());
     Position previous = 0;
     for (const Span& span : spans) {
@@ -209,7 +243,8 @@ void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
     put_varint(out,
                (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
     put_varint(out, e.count);
-    put_varint(out, std::uint64_t{e.index} << 1 | (e.exact ? 1U : 0U));
+    put_varint(out, std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 1 |
+                        (e.exact ? 1U : 0U));
     put_varint(out, e.offset);
     put_varint(out, e.bytes);
 }
@@ -224,8 +259,10 @@ Extent get_extent(Reader& in, Position base) {
     const std::uint64_t zigzag = in.varint();
     e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
     e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
-    const auto index = in.bounded<std::uint32_t>(limits::messages_per_frame_max * 2 - 1);
-    e.index = static_cast<std::uint16_t>(index >> 1);
+    const auto index =
+        in.bounded<std::uint32_t>(((limits::priority_max + 1ULL) << index_bits) - 1);
+    e.level = static_cast<std::uint8_t>(index >> index_bits);
+    e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 1);
     e.exact = (index & 1U) != 0;
     e.offset = in.bounded<std::uint32_t>(UINT32_MAX);
     e.bytes = in.bounded<std::uint32_t>(UINT32_MAX);
@@ -352,6 +389,7 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
     part.index = static_cast<std::uint16_t>(extent.index + skip);
     part.offset = skip == 0 ? extent.offset : 0;
     part.exact = false;
+    part.level = extent.level;
     // Shares add up to the whole: what the left parts took is what the right parts do not have.
     const std::uint64_t before = std::uint64_t{extent.bytes} * skip / extent.count;
     const std::uint64_t upto = std::uint64_t{extent.bytes} * (skip + count) / extent.count;
@@ -361,7 +399,8 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
 
 bool join(Extent& extent, const Extent& next) {
     const bool follows = extent.end() == next.first && extent.record() == next.record() &&
-                         extent.exact && next.exact && extent.offset + extent.bytes == next.offset;
+                         extent.exact && next.exact && extent.level == next.level &&
+                         extent.offset + extent.bytes == next.offset;
     if (!follows) return false;
     extent.count += next.count;
     extent.bytes += next.bytes;

@@ -39,7 +39,9 @@ enum class RecordType : std::uint8_t {
 struct Span {
     Position first = 0;
     std::uint32_t count = 0;
+    std::uint8_t level = 0;
 };
+/// Of one level.
 struct QueueSpans {
     QueueId queue = 0;
     std::vector<Span> spans;
@@ -60,8 +62,10 @@ struct Run {
     std::uint64_t deliver_at = 0;
     std::uint64_t expires_at = 0;
     std::uint64_t id_hash = 0;  // of a delayed message that has an id
+    std::uint8_t priority = 0;  // only if one of its queues heeds it
 
-    [[nodiscard]] bool plain() const { return deliver_at == 0 && expires_at == 0; }
+    [[nodiscard]] bool timed() const { return deliver_at != 0 || expires_at != 0; }
+    [[nodiscard]] bool plain() const { return !timed() && priority == 0; }
 };
 struct Target {
     QueueId queue = 0;

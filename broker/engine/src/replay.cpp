@@ -12,7 +12,7 @@
 namespace ferry::engine {
 namespace {
 
-constexpr std::uint8_t checkpoint_version = 2;
+constexpr std::uint8_t checkpoint_version = 3;
 
 Status corrupt(Position at, std::string_view what) {
     return Error{Errc::corrupt, 0, at, what};
@@ -128,7 +128,7 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
     if (type == RecordType::index_block) {
         const auto size = static_cast<std::uint32_t>(bytes.size());
         return account(
-            *queue, [&](ReadyList& ready) { return ready.spilled(extents, place.position, size); });
+            *queue, [&](ReadyQueue& ready) { return ready.spilled(extents, place.position, size); });
     }
     std::vector<std::uint32_t> attempts(extents.size(), 0);
     const bool purge = type == RecordType::purge;
@@ -136,15 +136,15 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
         const Extent& e = extents[i];
         if (!live.knows(e.record()) || live.segment_of(e.record()) != live.segment_of(e.first))
             return false;
-        const std::uint64_t found = account(*queue, [&](ReadyList& ready) {
-            return ready.cut(e.first, e.count, false, &attempts[i]);
+        const std::uint64_t found = account(*queue, [&](ReadyQueue& ready) {
+            return ready.cut(e.first, e.count, false, e.level, &attempts[i]);
         });
         if (found != e.count) return false;
     }
-    if (purge) account(*queue, [](ReadyList& ready) { return ready.clear(); });
+    if (purge) account(*queue, [](ReadyQueue& ready) { return ready.clear(); });
     if (purge && queue->extras != nullptr) drop_waiting(*queue);
     for (std::size_t i = 0; i < extents.size(); ++i) {
-        account(*queue, [&](ReadyList& ready) {
+        account(*queue, [&](ReadyQueue& ready) {
             ready.give_back(extents[i], attempts[i] + (purge ? 0 : 1), place.position);
         });
     }
@@ -183,7 +183,7 @@ bool Engine::State::replay_ack(Bytes bytes) {
         if (queue == nullptr) continue;
         for (const Span& span : group.spans) {
             account(*queue,
-                    [&](ReadyList& ready) { return ready.cut(span.first, span.count, true); });
+                    [&](ReadyQueue& ready) { return ready.cut(span.first, span.count, true, span.level); });
             if (queue->ready.broken()) return false;
         }
     }
@@ -444,12 +444,12 @@ Status Engine::State::load_queue(Reader& in) {
         if (!plausible(e)) in.reject();
         back.emplace_back(e, in.bounded<std::uint32_t>(UINT32_MAX - 1));
     }
-    const bool fits = account(queue, [&](ReadyList& ready) { return ready.load(in); });
+    const bool fits = account(queue, [&](ReadyQueue& ready) { return ready.load(in); });
     if (!fits) return corrupt(0, "the checkpoint is damaged");
     for (const auto& part : back) {
         if (queue.ready.holds_returned(part.first.first))
             return corrupt(0, "the checkpoint names a message twice");
-        account(queue, [&](ReadyList& ready) { ready.give_back(part.first, part.second, 0); });
+        account(queue, [&](ReadyQueue& ready) { ready.give_back(part.first, part.second, 0); });
     }
     if ((flags & 16U) != 0 && !load_extras(in, queue))
         return corrupt(0, "the checkpoint's waiting messages are damaged");

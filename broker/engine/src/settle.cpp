@@ -13,6 +13,16 @@ namespace {
 constexpr std::size_t ack_spans_per_record_max = 65'536;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 
+// Brings spans of one level together; returns how many levels there are.
+std::size_t sort_by_level(std::vector<Span>& spans) {
+    std::stable_sort(spans.begin(), spans.end(),
+                     [](const Span& a, const Span& b) { return a.level < b.level; });
+    std::size_t levels = 0;
+    for (std::size_t i = 0; i < spans.size(); ++i)
+        levels += i == 0 || spans[i].level != spans[i - 1].level ? 1U : 0U;
+    return levels;
+}
+
 }  // namespace
 
 Subscription* Engine::State::subscription_of(SessionId session, std::uint64_t id) {
@@ -32,11 +42,12 @@ void Engine::State::book_gone(Queue& queue, const Extent& extent) {
     live.remove(extent.record(), extent.count, extent.bytes);
     std::vector<Span>& spans = queue.acks;
     if (spans.empty()) acked_queues.push_back(queue.id);
-    if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
+    if (!spans.empty() && spans.back().first + spans.back().count == extent.first &&
+        spans.back().level == extent.level) {
         spans.back().count += extent.count;
         return;
     }
-    spans.push_back({extent.first, extent.count});
+    spans.push_back({extent.first, extent.count, extent.level});
     if (++ack_spans >= ack_spans_per_record_max) flush_acks();
 }
 
@@ -44,12 +55,25 @@ void Engine::State::flush_acks() {
     Position gate = last_gate;
     if (ack_spans > 0) {
         std::erase_if(acked_queues, [&](QueueId id) { return queue_of(id) == nullptr; });
-        body.clear();
-        begin_ack(body, acked_queues.size());
+        // One group for each queue, or for each level of it.
+        std::size_t groups = 0;
         for (const QueueId id : acked_queues) {
-            Queue& queue = *queue_of(id);
-            put_ack_group(body, id, queue.acks);
-            queue.acks.clear();
+            std::vector<Span>& spans = queue_of(id)->acks;
+            groups += queue_of(id)->ready.has_levels() ? sort_by_level(spans) : 1;
+        }
+        body.clear();
+        begin_ack(body, groups);
+        for (const QueueId id : acked_queues) {
+            std::vector<Span>& spans = queue_of(id)->acks;
+            for (std::span<const Span> rest = spans; !rest.empty();) {
+                const auto same = std::find_if(
+                    rest.begin(), rest.end(),
+                    [&](const Span& span) { return span.level != rest.front().level; });
+                const auto n = static_cast<std::size_t>(same - rest.begin());
+                put_ack_group(body, id, rest.first(n));
+                rest = rest.subspan(n);
+            }
+            spans.clear();
         }
         ack_spans = 0;
         acked_queues.clear();
@@ -89,7 +113,7 @@ void Engine::State::return_extents(
         const Journal::Place place = append(body);
         for (const auto& part : now) {
             const Extent& extent = part.first;
-            account(queue, [&](ReadyList& ready) {
+            account(queue, [&](ReadyQueue& ready) {
                 ready.give_back(extent, part.second, place.position);
             });
             queue.returned += extent.count;

@@ -47,6 +47,7 @@ struct PublishPlan {
     std::uint64_t deliver_at = 0;
     std::uint64_t expires_at = 0;
     std::uint64_t id_hash = 0;
+    std::uint8_t priority = 0;
     QueueId full = 0;  // refused: this queue has no room
 };
 
@@ -183,7 +184,8 @@ struct Engine::State {
                 bool gated_by_log, QueueId full = 0);
     struct Planning;
     struct RouteTraits {
-        bool guarded = false;  // some queue refuses publishes when it is full
+        bool guarded = false;     // some queue refuses publishes when it is full
+        bool priorities = false;  // some queue heeds them
     };
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;
     const Route* find_route(Planning& planning, const wire::MessageView& message);

@@ -26,16 +26,19 @@ std::string text_of(Range<Tag> tags) {
 // Deliveries of a queue join the group before, so that a batch of acks is one group.
 void add_span(std::vector<QueueSpans>& groups, QueueId queue, const Extent& extent) {
     auto group = std::find_if(groups.rbegin(), groups.rend(),
-                              [&](const QueueSpans& g) { return g.queue == queue; });
+                              [&](const QueueSpans& g) {
+                                  return g.queue == queue &&
+                                         g.spans.back().level == extent.level;
+                              });
     if (group == groups.rend()) {
-        groups.push_back({queue, {}});
-        group = groups.rbegin();
+        groups.push_back({queue, {{extent.first, extent.count, extent.level}}});
+        return;
     }
     std::vector<Span>& spans = group->spans;
-    if (!spans.empty() && spans.back().first + spans.back().count == extent.first) {
+    if (spans.back().first + spans.back().count == extent.first) {
         spans.back().count += extent.count;
     } else {
-        spans.push_back({extent.first, extent.count});
+        spans.push_back({extent.first, extent.count, extent.level});
     }
 }
 

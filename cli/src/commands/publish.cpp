@@ -38,6 +38,7 @@ struct Options {
     std::string delay;
     std::uint64_t deliver_at = 0;
     std::string ttl;
+    std::uint32_t priority = 0;
 };
 
 /// What the broker made of the messages, counted on the I/O thread.
@@ -103,6 +104,7 @@ int fill_message(const Options& options, wire::Message& message) {
     message.properties.id = options.id;
     message.properties.ordering_key = options.ordering_key;
     message.properties.content_type = options.content_type;
+    message.properties.priority = static_cast<std::uint8_t>(options.priority);
     const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::system_clock::now().time_since_epoch());
     const auto from_now = [&](const std::string& text) {
@@ -214,6 +216,10 @@ void add_publish(CLI::App& app, Context& context) {
                      "Deliver not before this time, ms since 1970")
         ->excludes(delay);
     add_long_duration(*command, "--ttl", options->ttl, "Expires so long from now");
+    command
+        ->add_option("--priority", options->priority,
+                     "0 to 9; higher ones go first in a queue with priorities")
+        ->check(CLI::Range(0U, limits::priority_max));
     command->add_option("--producer", options->producer,
                         "Publish as this lasting producer (default: one for this run only)");
     command->add_flag("--mandatory", options->mandatory,

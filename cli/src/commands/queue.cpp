@@ -207,6 +207,7 @@ void add_policy_options(CLI::App& command, Options& options) {
     add_long_duration(command, "--ttl", options.ttl, "Messages expire after so long in the queue");
     add_long_duration(command, "--expires", options.expires,
                       "The queue goes when nobody used it for so long");
+    command.add_flag("--priorities", policy.priorities, "Messages of a higher priority go first");
     command.add_option("--max-length", policy.max_length, "At most so many messages");
     add_size(command, "--max-bytes", options.max_bytes, "At most so many bytes of messages");
     command

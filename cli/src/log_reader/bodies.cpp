@@ -103,6 +103,11 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks)
             if (deliver_at != 0) list[run]["deliver_at"] = deliver_at;
             if (expires_at != 0) list[run]["expires_at"] = expires_at;
         }
+        for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
+            const std::uint64_t run = in.varint();
+            const std::uint8_t priority = in.u8();
+            if (run < list.size()) list[run]["priority"] = priority;
+        }
     }
     Json messages = Json::array();
     for (const Run& run : runs) {
@@ -141,7 +146,8 @@ Json slice_json(ByteReader& in, std::uint64_t position, bool whole) {
 Json ack_groups_json(ByteReader& in) {
     Json groups = Json::array();
     for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
-        Json group{{"queue", in.varint()}};
+        const std::uint64_t named = in.varint();
+        Json group{{"queue", named & 0xffffff}, {"level", named >> 24}};
         Json& spans = group["spans"] = Json::array();
         std::uint64_t end = 0;
         for (std::uint64_t span = in.count(); span > 0 && !in.failed(); --span) {
@@ -170,7 +176,8 @@ Json extents_json(ByteReader& in) {
         const std::uint64_t bytes = in.varint();
         list.push_back({{"first", first},
                         {"messages", messages},
-                        {"index", index >> 1},
+                        {"level", index >> 17},
+                        {"index", (index & 0x1ffff) >> 1},
                         {"exact", (index & 1) != 0},
                         {"offset", offset},
                         {"bytes", bytes}});
@@ -190,7 +197,8 @@ Json extent_json(ByteReader& in, std::uint64_t& end) {
     const std::uint64_t messages = in.varint();
     Json out{{"first", first}, {"messages", messages}};
     const std::uint64_t index = in.varint();
-    out["index"] = index >> 1;
+    out["level"] = index >> 17;
+    out["index"] = (index & 0x1ffff) >> 1;
     out["exact"] = (index & 1) != 0;
     out["offset"] = in.varint();
     out["bytes"] = in.varint();
@@ -255,7 +263,8 @@ Json policy_json(ByteReader& in, bool& known) {
                                "expires_ms",
                                "max_length",
                                "max_bytes",
-                               "overflow"};
+                               "overflow",
+                               "priorities"};
     Json out = Json::object();
     for (std::uint64_t i = in.count(); i > 0 && !in.failed() && known; --i) {
         const std::uint8_t key = in.u8();

@@ -14,6 +14,9 @@ void EngineModel::transact() {
     const Sequence sequence =
         random_.below(8) == 0 && !p->open.empty() ? *p->open.begin() : p->mark + 1;
 
+    // What the client has settled is told as a duplicate.
+    if (sequence <= given_up_[{name, p->epoch}]) return;
+
     std::vector<std::byte> bytes;
     wire::Encoder out(bytes);
     const std::uint64_t count = random_.below(4);

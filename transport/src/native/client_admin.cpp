@@ -99,6 +99,10 @@ std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
     number("max_length", policy.max_length);
     number("max_bytes", policy.max_bytes);
     text("overflow", policy.overflow);
+    if (policy.priorities) {
+        out.str("priorities").boolean(true);
+        ++count;
+    }
     text("dead_letter_exchange", policy.dead_letter_exchange);
     text("dead_letter_key", policy.dead_letter_key);
     return count;

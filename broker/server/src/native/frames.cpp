@@ -165,13 +165,15 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
         {"max_length", p.max_messages},
         {"max_bytes", p.max_bytes},
     };
-    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) + (p.limited() ? 1U : 0U);
+    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) + (p.limited() ? 1U : 0U) +
+                          (p.priorities ? 1U : 0U);
     for (const auto& entry : numbers) count += entry.second != 0 ? 1U : 0U;
     out.map(count);
     if (retries) out.str("retry").str(retry_name(p.retry));
     for (const auto& entry : numbers) {
         if (entry.second != 0) out.str(entry.first).uint(entry.second);
     }
+    if (p.priorities) out.str("priorities").boolean(true);
     if (p.limited()) out.str("overflow").str(overflow_name(p.overflow));
     if (!p.dead_letters()) return;
     out.str("dead_letter_exchange").str(p.dead_letter_exchange);

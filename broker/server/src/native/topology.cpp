@@ -114,6 +114,7 @@ bool NativeSession::queue_declare(Request& request) {
          .number = &policy.numbers.max_bytes,
          .most = limits::queue_bytes_max},
         {.name = "overflow", .text = &policy.overflow},
+        {.name = "priorities", .flag = &policy.numbers.priorities},
         {.name = "dead_letter_exchange", .text = &policy.exchange},
         {.name = "dead_letter_key", .text = &policy.key},
     };

@@ -31,6 +31,7 @@ struct QueuePolicy {
     std::uint64_t expires_ms = 0;            // the queue goes when nobody used it for so long
     std::uint64_t max_length = 0;            // messages; see docs/limits.md for what counts
     std::uint64_t max_bytes = 0;
+    bool priorities = false;                 // messages of a higher priority go first
     std::string overflow;                    // "drop_head", "reject_publish", "dead_letter_head"
     std::string dead_letter_exchange;        // empty with a key: the default exchange
     std::string dead_letter_key;             // empty: the message's own

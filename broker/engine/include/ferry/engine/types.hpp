@@ -43,6 +43,7 @@ struct Extent {
     std::uint32_t bytes = 0;  // of all messages; an estimate unless `exact`
     std::uint16_t index = 0;  // of the first message in its record: record() = first - index
     bool exact = false;
+    std::uint8_t level = 0;  // priority, in a queue that heeds it
 
     [[nodiscard]] Position record() const { return first - index; }
     [[nodiscard]] Position end() const { return first + count; }
@@ -105,6 +106,7 @@ struct QueuePolicy {
     std::uint64_t max_messages = 0;
     std::uint64_t max_bytes = 0;
     Overflow overflow = Overflow::drop_head;
+    bool priorities = false;  // messages of a higher priority go first
 
     [[nodiscard]] bool limited() const { return max_messages != 0 || max_bytes != 0; }
     [[nodiscard]] bool rejects_publish() const {
