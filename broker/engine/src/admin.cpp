@@ -577,6 +577,8 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
         v.dead_lettered = q.extras->dead_lettered;
         v.expired = q.extras->expired;
         v.dropped = q.extras->dropped;
+        v.repeated = q.extras->repeated;
+        v.ids = q.extras->seen.size();
     }
     for (const auto* list : {&q.subscriptions, &q.pullers}) {
         for (const Subscription* s : *list) {

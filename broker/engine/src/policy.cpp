@@ -23,6 +23,8 @@ enum class Setting : std::uint8_t {
     max_bytes = 11,
     overflow = 12,
     priorities = 13,
+    dedupe_window_ms = 14,
+    dedupe_max_ids = 15,
 };
 
 std::uint64_t mixed(std::uint64_t x) {
@@ -57,6 +59,10 @@ std::uint64_t number_of(const QueuePolicy& p, Setting setting) {
             return static_cast<std::uint64_t>(p.overflow);
         case Setting::priorities:
             return p.priorities ? 1 : 0;
+        case Setting::dedupe_window_ms:
+            return p.dedupe_window_ms;
+        case Setting::dedupe_max_ids:
+            return p.dedupe_max_ids;
         default:
             return 0;
     }
@@ -74,6 +80,8 @@ constexpr Setting numbers[] = {
     Setting::max_bytes,
     Setting::overflow,
     Setting::priorities,
+    Setting::dedupe_window_ms,
+    Setting::dedupe_max_ids,
 };
 
 void set_number(QueuePolicy& p, Setting setting, Reader& in) {
@@ -112,6 +120,12 @@ void set_number(QueuePolicy& p, Setting setting, Reader& in) {
         case Setting::priorities:
             p.priorities = in.bounded<std::uint8_t>(1) != 0;
             break;
+        case Setting::dedupe_window_ms:
+            p.dedupe_window_ms = in.varint();
+            break;
+        case Setting::dedupe_max_ids:
+            p.dedupe_max_ids = in.varint();
+            break;
         default:
             in.reject();
     }
@@ -149,6 +163,13 @@ std::string complaint_of(const QueuePolicy& p) {
         return range_text("max_length", 0, limits::queue_length_max);
     if (over(p.max_bytes, limits::queue_bytes_max))
         return range_text("max_bytes", 0, limits::queue_bytes_max);
+    if (over(p.dedupe_window_ms, limits::dedupe_window_ms_max))
+        return range_text("dedupe_window_ms", 0, limits::dedupe_window_ms_max);
+    if (over(p.dedupe_max_ids, limits::dedupe_ids_max))
+        return range_text("dedupe_max_ids", 0, limits::dedupe_ids_max);
+    if (p.dedupe_max_ids != 0 && p.dedupe_window_ms == 0)
+        return "dedupe_max_ids needs dedupe_window_ms, 1 to " +
+               std::to_string(limits::dedupe_window_ms_max);
     if (p.overflow != Overflow::drop_head && !p.limited())
         return "overflow needs max_length or max_bytes";
     if (p.overflow == Overflow::dead_letter_head && !p.dead_letters())

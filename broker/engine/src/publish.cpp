@@ -111,6 +111,7 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
         if (last.fate == plan.fate && last.route == plan.route && last.code == plan.code &&
             last.deliver_at == plan.deliver_at && last.expires_at == plan.expires_at &&
             last.id_hash == plan.id_hash && last.priority == plan.priority &&
+            last.repeated == plan.repeated &&
             last.full == plan.full) {
             ++last.count;
             last.bytes += plan.bytes;
@@ -121,6 +122,12 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
 }
 
 }  // namespace
+
+std::string_view id_of(Bytes properties) {
+    Wishes wishes;
+    return properties.size() > 1 && check_properties(properties, wishes) ? wishes.id
+                                                                         : std::string_view{};
+}
 
 std::string refusal_text(Code code, const PublishCommand& command) {
     switch (code) {
@@ -199,6 +206,7 @@ Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
         const QueuePolicy& policy = queue_table[id]->options.policy;
         traits.guarded = traits.guarded || policy.rejects_publish();
         traits.priorities = traits.priorities || policy.priorities;
+        traits.dedupes = traits.dedupes || policy.dedupe_window_ms != 0;
     }
     return traits;
 }
@@ -237,6 +245,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     uncached_routes.clear();
     topology.trim_routes();
     ++plan_number;
+    planned_ids.clear();
     wire::Cursor cursor(command.messages);
     Planning planning{command, producer, now};
     const bool in_order = (command.flags & wire::publish_in_order) != 0;
@@ -259,10 +268,17 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             plan.fate = PublishPlan::Fate::duplicate;
         } else {
             plan.code = refusal_of(planning, message, *route, wishes.deliver_at);
-            if (plan.code == Code::ok && planning.traits.guarded) take_room(*route, plan);
+            const bool by_id = planning.traits.dedupes && !wishes.id.empty();
+            IdHash id;
+            if (by_id && plan.code == Code::ok) {
+                id = hash_id(settings.id_key_low, settings.id_key_high, wishes.id);
+                leave_out_repeats(plan, id);
+            }
+            if (plan.code == Code::ok && planning.traits.guarded) take_room(*plan.route, plan);
+            if (by_id && plan.code == Code::ok) remember_id(plan, id);
             if (plan.code != Code::ok) {
                 plan.fate = PublishPlan::Fate::refuse;
-            } else if (route->queues.empty()) {
+            } else if (plan.route->queues.empty()) {
                 plan.fate = PublishPlan::Fate::drop;
             }
         }
@@ -290,7 +306,8 @@ bool Engine::State::counts_as_delivered(const Queue& queue) const {
            queue.ready.back_end() <= queue.horizon_durable;
 }
 
-void Engine::State::write_publish(const PublishCommand& command, Producer& producer, Now now) {
+void Engine::State::write_publish(const PublishCommand& command, Producer& producer, Now now,
+                                  bool repeated) {
     if (record.sequences == 0) return;
     log_open_sequences(producer);
     record.wall_ms = now.wall_ms;
@@ -308,7 +325,8 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
     after(place.position, Confirm{command.session,
                                   command.producer,
                                   {record.first, record.first + record.sequences - 1},
-                                  false});
+                                  false,
+                                  repeated});
     apply_publish(place, record);
     record.clear();
 }
@@ -339,11 +357,12 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
         parts.assign(1, Bytes{});
     };
     begin_record();
+    bool repeated = false;  // of the record in the making
     for (const PublishPlan& plan : plans) {
         const Range<Sequence> sequences{sequence, sequence + plan.count - 1};
         sequence += plan.count;
         if (plan.fate == PublishPlan::Fate::duplicate || plan.fate == PublishPlan::Fate::refuse) {
-            write_publish(command, producer, now);
+            write_publish(command, producer, now, repeated);
             begin_record();
             if (plan.fate == PublishPlan::Fate::duplicate) {
                 totals.duplicates += plan.count;
@@ -365,19 +384,24 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
             refuse(command, sequences, plan.code, !disk_full, plan.full);
             continue;
         }
+        if (plan.repeated != repeated) {  // confirmed apart
+            write_publish(command, producer, now, repeated);
+            begin_record();
+            repeated = plan.repeated;
+        }
         if (record.sequences == 0) record.first = sequences.first;
         record.sequences += plan.count;
         if (plan.fate == PublishPlan::Fate::drop) {
-            totals.unroutable += plan.count;
+            if (!plan.repeated) totals.unroutable += plan.count;
             continue;
         }
         add_run(plan, command.messages);
         if (record.targets.size() > targets_per_record_max) {
-            write_publish(command, producer, now);
+            write_publish(command, producer, now, repeated);
             begin_record();
         }
     }
-    write_publish(command, producer, now);
+    write_publish(command, producer, now, repeated);
 }
 
 bool Engine::State::publish(const PublishCommand& command, Now now) {
@@ -403,9 +427,13 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
         refuse(command, all, Code::sequence_gap, false);
         return true;
     }
-    if (!plan_publish(command, *producer, now)) return false;
+    if (!plan_publish(command, *producer, now)) {
+        forget_planned_ids();
+        return false;
+    }
     if (producer->open.size() > 0) producer->open.remove_upto(command.settled);
     if (plans_open > 0 && producer->open.size() + plans_open > limits::open_sequences_max) {
+        forget_planned_ids();
         effects.push_back(
             CloseSession{command.session, Code::limit_reached,
                          "too many refused sequences are open; send `settled` with publish"});
@@ -440,6 +468,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             }
             live.add(place.position, extent.count, extent.bytes);
             extent.level = queue->options.policy.priorities ? run.priority : std::uint8_t{0};
+            if (replaying && r.producer != 0 && queue->options.policy.dedupe_window_ms != 0)
+                replay_ids(*queue, run, extent.offset);
             if (run.expires_at != 0 || queue->options.policy.message_ttl_ms != 0)
                 note_expiry(*queue, run, extent, r.wall_ms);
             if (run.deliver_at != 0) {

@@ -196,6 +196,7 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
         return corrupt(place.position, "a record stands before one that was read");
     live.note_place(place);
     last_gate = place.position;
+    replay_body = bytes;
     const auto type = static_cast<RecordType>(bytes[0]);
     bool fits = false;
     switch (type) {
@@ -361,6 +362,7 @@ void Engine::State::save_extras(std::vector<std::byte>& out, const Queue& queue)
         put_varint(out, key.first);
     }
     x.expiry.save(out);
+    x.seen.save(out);
     put_varint(out, x.leaving.size());
     for (const auto& [first, leaving] : x.leaving) {
         put_u8(out, static_cast<std::uint8_t>(leaving.reason));
@@ -379,7 +381,7 @@ bool Engine::State::load_extras(Reader& in, Queue& queue) {
         const std::uint64_t due = in.varint();
         x.ids.emplace(hash, TimerList::Key{due, in.varint()});
     }
-    if (!x.expiry.load(in)) return false;
+    if (!x.expiry.load(in) || !x.seen.load(in)) return false;
     const std::size_t count = in.count(9);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         Leaving leaving;

@@ -48,6 +48,7 @@ struct PublishPlan {
     std::uint64_t expires_at = 0;
     std::uint64_t id_hash = 0;
     std::uint8_t priority = 0;
+    bool repeated = false;  // some queue has seen its id
     QueueId full = 0;  // refused: this queue has no room
 };
 
@@ -69,6 +70,7 @@ constexpr std::size_t extents_per_record_max = 32'768;
 
 [[nodiscard]] std::string no_queue(std::string_view name);
 /// What a publisher is told besides the code.
+[[nodiscard]] std::string_view id_of(Bytes properties);
 [[nodiscard]] std::string refusal_text(Code code, const PublishCommand& command);
 
 /// Everything the engine knows. The command groups (publish.cpp, settle.cpp, dispatch.cpp,
@@ -99,6 +101,7 @@ struct Engine::State {
     Position durable = 0;
     bool disk_full = false;
     bool replaying = true;       // until recovered()
+    Bytes replay_body;           // of the publish record that is being replayed
     bool replay_broken = false;  // a record does not fit what came before it
     Position token_floor = 0;    // see deliver(): a record of this run, before any delivery
     Instant last_now;
@@ -141,6 +144,7 @@ struct Engine::State {
     std::vector<PublishPlan> plans;
     std::deque<Route> uncached_routes;
     std::uint64_t plan_number = 0;  // of the command being planned
+    std::vector<QueueId> planned_ids;  // queues that remembered one for the command being planned
     std::uint64_t plans_open = 0;  // sequences that the plans would add to the open ones
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
@@ -179,13 +183,15 @@ struct Engine::State {
     bool plan_publish(const PublishCommand& command, const Producer& producer, Now now);
     void carry_out_plans(const PublishCommand& command, Producer& producer, Now now);
     void add_run(const PublishPlan& plan, Bytes messages);
-    void write_publish(const PublishCommand& command, Producer& producer, Now now);
+    void write_publish(const PublishCommand& command, Producer& producer, Now now,
+                       bool repeated = false);
     void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
                 bool gated_by_log, QueueId full = 0);
     struct Planning;
     struct RouteTraits {
         bool guarded = false;     // some queue refuses publishes when it is full
         bool priorities = false;  // some queue heeds them
+        bool dedupes = false;     // some queue remembers ids
     };
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;
     const Route* find_route(Planning& planning, const wire::MessageView& message);
@@ -196,6 +202,12 @@ struct Engine::State {
     bool counts_as_delivered(const Queue& queue) const;
     void apply_publish(const Journal::Place& place, const PublishRecord& record);
     void spill(Queue& queue);
+
+    // -- dedupe.cpp --
+    void leave_out_repeats(PublishPlan& plan, const IdHash& id);
+    void remember_id(const PublishPlan& plan, const IdHash& id);
+    void forget_planned_ids();
+    void replay_ids(Queue& queue, const Run& run, std::uint32_t offset);
 
     // -- limits.cpp --
     void take_room(const Route& route, PublishPlan& plan);

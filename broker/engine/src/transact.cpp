@@ -106,6 +106,7 @@ bool Engine::State::find_settlements(const TransactionCommand& command, Settleme
 void Engine::State::refuse_transaction(const TransactionCommand& command, Producer& producer,
                                        Code code, std::string text) {
     ++totals.transactions_refused;
+    forget_planned_ids();
     open_sequences(producer, {command.sequence, command.sequence});
     Failure failure{code, std::move(text)};
     if (disk_full) {
@@ -128,7 +129,7 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
     record.settled = command.settled;
     for (const PublishPlan& plan : plans) {
         if (plan.fate == PublishPlan::Fate::drop) {
-            totals.unroutable += plan.count;
+            if (!plan.repeated) totals.unroutable += plan.count;
         } else {
             add_run(plan, command.messages);
         }
@@ -218,7 +219,11 @@ bool Engine::transact(const TransactionCommand& command, Now now) {
                                  command.messages};
     s.plans.clear();
     // Planned as if by a new producer: a transaction's messages have no sequences of their own.
-    if (command.count > 0 && !s.plan_publish(publish, Producer{}, now)) return false;
+    s.planned_ids.clear();
+    if (command.count > 0 && !s.plan_publish(publish, Producer{}, now)) {
+        s.forget_planned_ids();
+        return false;
+    }
     if (command.count == 0 && !command.messages.empty()) return false;
     std::uint64_t number = 1;
     std::size_t targets = 0;

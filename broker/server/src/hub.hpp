@@ -57,7 +57,7 @@ public:
     // Reused by every session of the loop, so that idle ones cost nothing.
     std::vector<std::byte> scratch;
     std::vector<engine::Range<std::uint64_t>> ranges;
-    std::vector<engine::TransactionPart> parts;
+    std::vector<engine::TransactionPart> transaction_parts;
 
 protected:
     std::optional<Now> now_;

@@ -45,6 +45,7 @@ void Sampler::on_second() {
         sample.dead_lettered = queue.dead_lettered;
         sample.expired = queue.expired;
         sample.dropped = queue.dropped;
+        sample.repeated = queue.repeated;
         sample.oldest_unacked_ms = queue.oldest_unacked_ms;
         samples.push_back(sample);
         broker.ready_bytes += queue.ready_bytes;

@@ -122,6 +122,9 @@ const QueueFigure queue_figures[] = {
      FERRY_FIGURE(QueueSample, expired)},
     {"ferry_queue_dropped_total", "Messages of the queue that went because of its limit.", counter,
      FERRY_FIGURE(QueueSample, dropped)},
+    {"ferry_queue_repeated_total",
+     "Messages not stored in the queue because it had seen their id.", counter,
+     FERRY_FIGURE(QueueSample, repeated)},
     {"ferry_queue_consumers", "Consumers of the queue.", gauge,
      FERRY_FIGURE(QueueSample, consumers)},
     {"ferry_queue_oldest_unacked_seconds", "Age of the oldest unacked delivery; 0 without one.",
@@ -149,6 +152,7 @@ void sum_into(QueueSample& total, const QueueSample& queue) {
     total.dead_lettered += queue.dead_lettered;
     total.expired += queue.expired;
     total.dropped += queue.dropped;
+    total.repeated += queue.repeated;
     total.oldest_unacked_ms = std::max(total.oldest_unacked_ms, queue.oldest_unacked_ms);
 }
 
@@ -182,6 +186,7 @@ void SampleFamilies::update(const BrokerSample& broker, std::span<const QueueSam
     other.dead_lettered = other_.dead_lettered;
     other.expired = other_.expired;
     other.dropped = other_.dropped;
+    other.repeated = other_.repeated;
     grow(other.published, other_before_.published, sums.published);
     grow(other.delivered, other_before_.delivered, sums.delivered);
     grow(other.acked, other_before_.acked, sums.acked);
@@ -189,6 +194,7 @@ void SampleFamilies::update(const BrokerSample& broker, std::span<const QueueSam
     grow(other.dead_lettered, other_before_.dead_lettered, sums.dead_lettered);
     grow(other.expired, other_before_.expired, sums.expired);
     grow(other.dropped, other_before_.dropped, sums.dropped);
+    grow(other.repeated, other_before_.repeated, sums.repeated);
     other_ = other;
     other_before_ = sums;
 }

@@ -49,6 +49,7 @@ public:
         switch (outcome.kind) {
             case transport::Outcome::Kind::confirmed:
                 confirmed_ += count;
+                if (outcome.repeated) repeated_ += count;
                 break;
             case transport::Outcome::Kind::duplicate:
                 duplicates_ += count;
@@ -72,6 +73,7 @@ public:
         return {{"published", taken},
                 {"confirmed", confirmed_.load()},
                 {"duplicates", duplicates_.load()},
+                {"repeated", repeated_.load()},
                 {"refused", refused_.load()},
                 {"in_doubt", taken - confirmed_ - duplicates_ - refused_}};
     }
@@ -83,6 +85,7 @@ public:
 private:
     std::atomic<std::uint64_t> confirmed_{0};
     std::atomic<std::uint64_t> duplicates_{0};
+    std::atomic<std::uint64_t> repeated_{0};
     std::atomic<std::uint64_t> refused_{0};
     std::atomic<std::uint64_t> in_doubt_{0};
     mutable std::mutex mutex_;

@@ -29,6 +29,7 @@ struct Options {
     std::string ttl;
     std::string expires;
     std::string max_bytes;
+    std::string dedupe_window;
     std::string id;
     transport::MoveSelection selection;
     std::string target;
@@ -54,6 +55,8 @@ Json queue_json(const transport::QueueInfo& queue) {
             {"dead_lettered", queue.dead_lettered},
             {"expired", queue.expired},
             {"dropped", queue.dropped},
+            {"repeated", queue.repeated},
+            {"ids", queue.ids},
             {"oldest_unacked_ms", queue.oldest_unacked_ms}};
 }
 
@@ -72,6 +75,7 @@ int declare(const Context& context, const Options& options) {
     wanted.policy.retry_delay_ms = milliseconds(options.retry_delay);
     wanted.policy.message_ttl_ms = milliseconds(options.ttl);
     wanted.policy.expires_ms = milliseconds(options.expires);
+    wanted.policy.dedupe_window_ms = milliseconds(options.dedupe_window);
     if (!options.max_bytes.empty()) wanted.policy.max_bytes = *parse_size(options.max_bytes);
     wanted.policy.retry_delay_max_ms = milliseconds(options.retry_delay_max);
     const auto declared = client.value()->declare_queue(options.name, wanted);
@@ -207,6 +211,10 @@ void add_policy_options(CLI::App& command, Options& options) {
     add_long_duration(command, "--ttl", options.ttl, "Messages expire after so long in the queue");
     add_long_duration(command, "--expires", options.expires,
                       "The queue goes when nobody used it for so long");
+    add_long_duration(command, "--dedupe-window", options.dedupe_window,
+                      "Message ids seen so recently are not stored again (at most 7 days)");
+    command.add_option("--dedupe-max-ids", policy.dedupe_max_ids,
+                       "At most so many ids are remembered (default 65536)");
     command.add_flag("--priorities", policy.priorities, "Messages of a higher priority go first");
     command.add_option("--max-length", policy.max_length, "At most so many messages");
     add_size(command, "--max-bytes", options.max_bytes, "At most so many bytes of messages");

@@ -264,7 +264,9 @@ Json policy_json(ByteReader& in, bool& known) {
                                "max_length",
                                "max_bytes",
                                "overflow",
-                               "priorities"};
+                               "priorities",
+                               "dedupe_window_ms",
+                               "dedupe_max_ids"};
     Json out = Json::object();
     for (std::uint64_t i = in.count(); i > 0 && !in.failed() && known; --i) {
         const std::uint8_t key = in.u8();

@@ -41,6 +41,12 @@ QueueOptions EngineModel::options_of(const std::string& name) {
     } else if (name == "q2") {
         policy.max_deliveries = 6;
         policy.message_ttl_ms = 20'000;
+        policy.max_messages = 150;
+        policy.overflow = Overflow::reject_publish;
+    } else if (name == "q3") {
+        policy.priorities = true;
+        policy.dedupe_window_ms = LogReader::dedupe_window_ms;
+        policy.max_messages = 60;
     }
     return options;
 }
@@ -116,11 +122,16 @@ void EngineModel::on(const Deliver& d) {
         wire::MessageView view;
         if (!wire::read_message(cursor, view)) return problem("delivered bytes are malformed");
         if (message == waiting.end()) return problem("delivers what was settled or never stored");
+        wire::Properties properties;
+        const std::uint8_t priority =
+            wire::read_properties(view.properties, properties) ? properties.priority : 0;
+        if (d.extent.level != (sub.queue == "q3" ? priority : 0))
+            problem("a message is in the wrong level");
         if (message->second != as_text(view.payload)) problem("delivers another message's bytes");
         if (!held_.insert(key).second) problem("two leases for one message");
         Seen& seen = seen_[key];
         if (seen.attempt == 0) {
-            Position& last = first_deliveries_[sub.queue_id];
+            Position& last = first_deliveries_[{sub.queue_id, d.extent.level}];
             const bool on_time = went_back_.count(key) == 0;
             if (key.second <= last && on_time) problem("first deliveries are out of order");
             if (on_time) last = std::max(last, key.second);

@@ -116,8 +116,9 @@ private:
     Now now_{Instant{1'000'000'000}, 1'700'000'000'000};
     int step_ = 0;
 
-    std::vector<std::string> queue_names_{"q0", "q1", "q2"};
-    // q0 has no policy, q1 retries later and has dead letters, q2 wears messages out without.
+    std::vector<std::string> queue_names_{"q0", "q1", "q2", "q3"};
+    // q0 has no policy, q1 retries later and has dead letters, q2 wears messages out without and
+    // refuses what it has no room for, q3 heeds priorities and ids and keeps the newest.
     [[nodiscard]] static QueueOptions options_of(const std::string& name);
     std::vector<SessionId> sessions_;
     SessionId next_session_ = 1;
@@ -132,7 +133,7 @@ private:
     std::map<std::uint64_t, Transacting> transacting_;  // by request
     std::map<MessageKey, Seen> seen_;
     std::set<MessageKey> held_;
-    std::map<QueueId, Position> first_deliveries_;
+    std::map<std::pair<QueueId, std::uint8_t>, Position> first_deliveries_;  // by level too
     std::set<MessageKey> excused_;  // there when the broker crashed: may count as delivered
     std::deque<LoadIndex> loads_;
     std::deque<LoadBody> bodies_;

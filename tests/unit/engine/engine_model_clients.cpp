@@ -68,7 +68,7 @@ void EngineModel::publish() {
                                               : route <= 4 ? "amq.fanout"
                                                            : "";
             const std::string key =
-                route == 1 ? "nobody" : queue_names_[route <= 10 ? 0 : route % 3];
+                route == 1 ? "nobody" : queue_names_[route <= 9 ? 0 : route % 4];
             out.array(4).str(exchange).str(key);
             const std::uint64_t time = random_.below(24);
             if (time == 0) {
@@ -76,6 +76,9 @@ void EngineModel::publish() {
                 out.uint(1).str("id" + std::to_string(random_.below(20)));
             } else if (time == 1) {
                 out.map(1).uint(6).uint(now_.wall_ms + random_.below(6000));
+            } else if (time < 8) {
+                out.map(2).uint(8).uint(random_.below(10));
+                out.uint(1).str("m" + std::to_string(random_.below(300)));
             } else {
                 out.nil();
             }
@@ -268,7 +271,7 @@ void EngineModel::purge_or_delete() {
     after_call();
     check_queues(true);
     for (auto at = first_deliveries_.begin(); at != first_deliveries_.end();) {
-        at = log_.queues.count(at->first) == 0 ? first_deliveries_.erase(at) : std::next(at);
+        at = log_.queues.count(at->first.first) == 0 ? first_deliveries_.erase(at) : std::next(at);
     }
     declare_all();
 }

@@ -21,6 +21,7 @@ public:
         std::map<std::pair<std::uint64_t, Position>, std::uint32_t> delayed;
         std::set<std::pair<std::uint64_t, Position>> scheduled;
         std::set<Position> leaving;
+        std::map<std::string, std::uint64_t> seen;  // ids of published messages: when last
     };
     struct Producer {
         std::string name;
@@ -98,6 +99,7 @@ public:
         return nullptr;
     }
 
+    static constexpr std::uint64_t dedupe_window_ms = 20'000;  // of q3
     std::map<QueueId, Queue> queues;
     std::map<std::uint64_t, Producer> producers;
     std::map<std::pair<QueueId, Position>, Position> removed_at;
@@ -131,6 +133,7 @@ private:
                 for (std::uint32_t t = 0; t < run.targets_count; ++t) {
                     const QueueId id = record.targets[run.targets_first + t].queue;
                     queues.at(id).waiting[position] = std::string(as_text(message.payload));
+                    if (record.producer != 0) note_id(queues.at(id), message, record.wall_ms);
                     if (run.deliver_at == 0) continue;
                     queues.at(id).scheduled.insert({run.deliver_at, position});
                     run_of[position] = at_ + static_cast<std::uint64_t>(&run - record.runs.data());
@@ -145,6 +148,16 @@ private:
             p.mark = std::max(p.mark, s);
         }
         p.open.erase(p.open.begin(), p.open.upper_bound(record.settled));
+    }
+    void note_id(Queue& queue, const wire::MessageView& message, std::uint64_t wall_ms) {
+        if (queue.name != "q3") return;
+        wire::Properties properties;
+        if (!wire::read_properties(message.properties, properties)) return;
+        if (properties.id.empty()) return;
+        const auto [seen, fresh] = queue.seen.emplace(properties.id, wall_ms);
+        if (!fresh && wall_ms < seen->second + dedupe_window_ms - 2)
+            problems.push_back("an id was stored twice within its window");
+        seen->second = wall_ms;
     }
     void read_ack(Bytes body) {
         std::vector<QueueSpans> groups;

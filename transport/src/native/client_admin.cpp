@@ -98,6 +98,8 @@ std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
     number("expires_ms", policy.expires_ms);
     number("max_length", policy.max_length);
     number("max_bytes", policy.max_bytes);
+    number("dedupe_window_ms", policy.dedupe_window_ms);
+    number("dedupe_max_ids", policy.dedupe_max_ids);
     text("overflow", policy.overflow);
     if (policy.priorities) {
         out.str("priorities").boolean(true);

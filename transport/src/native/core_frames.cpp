@@ -163,9 +163,10 @@ void Core::on_confirm(const wire::FrameHead& head, wire::Cursor& cursor) {
         return;
     }
     const bool duplicate = (flags & wire::confirm_duplicate) != 0;
-    tell(told,
-         Outcome{
-             duplicate ? Outcome::Kind::duplicate : Outcome::Kind::confirmed, wire::Code::ok, {}});
+    Outcome outcome;
+    outcome.kind = duplicate ? Outcome::Kind::duplicate : Outcome::Kind::confirmed;
+    outcome.repeated = (flags & wire::confirm_repeated) != 0;
+    tell(told, outcome);
 }
 
 void Core::on_refused(const wire::FrameHead& head, wire::Cursor& cursor) {

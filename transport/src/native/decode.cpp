@@ -97,6 +97,8 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "dead_lettered") return c.read_uint(q.dead_lettered);
         if (key == "expired") return c.read_uint(q.expired);
         if (key == "dropped") return c.read_uint(q.dropped);
+        if (key == "repeated") return c.read_uint(q.repeated);
+        if (key == "ids") return c.read_uint(q.ids);
         if (key == "policy") return read_headers(c, q.policy);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
         if (key == "floor") return c.read_uint(q.floor);

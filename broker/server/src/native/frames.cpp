@@ -112,7 +112,8 @@ void write_heartbeat(Buffer& out) {
 void write_confirm(Buffer& out, const engine::Confirm& confirm) {
     const std::size_t mark = begin_frame(out, Verb::confirm, 5);
     Encoder(out).uint(confirm.sequences.first).uint(confirm.producer).uint(confirm.sequences.last);
-    Encoder(out).uint(confirm.duplicate ? wire::confirm_duplicate : 0);
+    Encoder(out).uint((confirm.duplicate ? wire::confirm_duplicate : 0) |
+                      (confirm.repeated ? wire::confirm_repeated : 0));
     end_frame(out, mark);
 }
 
@@ -164,6 +165,8 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
         {"expires_ms", p.expires_ms},
         {"max_length", p.max_messages},
         {"max_bytes", p.max_bytes},
+        {"dedupe_window_ms", p.dedupe_window_ms},
+        {"dedupe_max_ids", p.dedupe_max_ids},
     };
     std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) + (p.limited() ? 1U : 0U) +
                           (p.priorities ? 1U : 0U);
@@ -208,7 +211,7 @@ std::string_view retry_name(engine::RetryKind kind) {
 }
 
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 22 : 20).str("name").str(queue.name);
+    out.map(whole ? 24 : 22).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
@@ -218,6 +221,7 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     out.str("delayed").uint(queue.delayed).str("leaving").uint(queue.leaving);
     out.str("parked").uint(queue.parked).str("dead_lettered").uint(queue.dead_lettered);
     out.str("expired").uint(queue.expired).str("dropped").uint(queue.dropped);
+    out.str("repeated").uint(queue.repeated).str("ids").uint(queue.ids);
     out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
     if (!whole) return;
     out.str("floor").uint(queue.floor).str("policy");

@@ -61,7 +61,7 @@ struct PartAt {
 // [[subscription, ranges, reject] …]
 bool read_parts(wire::Cursor& fields, Hub& hub) {
     std::uint32_t count = 0;
-    hub.parts.clear();
+    hub.transaction_parts.clear();
     hub.ranges.clear();
     if (!fields.read_array(count) || count > limits::transaction_parts_max) return false;
     std::vector<PartAt> places;
@@ -74,10 +74,10 @@ bool read_parts(wire::Cursor& fields, Hub& hub) {
             return false;
         }
         places.push_back({before, hub.ranges.size() - before});
-        hub.parts.push_back(part);
+        hub.transaction_parts.push_back(part);
     }
     for (std::size_t i = 0; i < places.size(); ++i)
-        hub.parts[i].tags = std::span(hub.ranges).subspan(places[i].first, places[i].count);
+        hub.transaction_parts[i].tags = std::span(hub.ranges).subspan(places[i].first, places[i].count);
     return true;
 }
 
@@ -105,7 +105,7 @@ bool NativeSession::transaction(Request& request) {
         size = static_cast<std::size_t>(fields.position() - begin);
     }
     command.messages = Bytes(begin, size);
-    command.parts = hub_.parts;
+    command.parts = hub_.transaction_parts;
     if (!hub_.engine.transact(command, hub_.now())) return false;
     await_answer(request.id);
     if (hub_.behind()) link_.pause(Pause::behind);

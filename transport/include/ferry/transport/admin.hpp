@@ -31,6 +31,8 @@ struct QueuePolicy {
     std::uint64_t expires_ms = 0;            // the queue goes when nobody used it for so long
     std::uint64_t max_length = 0;            // messages; see docs/limits.md for what counts
     std::uint64_t max_bytes = 0;
+    std::uint64_t dedupe_window_ms = 0;      // ids seen so recently are not stored again
+    std::uint64_t dedupe_max_ids = 0;        // at most so many are remembered; 0: 65,536
     bool priorities = false;                 // messages of a higher priority go first
     std::string overflow;                    // "drop_head", "reject_publish", "dead_letter_head"
     std::string dead_letter_exchange;        // empty with a key: the default exchange
@@ -76,7 +78,9 @@ struct QueueInfo {
     std::uint64_t parked = 0;   // of these: no queue takes them
     std::uint64_t dead_lettered = 0;
     std::uint64_t expired = 0;
-    std::uint64_t dropped = 0;  // over the limit
+    std::uint64_t dropped = 0;   // over the limit
+    std::uint64_t repeated = 0;  // not stored: their id had been seen
+    std::uint64_t ids = 0;       // that are remembered
     std::uint64_t oldest_unacked_ms = 0;
     /// Only from show_queue: every message of the queue below this position is settled, and a crash
     /// of the broker brings none of them back.

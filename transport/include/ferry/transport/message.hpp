@@ -27,6 +27,8 @@ struct Outcome {
     Kind kind = Kind::confirmed;
     wire::Code code = wire::Code::ok;
     std::string_view text = {};  // valid during the callback
+    /// Stored before under its id: a queue with a dedupe window did not take it again.
+    bool repeated = false;
 
     [[nodiscard]] bool ok() const { return kind == Kind::confirmed || kind == Kind::duplicate; }
 };

@@ -53,5 +53,6 @@ inline constexpr std::uint64_t publish_in_order = 2;
 inline constexpr std::uint64_t publish_flags_known = publish_mandatory | publish_in_order;
 /// CONFIRM flags.
 inline constexpr std::uint64_t confirm_duplicate = 1;
+inline constexpr std::uint64_t confirm_repeated = 2;
 
 }  // namespace ferry::wire

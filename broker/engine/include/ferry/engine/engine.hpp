@@ -28,6 +28,8 @@ struct Settings {
     std::uint64_t extents_in_memory_max =
         1U << 20;  // 24 bytes each; beyond, queue indexes go to the log
     std::uint64_t temporary_producer_ms = 10ULL * 60 * 1000;
+    // Of the hash of message ids; the same in every run over one log.
+    std::uint64_t id_key_low = 0, id_key_high = 0;
     std::uint64_t payload_bytes_max = limits::payload_bytes_max;  // larger ones are refused
 };
 

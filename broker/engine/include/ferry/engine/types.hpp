@@ -67,6 +67,7 @@ struct Confirm {
     std::uint64_t producer = 0;  // handle
     Range<Sequence> sequences;
     bool duplicate = false;
+    bool repeated = false;  // a queue had seen the id, and did not get the message again
 };
 struct Refuse {
     SessionId session = 0;
@@ -106,6 +107,8 @@ struct QueuePolicy {
     std::uint64_t max_messages = 0;
     std::uint64_t max_bytes = 0;
     Overflow overflow = Overflow::drop_head;
+    std::uint64_t dedupe_window_ms = 0;  // a message id that was seen so recently is a repeat
+    std::uint64_t dedupe_max_ids = 0;    // at most so many are remembered; 0: 65,536
     bool priorities = false;  // messages of a higher priority go first
 
     [[nodiscard]] bool limited() const { return max_messages != 0 || max_bytes != 0; }
@@ -135,6 +138,8 @@ struct QueueView {
     std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
     std::uint64_t parked = 0;   // of these: no queue takes them
     std::uint64_t dead_lettered = 0, expired = 0, dropped = 0;  // since start
+    std::uint64_t repeated = 0;  // publishes not stored since start: their id had been seen
+    std::uint64_t ids = 0;       // that are remembered
     // Only from show_queue(): every message of the queue below it is settled, durably.
     Position floor = 0;
     QueuePolicy policy;
@@ -272,7 +277,7 @@ struct Totals {
     std::uint64_t published = 0, confirmed = 0, refused = 0, duplicates = 0, unroutable = 0;
     std::uint64_t delivered = 0, acked = 0, returned = 0, leases_expired = 0;
     std::uint64_t dead_lettered = 0, expired = 0, delayed = 0, leaving = 0, parked = 0;
-    std::uint64_t transactions = 0, transactions_refused = 0, dropped = 0;
+    std::uint64_t transactions = 0, transactions_refused = 0, dropped = 0, repeated = 0;
     std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
 };
 struct PeekItem {
