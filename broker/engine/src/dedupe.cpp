@@ -1,9 +1,9 @@
 // A queue's window of message ids: what was published to it lately is not stored a second time.
 //
-// Ids are remembered when a publish is planned, and taken back if the command turns out malformed or
-// its transaction is refused. The log has no records of it: replay reads the ids from the messages,
-// and a checkpoint holds the window. Only publishes are looked at: dead letters, what an operator
-// moves and what comes back always get in.
+// Ids are remembered when a publish is planned, and taken back if the command turns out malformed
+// or its transaction is refused. The log has no records of it: replay reads the ids from the
+// messages, and a checkpoint holds the window. Only publishes are looked at: dead letters, what an
+// operator moves and what comes back always get in.
 
 #include <algorithm>
 
@@ -78,7 +78,8 @@ void Engine::State::replay_ids(Queue& queue, const Run& run, std::uint32_t offse
         if (!x.seen.contains(hash)) x.seen.add(hash, clock.steady_ms);
     }
     const QueuePolicy& policy = queue.options.policy;
-    x.seen.trim(clock.steady_ms, policy.dedupe_window_ms, ids_max(policy) + limits::messages_per_frame_max);
+    x.seen.trim(clock.steady_ms, policy.dedupe_window_ms,
+                ids_max(policy) + limits::messages_per_frame_max);
 }
 
 }  // namespace ferry::engine

@@ -94,7 +94,8 @@ bool merge_confirm(Effects& effects, const Effect& effect) {
     if (next == nullptr || effects.empty()) return false;
     auto* last = std::get_if<Confirm>(&effects.back());
     if (last == nullptr || last->session != next->session || last->producer != next->producer ||
-        last->duplicate != next->duplicate || last->repeated != next->repeated || last->sequences.last + 1 != next->sequences.first) {
+        last->duplicate != next->duplicate || last->repeated != next->repeated ||
+        last->sequences.last + 1 != next->sequences.first) {
         return false;
     }
     last->sequences.last = next->sequences.last;

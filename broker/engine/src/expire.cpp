@@ -57,7 +57,8 @@ void Engine::State::expire_messages(Queue& queue, Now now) {
     for (std::size_t i = 0; i < expired_per_turn_max; ++i) {
         const ExpiryIndex::Range* range = x.expiry.front();
         if (range == nullptr || range->due > now_ms) break;
-        account(queue, [&](ReadyQueue& ready) { ready.take_range(range->first, range->end, gone); });
+        account(queue,
+                [&](ReadyQueue& ready) { ready.take_range(range->first, range->end, gone); });
         x.expiry.put_front_to_sleep();
         if (gone.size() >= extents_per_record_max) break;
     }

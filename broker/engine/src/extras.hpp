@@ -59,9 +59,9 @@ struct Extras {
     std::uint64_t parked = 0;  // messages of these
     std::uint64_t parked_generation = 0;
     std::deque<WaitingMove> moves;
-    IdWindow seen;                 // ids of published messages
+    IdWindow seen;                   // ids of published messages
     std::uint64_t seen_trimmed = 0;  // by the publish command with this number
-    std::uint64_t alarm_ns = 0;  // in State::alarms; 0: none
+    std::uint64_t alarm_ns = 0;      // in State::alarms; 0: none
 
     std::uint64_t dead_lettered = 0, expired = 0, dropped = 0, repeated = 0;
 };

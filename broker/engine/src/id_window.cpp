@@ -113,8 +113,7 @@ void IdWindow::take_back() {
 }
 
 void IdWindow::trim(std::uint64_t now_ms, std::uint64_t window_ms, std::uint64_t ids_max) {
-    while (size() > 0 &&
-           (size() > ids_max || entry(first_).seen_ms + window_ms <= now_ms)) {
+    while (size() > 0 && (size() > ids_max || entry(first_).seen_ms + window_ms <= now_ms)) {
         erase(entry(first_).id);
         ++first_;
     }

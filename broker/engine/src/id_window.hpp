@@ -45,9 +45,7 @@ private:
     };
     static constexpr std::size_t not_found = SIZE_MAX;
 
-    [[nodiscard]] Entry& entry(std::uint64_t number) {
-        return ring_[number & (ring_.size() - 1)];
-    }
+    [[nodiscard]] Entry& entry(std::uint64_t number) { return ring_[number & (ring_.size() - 1)]; }
     [[nodiscard]] const Entry& entry(std::uint64_t number) const {
         return ring_[number & (ring_.size() - 1)];
     }

@@ -291,8 +291,7 @@ bool Engine::State::add_to_transfer(Queue& source, Transfer& transfer, const Lea
     Run run{1, bytes_added, targets_first, static_cast<std::uint32_t>(targets.size()), 0, 0, 0, 0};
     run.expires_at = letter.properties.expires_at_ms;
     for (const QueueId id : targets) {
-        if (queue_of(id)->options.policy.priorities)
-            run.priority = letter.properties.priority;
+        if (queue_of(id)->options.policy.priorities) run.priority = letter.properties.priority;
     }
     record.runs.push_back(run);
     if (!transfer.spans.empty() &&

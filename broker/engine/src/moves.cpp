@@ -26,9 +26,8 @@ std::optional<std::pair<Extent, std::uint32_t>> Engine::State::take_ready(Queue&
         return false;
     });
     if (!found) return found;
-    account(queue, [&](ReadyQueue& ready) {
-        return ready.cut(position, 1, false, found->first.level);
-    });
+    account(queue,
+            [&](ReadyQueue& ready) { return ready.cut(position, 1, false, found->first.level); });
     return found;
 }
 

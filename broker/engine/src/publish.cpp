@@ -111,8 +111,7 @@ void add_plan(std::vector<PublishPlan>& plans, const PublishPlan& plan) {
         if (last.fate == plan.fate && last.route == plan.route && last.code == plan.code &&
             last.deliver_at == plan.deliver_at && last.expires_at == plan.expires_at &&
             last.id_hash == plan.id_hash && last.priority == plan.priority &&
-            last.repeated == plan.repeated &&
-            last.full == plan.full) {
+            last.repeated == plan.repeated && last.full == plan.full) {
             ++last.count;
             last.bytes += plan.bytes;
             return;

@@ -34,8 +34,7 @@ ReadyQueue::Front ReadyQueue::choose(Position durable) {
 ReadyQueue::Taken ReadyQueue::take(std::uint64_t messages_max, std::uint64_t bytes_max) {
     if (more_.empty() || !several_) return chosen().take(messages_max, bytes_max);
     constexpr std::uint32_t for_highest = turn_messages - turn_for_oldest;
-    const std::uint32_t left =
-        turn_ < for_highest ? for_highest - turn_ : turn_messages - turn_;
+    const std::uint32_t left = turn_ < for_highest ? for_highest - turn_ : turn_messages - turn_;
     const Taken taken = chosen().take(std::min<std::uint64_t>(messages_max, left), bytes_max);
     turn_ = (turn_ + taken.extent.count) % turn_messages;
     return taken;

@@ -11,8 +11,8 @@
 namespace ferry::engine {
 
 /// What of a queue lies ready: one ReadyList, or, once a message with a priority came to a queue
-/// that heeds them, one for each priority (a *level*). A level keeps its own order, its own returned
-/// messages and its own index blocks.
+/// that heeds them, one for each priority (a *level*). A level keeps its own order, its own
+/// returned messages and its own index blocks.
 ///
 /// front() chooses the level that take() takes from: the highest that has something, but of
 /// `turn_messages` handed out while several levels wait the last few are the oldest of all, so no

@@ -259,8 +259,7 @@ Extent get_extent(Reader& in, Position base) {
     const std::uint64_t zigzag = in.varint();
     e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
     e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
-    const auto index =
-        in.bounded<std::uint32_t>(((limits::priority_max + 1ULL) << index_bits) - 1);
+    const auto index = in.bounded<std::uint32_t>(((limits::priority_max + 1ULL) << index_bits) - 1);
     e.level = static_cast<std::uint8_t>(index >> index_bits);
     e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 1);
     e.exact = (index & 1U) != 0;

@@ -127,8 +127,9 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
     if (queue == nullptr) return true;
     if (type == RecordType::index_block) {
         const auto size = static_cast<std::uint32_t>(bytes.size());
-        return account(
-            *queue, [&](ReadyQueue& ready) { return ready.spilled(extents, place.position, size); });
+        return account(*queue, [&](ReadyQueue& ready) {
+            return ready.spilled(extents, place.position, size);
+        });
     }
     std::vector<std::uint32_t> attempts(extents.size(), 0);
     const bool purge = type == RecordType::purge;
@@ -182,8 +183,9 @@ bool Engine::State::replay_ack(Bytes bytes) {
         Queue* queue = queue_of(group.queue);
         if (queue == nullptr) continue;
         for (const Span& span : group.spans) {
-            account(*queue,
-                    [&](ReadyQueue& ready) { return ready.cut(span.first, span.count, true, span.level); });
+            account(*queue, [&](ReadyQueue& ready) {
+                return ready.cut(span.first, span.count, true, span.level);
+            });
             if (queue->ready.broken()) return false;
         }
     }

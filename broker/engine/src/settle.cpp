@@ -66,9 +66,9 @@ void Engine::State::flush_acks() {
         for (const QueueId id : acked_queues) {
             std::vector<Span>& spans = queue_of(id)->acks;
             for (std::span<const Span> rest = spans; !rest.empty();) {
-                const auto same = std::find_if(
-                    rest.begin(), rest.end(),
-                    [&](const Span& span) { return span.level != rest.front().level; });
+                const auto same = std::find_if(rest.begin(), rest.end(), [&](const Span& span) {
+                    return span.level != rest.front().level;
+                });
                 const auto n = static_cast<std::size_t>(same - rest.begin());
                 put_ack_group(body, id, rest.first(n));
                 rest = rest.subspan(n);

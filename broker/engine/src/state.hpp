@@ -49,7 +49,7 @@ struct PublishPlan {
     std::uint64_t id_hash = 0;
     std::uint8_t priority = 0;
     bool repeated = false;  // some queue has seen its id
-    QueueId full = 0;  // refused: this queue has no room
+    QueueId full = 0;       // refused: this queue has no room
 };
 
 /// A failed delivery that is tried again later.
@@ -143,9 +143,9 @@ struct Engine::State {
     PublishRecord record;
     std::vector<PublishPlan> plans;
     std::deque<Route> uncached_routes;
-    std::uint64_t plan_number = 0;  // of the command being planned
+    std::uint64_t plan_number = 0;     // of the command being planned
     std::vector<QueueId> planned_ids;  // queues that remembered one for the command being planned
-    std::uint64_t plans_open = 0;  // sequences that the plans would add to the open ones
+    std::uint64_t plans_open = 0;      // sequences that the plans would add to the open ones
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
     std::vector<std::byte> body;
@@ -218,6 +218,8 @@ struct Engine::State {
     // -- transact.cpp --
     struct Settlements;
     [[nodiscard]] bool find_settlements(const TransactionCommand& command, Settlements& out,
+                                        std::string& why, Code& code);
+    [[nodiscard]] bool plan_transaction(const TransactionCommand& command, Now now,
                                         std::string& why, Code& code);
     void refuse_transaction(const TransactionCommand& command, Producer& producer, Code code,
                             std::string text);

@@ -57,8 +57,8 @@ void take_parts(Subscription& s, Range<Tag> tags, std::vector<Range<Tag>>& lost,
     if (at <= tags.last) lost.push_back({at, tags.last});
 }
 
-/// The tags of `tags` that take_parts() would call lost, in order; nothing is changed. Returns in how
-/// many parts the others lie.
+/// The tags of `tags` that take_parts() would call lost, in order; nothing is changed. Returns in
+/// how many parts the others lie.
 inline std::size_t find_lost(const Subscription& s, Range<Tag> tags,
                              std::vector<Range<Tag>>& lost) {
     std::size_t parts = 0;

@@ -25,11 +25,9 @@ std::string text_of(Range<Tag> tags) {
 
 // Deliveries of a queue join the group before, so that a batch of acks is one group.
 void add_span(std::vector<QueueSpans>& groups, QueueId queue, const Extent& extent) {
-    auto group = std::find_if(groups.rbegin(), groups.rend(),
-                              [&](const QueueSpans& g) {
-                                  return g.queue == queue &&
-                                         g.spans.back().level == extent.level;
-                              });
+    auto group = std::find_if(groups.rbegin(), groups.rend(), [&](const QueueSpans& g) {
+        return g.queue == queue && g.spans.back().level == extent.level;
+    });
     if (group == groups.rend()) {
         groups.push_back({queue, {{extent.first, extent.count, extent.level}}});
         return;
@@ -167,10 +165,44 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
             apply_leave(*queue_of(group.queue), extent, like);
         }
     }
-    after(place.position, Reply{command.session, command.request,
-                                TransactionAnswer{false, command.count}});
+    after(place.position,
+          Reply{command.session, command.request, TransactionAnswer{false, command.count}});
     apply_publish(place, record);
     record.clear();
+}
+
+// Plans the messages. False: they are malformed. `code` and `why` say what refuses them, if
+// anything does.
+bool Engine::State::plan_transaction(const TransactionCommand& command, Now now, std::string& why,
+                                     Code& code) {
+    const PublishCommand publish{
+        command.session, command.producer, 1, command.flags & wire::publish_mandatory, 0,
+        command.count,   command.messages};
+    plans.clear();
+    planned_ids.clear();
+    if (command.count == 0) return command.messages.empty();
+    // Planned as if by a new producer: a transaction's messages have no sequences of their own.
+    if (!plan_publish(publish, Producer{}, now)) {
+        forget_planned_ids();
+        return false;
+    }
+    std::uint64_t number = 1;
+    std::size_t targets = 0;
+    for (const PublishPlan& plan : plans) {
+        if (plan.fate == PublishPlan::Fate::refuse) {
+            code = plan.code;
+            why = "message " + std::to_string(number) + " of the transaction: " +
+                  (plan.full != 0 ? text_of_full(plan.full) : refusal_text(plan.code, publish));
+            return true;
+        }
+        number += plan.count;
+        if (plan.fate == PublishPlan::Fate::store) targets += plan.route->queues.size();
+    }
+    if (targets > limits::transaction_targets_max) {
+        code = Code::limit_reached;
+        why = "a transaction's runs of messages reach at most 65536 queues in all";
+    }
+    return true;
 }
 
 bool Engine::transact(const TransactionCommand& command, Now now) {
@@ -184,8 +216,8 @@ bool Engine::transact(const TransactionCommand& command, Now now) {
     };
     const auto handle = session->producers.find(command.producer);
     if (handle == session->producers.end()) {
-        return fail(Code::no_such_producer, "producer handle " + std::to_string(command.producer) +
-                                                " is not open here");
+        return fail(Code::no_such_producer,
+                    "producer handle " + std::to_string(command.producer) + " is not open here");
     }
     Producer* producer = s.producers.find(handle->second.number);
     if (producer == nullptr || producer->epoch != handle->second.epoch)
@@ -205,49 +237,15 @@ bool Engine::transact(const TransactionCommand& command, Now now) {
         return true;
     }
     if (producer->open.size() >= limits::open_sequences_max) {
-        s.effects.push_back(
-            CloseSession{command.session, Code::limit_reached,
-                         "too many refused transactions are open; send `settled`"});
+        s.effects.push_back(CloseSession{command.session, Code::limit_reached,
+                                         "too many refused transactions are open; send `settled`"});
         return true;
     }
-    const PublishCommand publish{command.session,
-                                 command.producer,
-                                 1,
-                                 command.flags & wire::publish_mandatory,
-                                 0,
-                                 command.count,
-                                 command.messages};
-    s.plans.clear();
-    // Planned as if by a new producer: a transaction's messages have no sequences of their own.
-    s.planned_ids.clear();
-    if (command.count > 0 && !s.plan_publish(publish, Producer{}, now)) {
-        s.forget_planned_ids();
-        return false;
-    }
-    if (command.count == 0 && !command.messages.empty()) return false;
-    std::uint64_t number = 1;
-    std::size_t targets = 0;
-    for (const PublishPlan& plan : s.plans) {
-        if (plan.fate == PublishPlan::Fate::refuse) {
-            s.refuse_transaction(command, *producer, plan.code,
-                                 "message " + std::to_string(number) +
-                                     " of the transaction: " +
-                                     (plan.full != 0 ? s.text_of_full(plan.full)
-                                                     : refusal_text(plan.code, publish)));
-            return true;
-        }
-        number += plan.count;
-        if (plan.fate == PublishPlan::Fate::store) targets += plan.route->queues.size();
-    }
-    if (targets > limits::transaction_targets_max) {
-        s.refuse_transaction(command, *producer, Code::limit_reached,
-                             "a transaction's runs of messages reach at most 65536 queues in all");
-        return true;
-    }
-    State::Settlements settlements;
-    std::string why;
     Code code = Code::ok;
-    if (!s.find_settlements(command, settlements, why, code)) {
+    std::string why;
+    if (!s.plan_transaction(command, now, why, code)) return false;
+    State::Settlements settlements;
+    if (code != Code::ok || !s.find_settlements(command, settlements, why, code)) {
         s.refuse_transaction(command, *producer, code, std::move(why));
         return true;
     }

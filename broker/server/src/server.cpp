@@ -62,6 +62,7 @@ std::unique_ptr<Server> Server::create(const BrokerConfig& config, telemetry::Me
     engine::Settings settings;
     settings.lease_ms_default = config.lease_ms;
     settings.payload_bytes_max = config.payload_bytes_max();
+    settings.id_key_low = s.log->recovered().log_id;
     s.engine = std::make_unique<engine::Engine>(*s.journal, s.effects, settings);
     if (!recover(*s.log, *s.engine, system_clock().now(), s.recovery, error_text)) return nullptr;
     s.bodies = std::make_unique<ColdReader>(&s.loop, *s.log);

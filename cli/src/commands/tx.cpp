@@ -76,10 +76,10 @@ std::string read_message(const Json& json, wire::Message& out) {
             p.priority = static_cast<std::uint8_t>(std::min<std::uint64_t>(priority, 9));
         } else if (name == "headers" && value.is_object()) {
             for (const auto& [header, content] : value.items()) {
-                auto parsed = parse_header(
-                    header + "=" +
-                    (content.is_string() ? "\"" + content.get<std::string>() + "\""
-                                         : content.dump()));
+                auto parsed =
+                    parse_header(header + "=" +
+                                 (content.is_string() ? "\"" + content.get<std::string>() + "\""
+                                                      : content.dump()));
                 if (!parsed) return "a header has no name";
                 p.headers.push_back(std::move(*parsed));
             }
@@ -119,8 +119,8 @@ int take(const Context& context, transport::Client& client, const Json& step,
                 return fail(added.error(), "taking from " + name);
             wire::Message message;
             if (context.json && transport::to_message(delivery.message, message)) {
-                print_json(message_json(message, {name, delivery.position, delivery.attempt,
-                                                  delivery.published_ms}));
+                print_json(message_json(
+                    message, {name, delivery.position, delivery.attempt, delivery.published_ms}));
             } else {
                 const Bytes payload = delivery.message.payload;
                 write_out({reinterpret_cast<const char*>(payload.data()), payload.size()});
@@ -131,8 +131,8 @@ int take(const Context& context, transport::Client& client, const Json& step,
     }
     tally.taken += got;
     if (got == count) return exit_done;
-    return fail(exit_refused, name + " has only " + with_commas(got) +
-                                  " messages ready; nothing was changed");
+    return fail(exit_refused,
+                name + " has only " + with_commas(got) + " messages ready; nothing was changed");
 }
 
 int step(const Context& context, transport::Client& client, const std::string& line,
@@ -141,9 +141,9 @@ int step(const Context& context, transport::Client& client, const std::string& l
     if (parsed.is_object() && parsed.contains("take"))
         return take(context, client, parsed, transaction, tally);
     if (!parsed.is_object() || !parsed.contains("publish") || parsed.size() != 1) {
-        return fail(exit_usage,
-                    R"(a line is {"publish": {...}} or {"take": "queue", "count": 1}, not ')" +
-                        line + "'");
+        return fail(
+            exit_usage,
+            R"(a line is {"publish": {...}} or {"take": "queue", "count": 1}, not ')" + line + "'");
     }
     wire::Message message;
     if (const std::string wrong = read_message(parsed["publish"], message); !wrong.empty())
@@ -176,8 +176,7 @@ int run_tx(const Context& context, const TxOptions& options) {
     const auto committed = transaction.commit();
     if (!committed.ok()) return fail(committed.error());
     if (context.json) {
-        print_json(
-            {{"committed", true}, {"taken", tally.taken}, {"published", tally.published}});
+        print_json({{"committed", true}, {"taken", tally.taken}, {"published", tally.published}});
     } else {
         std::fprintf(stderr, "committed: %s taken, %s published\n",
                      with_commas(tally.taken).c_str(), with_commas(tally.published).c_str());
@@ -307,7 +306,8 @@ void add_tx(CLI::App& app, Context& context) {
         "Steps come on stdin, one JSON object a line; the end of the input commits:\n"
         "  {\"take\": \"QUEUE\", \"count\": 1}     messages that are ready, printed and acked\n"
         "  {\"publish\": {\"exchange\": \"\", \"routing_key\": \"QUEUE\", \"payload\": \"text\"}}\n"
-        "    also id, headers, ordering_key, content_type, priority, deliver_at_ms, expires_at_ms,\n"
+        "    also id, headers, ordering_key, content_type, priority, deliver_at_ms, "
+        "expires_at_ms,\n"
         "    reply_to, correlation_id\n\n" +
         examples({"printf '%s\\n' '{\"take\":\"jobs\"}' "
                   "'{\"publish\":{\"routing_key\":\"done\",\"payload\":\"job 17\"}}' | ferry tx"}));
@@ -330,8 +330,8 @@ void add_forward(CLI::App& app, Context& context) {
         ->check(CLI::Range(1U, 1000U))
         ->capture_default_str();
     command->add_flag("--follow,-f", options->follow, "Wait for more until Ctrl-C");
-    command->footer(examples({"ferry forward jobs jobs.eu",
-                              "ferry forward jobs --exchange events --follow"}));
+    command->footer(
+        examples({"ferry forward jobs jobs.eu", "ferry forward jobs --exchange events --follow"}));
     command->callback([&context, options] {
         context.run = [&context, options] {
             if (options->key.empty() && options->exchange.empty())

@@ -205,3 +205,6 @@ class Client:
 
     def declare(self, queue, **options):
         return self.request(QUEUE_DECLARE, queue, options)
+
+    def show(self, queue):
+        return self.request(QUEUE_SHOW, queue)

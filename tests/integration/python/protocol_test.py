@@ -15,6 +15,8 @@ NO_SUCH_QUEUE, NO_SUCH_EXCHANGE, DECLARED_DIFFERENTLY, EXCLUSIVE_ELSEWHERE = 200
 NO_SUCH_SUBSCRIPTION, NO_ROUTE, BAD_NAME, BAD_OPTION, NOT_EMPTY, IN_USE = 204, 205, 206, 207, 208, 209
 NO_SUCH_BINDING, ALREADY_EXISTS = 210, 212
 SEQUENCE_GAP, FENCED, NO_SUCH_PRODUCER, MESSAGE_TOO_LARGE = 300, 301, 303, 403
+LEASE_LOST, TRANSACTION_OVER, QUEUE_FULL = 302, 330, 430
+TRANSACTION = 75
 
 
 class Case(unittest.TestCase):
@@ -54,6 +56,107 @@ class Case(unittest.TestCase):
         client.publish(producer, 1, [message(queue, str(i).encode()) for i in range(count)])
         self.assertEqual(set(client.outcomes(producer, 1, count).values()), {"confirmed"})
         return queue
+
+
+class Transactions(Case):
+    """[transaction, request, producer, sequence, flags, settled, parts, messages]"""
+
+    def transact(self, client, producer, sequence, parts, messages, flags=1):
+        return client.request(TRANSACTION, producer, sequence, flags, 0, parts, messages)
+
+    def test_publishes_and_acks_happen_together(self):
+        client = self.connect()
+        jobs, done = self.filled(client, 3), self.queue(client)
+        producer = client.producer(self.name("tx"))["producer"]
+        client.subscribe(1, jobs)
+        client.deliveries(1, 3)
+        answer = self.transact(client, producer, 1, [[1, [1, 2], False]], [message(done, b"x")])
+        self.assertEqual(answer, {"duplicate": False})
+        self.assertEqual(client.show(jobs)["unacked"], 1)
+        self.assertEqual(client.show(done)["ready"], 1)
+        # The same sequence again: it was there before.
+        answer = self.transact(client, producer, 1, [[1, [1, 2], False]], [message(done, b"x")])
+        self.assertEqual(answer, {"duplicate": True})
+        self.assertEqual(client.show(done)["ready"], 1)
+
+    def test_a_lost_lease_or_a_missing_queue_refuses_all_of_it(self):
+        client = self.connect()
+        jobs, done = self.filled(client, 2), self.queue(client)
+        producer = client.producer(self.name("tx"))["producer"]
+        client.subscribe(1, jobs)
+        client.deliveries(1, 2)
+        client.ack(1, [1, 1])
+        self.refuses(LEASE_LOST, self.transact, client, producer, 1, [[1, [1, 2], False]], [message(done, b"x")])
+        self.refuses(NO_ROUTE, self.transact, client, producer, 2, [[1, [2, 2], False]],
+                     [message(done, b"x"), message("no-such-queue", b"y")])
+        self.refuses(TRANSACTION_OVER, self.transact, client, producer, 2, [[1, [2, 2], False]], [message(done, b"x")])
+        self.refuses(BAD_OPTION, self.transact, client, producer, 3, [[1, [2, 2], False], [1, [2, 2], False]], [])
+        self.refuses(SEQUENCE_GAP, self.transact, client, producer, 9, [], [message(done, b"x")])
+        self.assertEqual(client.show(done)["ready"], 0)
+        self.assertEqual(client.show(jobs)["unacked"], 1)
+        self.transact(client, producer, 4, [[1, [2, 2], False]], [message(done, b"x")])
+        self.assertEqual(client.show(done)["ready"], 1)
+        self.assertEqual(client.show(jobs)["unacked"], 0)
+
+    def test_what_is_held_is_never_carried_out(self):
+        old, new = self.connect(), self.connect()
+        done = self.queue(old)
+        name = self.name("tx")
+        producer = old.producer(name)["producer"]
+        other = new.producer(name)
+        new.hold(other["producer"], [1, 1])
+        self.refuses(TRANSACTION_OVER, self.transact, old, producer, 1, [], [message(done, b"x")])
+        self.assertEqual(old.show(done)["ready"], 0)
+        self.assertEqual(new.producer(name)["open"], [1, 1])
+
+    def test_a_malformed_one_closes_the_connection(self):
+        for parts, messages in (([[1, [2, 1], False]], []), ([[1]], []), ([], [["", "q"]]), ("x", [])):
+            client = self.connect()
+            producer = client.producer(self.name("tx"))["producer"]
+            client.send(TRANSACTION, 77, producer, 1, 0, 0, parts, messages)
+            self.assertEqual(client.expect_closed()[-1][2], MALFORMED_FRAME)
+
+
+class Limits(Case):
+    def test_a_full_queue_refuses_and_takes_it_later_under_the_same_sequence(self):
+        client = self.connect()
+        queue = self.queue(client, max_length=1, overflow="reject_publish")
+        producer = client.producer(self.name("p"))["producer"]
+        client.publish(producer, 1, [message(queue, b"a"), message(queue, b"b")])
+        self.assertEqual(client.outcomes(producer, 1, 2), {1: "confirmed", 2: QUEUE_FULL})
+        client.subscribe(1, queue)
+        client.deliveries(1, 1)
+        client.ack(1, [1, 1])
+        client.publish(producer, 2, [message(queue, b"b")])
+        self.assertEqual(client.outcomes(producer, 2, 2), {2: "confirmed"})
+
+    def test_bad_values_are_refused_with_their_range(self):
+        client = self.connect()
+        for options in ({"max_length": 1 << 41}, {"max_bytes": 1 << 51}, {"overflow": "reject_publish"},
+                        {"max_length": 1, "overflow": "sometimes"}, {"max_length": 1, "overflow": "dead_letter_head"},
+                        {"dedupe_window_ms": 604800001}, {"dedupe_window_ms": 1000, "dedupe_max_ids": 1000001},
+                        {"dedupe_max_ids": 10}, {"priorities": 3}):
+            self.refuses(BAD_OPTION, client.declare, self.name(), **options)
+
+    def test_a_repeated_id_is_confirmed_with_flag_2_and_not_stored(self):
+        client = self.connect()
+        queue = self.queue(client, dedupe_window_ms=60000)
+        producer = client.producer(self.name("p"))["producer"]
+        for sequence, flags in ((1, 0), (2, 2)):
+            client.publish(producer, sequence, [["", queue, {1: "id-1"}, b"x"]])
+            confirm = client.wait_for(lambda f: f[0] == ferry.CONFIRM)
+            self.assertEqual(confirm[4], flags)
+        self.assertEqual(client.show(queue)["ready"], 1)
+        self.assertEqual(client.show(queue)["repeated"], 1)
+
+    def test_priorities_go_first(self):
+        client = self.connect()
+        queue = self.queue(client, priorities=True)
+        producer = client.producer(self.name("p"))["producer"]
+        client.publish(producer, 1, [["", queue, {8: p}, str(p).encode()] for p in (0, 9, 5)])
+        client.outcomes(producer, 1, 3)
+        client.subscribe(1, queue)
+        self.assertEqual([d["payload"] for d in client.deliveries(1, 3)], [b"9", b"5", b"0"])
 
 
 class Hello(Case):

@@ -82,6 +82,9 @@ private:
     void open_producer(SessionId session, const std::string& name, bool new_epoch);
     void publish();
     void transact();
+    void check_settled(Position record, const std::vector<SubKey>& subs,
+                       const std::vector<std::vector<Range<Tag>>>& tags,
+                       const std::vector<TransactionPart>& parts);
     void on_transaction(const Reply& reply);
     void subscribe();
     void pull();

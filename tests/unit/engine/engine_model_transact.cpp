@@ -22,9 +22,7 @@ void EngineModel::transact() {
     const std::uint64_t count = random_.below(4);
     for (std::uint64_t i = 0; i < count; ++i) {
         const std::uint64_t route = random_.below(20);
-        out.array(4).str(route == 0   ? "missing"
-                         : route <= 4 ? "amq.fanout"
-                                      : "");
+        out.array(4).str(route == 0 ? "missing" : route <= 4 ? "amq.fanout" : "");
         out.str(route == 5 ? "nobody" : some_queue()).nil();
         out.bin(as_bytes(name + ".tx." + std::to_string(sequence) + "." + std::to_string(i)));
     }
@@ -66,8 +64,14 @@ void EngineModel::transact() {
         return;
     }
     ++transactions;
-    const Position record = taken->second;
-    transacting_[command.request].record = record;
+    transacting_[command.request].record = taken->second;
+    check_settled(taken->second, subs, tags, parts);
+}
+
+// The acks of a transaction are in its record.
+void EngineModel::check_settled(Position record, const std::vector<SubKey>& subs,
+                                const std::vector<std::vector<Range<Tag>>>& tags,
+                                const std::vector<TransactionPart>& parts) {
     for (std::size_t i = 0; i < parts.size(); ++i) {
         Sub& sub = subs_.at(subs[i]);
         std::vector<Range<Tag>> lost;

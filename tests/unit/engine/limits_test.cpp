@@ -43,9 +43,8 @@ protected:
         std::vector<std::string> found;
         for (const PeekItem& item : rig.engine().peek(queue, 0, 1000)) {
             std::vector<std::byte> scratch;
-            const auto bytes =
-                message_bytes(rig.journal().body_at(item.extent.record()), item.extent, 0,
-                              item.extent.count, scratch);
+            const auto bytes = message_bytes(rig.journal().body_at(item.extent.record()),
+                                             item.extent, 0, item.extent.count, scratch);
             wire::Cursor cursor(bytes.value());
             wire::MessageView view;
             while (wire::read_message(cursor, view)) found.emplace_back(as_text(view.payload));
@@ -164,8 +163,8 @@ TEST_F(QueueLimits, AMessageForSeveralQueuesIsStoredInAllOrNone) {
     rig.engine().bind(1, 91, {"amq.fanout", "other", false, "", {}});
     rig.settle();
     rig.effects().clear();
-    ASSERT_TRUE(rig.publish(
-        1, handle, 1, {message("amq.fanout", "", "a"), message("amq.fanout", "", "b")}));
+    ASSERT_TRUE(rig.publish(1, handle, 1,
+                            {message("amq.fanout", "", "a"), message("amq.fanout", "", "b")}));
     rig.settle();
     EXPECT_EQ(rig.view("q").ready, 1U);
     EXPECT_EQ(rig.view("other").ready, 1U);
@@ -175,9 +174,9 @@ TEST_F(QueueLimits, AMessageForSeveralQueuesIsStoredInAllOrNone) {
 TEST_F(QueueLimits, InOrderEverythingBehindARefusedMessageWaits) {
     declare("q", Overflow::reject_publish, 1);
     rig.declare(1, "other");
-    ASSERT_TRUE(rig.publish(1, handle, 1,
-                            {message("", "q", "a"), message("", "q", "b"), message("", "other", "c")},
-                            wire::publish_in_order));
+    ASSERT_TRUE(rig.publish(
+        1, handle, 1, {message("", "q", "a"), message("", "q", "b"), message("", "other", "c")},
+        wire::publish_in_order));
     rig.settle();
     EXPECT_EQ(rig.view("other").ready, 0U);
     const auto refused = rig.take<Refuse>();
@@ -274,8 +273,7 @@ TEST_F(Priorities, MeanNothingInAQueueWithoutThem) {
     rig.declare(1, "q");
     publish({with(0, "a"), with(9, "b")});
     EXPECT_THAT(ready("q"), ElementsAre("a", "b"));
-    EXPECT_EQ(static_cast<RecordType>(rig.journal().records().back().body[0]),
-              RecordType::publish)
+    EXPECT_EQ(static_cast<RecordType>(rig.journal().records().back().body[0]), RecordType::publish)
         << "and cost nothing there";
 }
 

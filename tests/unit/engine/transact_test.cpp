@@ -49,8 +49,7 @@ protected:
         std::vector<std::byte> all;
         for (const auto& m : messages) all.insert(all.end(), m.begin(), m.end());
         std::vector<TransactionPart> given;
-        for (const Part& part : parts)
-            given.push_back({part.subscription, part.reject, part.tags});
+        for (const Part& part : parts) given.push_back({part.subscription, part.reject, part.tags});
         TransactionCommand command;
         command.session = session;
         command.request = 70;

@@ -28,7 +28,8 @@ Transaction Client::transaction(const TransactionOptions& options) {
 }
 
 Status Client::flush_transactions(Timeout timeout) {
-    if (core_->on_io_thread()) return rejected("waiting is not allowed in a callback of the client");
+    if (core_->on_io_thread())
+        return rejected("waiting is not allowed in a callback of the client");
     return core_->transactions().wait_idle(std::chrono::steady_clock::now() +
                                            core_->timeout_or_default(timeout));
 }
@@ -61,8 +62,9 @@ Status Transaction::publish(const Message& message) {
     const bool payload_fits = message.payload.size() <= info.payload_bytes_max;
     if (!payload_fits || state_->bytes() + frame_reserve > info.frame_bytes_max) {
         state_->messages.resize(before);
-        return rejected(payload_fits ? "the transaction would be larger than the broker's frame limit"
-                                     : "the payload is larger than the broker takes");
+        return rejected(payload_fits
+                            ? "the transaction would be larger than the broker's frame limit"
+                            : "the payload is larger than the broker takes");
     }
     ++state_->count;
     return ok_status();

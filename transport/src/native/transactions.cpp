@@ -139,9 +139,7 @@ void Transactions::send(Ptr state) {
         if (!part.rejects.empty()) encode_part(out, id, part.rejects, true);
     }
     out.array(state->count).raw(state->messages);
-    request->on_done = [this, sequence](const Request& answered) {
-        on_answer(sequence, answered);
-    };
+    request->on_done = [this, sequence](const Request& answered) { on_answer(sequence, answered); };
     under_way_.emplace(sequence, std::move(state));
     core_.send(request);
     request->fields = {};  // what may have to be sent again is kept as it was given
@@ -179,10 +177,10 @@ void Transactions::on_producer(const Request& answered) {
     if (phase_ != Phase::opening) return;
     ProducerAnswer answer;
     if (answered.failed || !decode_producer(answered.result, answer)) {
-        const ClientError why =
-            answered.failed ? answered.error
-                            : ClientError{Errc::indeterminate, wire::Code::ok,
-                                          "the broker's answer to producer is malformed"};
+        const ClientError why = answered.failed
+                                    ? answered.error
+                                    : ClientError{Errc::indeterminate, wire::Code::ok,
+                                                  "the broker's answer to producer is malformed"};
         phase_ = Phase::closed;
         for (Ptr& state : take_waiting()) tell(std::move(state), why);
         return;  // what is under way is looked up with the next attempt

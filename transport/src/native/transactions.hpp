@@ -84,7 +84,7 @@ private:
     // the I/O thread's
     Phase phase_ = Phase::closed;
     std::uint64_t handle_ = 0;
-    std::uint64_t last_ = 0;              // sequence given last
+    std::uint64_t last_ = 0;                  // sequence given last
     std::map<std::uint64_t, Ptr> under_way_;  // by sequence
 };
 

@@ -168,8 +168,8 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
         {"dedupe_window_ms", p.dedupe_window_ms},
         {"dedupe_max_ids", p.dedupe_max_ids},
     };
-    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) + (p.limited() ? 1U : 0U) +
-                          (p.priorities ? 1U : 0U);
+    std::uint32_t count = (retries ? 1U : 0U) + (p.dead_letters() ? 2U : 0U) +
+                          (p.limited() ? 1U : 0U) + (p.priorities ? 1U : 0U);
     for (const auto& entry : numbers) count += entry.second != 0 ? 1U : 0U;
     out.map(count);
     if (retries) out.str("retry").str(retry_name(p.retry));

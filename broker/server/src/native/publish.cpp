@@ -77,7 +77,8 @@ bool read_parts(wire::Cursor& fields, Hub& hub) {
         hub.transaction_parts.push_back(part);
     }
     for (std::size_t i = 0; i < places.size(); ++i)
-        hub.transaction_parts[i].tags = std::span(hub.ranges).subspan(places[i].first, places[i].count);
+        hub.transaction_parts[i].tags =
+            std::span(hub.ranges).subspan(places[i].first, places[i].count);
     return true;
 }
 

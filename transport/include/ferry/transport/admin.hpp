@@ -31,12 +31,12 @@ struct QueuePolicy {
     std::uint64_t expires_ms = 0;            // the queue goes when nobody used it for so long
     std::uint64_t max_length = 0;            // messages; see docs/limits.md for what counts
     std::uint64_t max_bytes = 0;
-    std::uint64_t dedupe_window_ms = 0;      // ids seen so recently are not stored again
-    std::uint64_t dedupe_max_ids = 0;        // at most so many are remembered; 0: 65,536
-    bool priorities = false;                 // messages of a higher priority go first
-    std::string overflow;                    // "drop_head", "reject_publish", "dead_letter_head"
-    std::string dead_letter_exchange;        // empty with a key: the default exchange
-    std::string dead_letter_key;             // empty: the message's own
+    std::uint64_t dedupe_window_ms = 0;  // ids seen so recently are not stored again
+    std::uint64_t dedupe_max_ids = 0;    // at most so many are remembered; 0: 65,536
+    bool priorities = false;             // messages of a higher priority go first
+    std::string overflow;                // "drop_head", "reject_publish", "dead_letter_head"
+    std::string dead_letter_exchange;    // empty with a key: the default exchange
+    std::string dead_letter_key;         // empty: the message's own
 };
 
 struct QueueOptions {

@@ -47,7 +47,8 @@ using CommitCallback = std::function<void(const Answer<Committed>& outcome)>;
 ///            client was closed, or `timeout` passed, before the answer.
 class Transaction {
 public:
-    /// Errors  rejected: malformed, over a limit, or too much for one transaction; nothing was added.
+    /// Errors  rejected: malformed, over a limit, or too much for one transaction; nothing was
+    /// added.
     Status publish(const Message& message);
     /// Errors  rejected: no such delivery, or of another connection than the others, or too many.
     Status ack(const DeliveryTag& tag);
@@ -65,8 +66,8 @@ public:
     /// callback.
     Answer<Committed> commit(Timeout timeout = Timeout{0});
     /// Waits only while 4,096 transactions or 16 MiB of them are under way, and never in a callback
-    /// (would_block then: it is still as it was). Others: unreachable, the client is closed; rejected,
-    /// it is empty.
+    /// (would_block then: it is still as it was). Others: unreachable, the client is closed;
+    /// rejected, it is empty.
     Status commit_async(CommitCallback done);
 
     Transaction(Transaction&&) noexcept;

@@ -98,8 +98,8 @@ public:
     // -- publishing --
     /// False: a message is malformed; nothing was applied and the session must be closed.
     [[nodiscard]] bool publish(const PublishCommand& command, Now now);
-    /// Publishes and acks in one record: all of it or nothing. Answers with TransactionAnswer or with
-    /// a Failure; after a Failure nothing has changed but that the sequence is open, and no
+    /// Publishes and acks in one record: all of it or nothing. Answers with TransactionAnswer or
+    /// with a Failure; after a Failure nothing has changed but that the sequence is open, and no
     /// transaction can take it any more. False: as publish().
     [[nodiscard]] bool transact(const TransactionCommand& command, Now now);
     void open_producer(SessionId session, std::uint64_t request, std::string_view name,

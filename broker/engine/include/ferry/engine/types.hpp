@@ -109,16 +109,14 @@ struct QueuePolicy {
     Overflow overflow = Overflow::drop_head;
     std::uint64_t dedupe_window_ms = 0;  // a message id that was seen so recently is a repeat
     std::uint64_t dedupe_max_ids = 0;    // at most so many are remembered; 0: 65,536
-    bool priorities = false;  // messages of a higher priority go first
+    bool priorities = false;             // messages of a higher priority go first
 
     [[nodiscard]] bool limited() const { return max_messages != 0 || max_bytes != 0; }
     [[nodiscard]] bool rejects_publish() const {
         return limited() && overflow == Overflow::reject_publish;
     }
     /// Makes room by itself, from the head.
-    [[nodiscard]] bool trims() const {
-        return limited() && overflow != Overflow::reject_publish;
-    }
+    [[nodiscard]] bool trims() const { return limited() && overflow != Overflow::reject_publish; }
     [[nodiscard]] bool dead_letters() const {
         return !dead_letter_exchange.empty() || !dead_letter_key.empty();
     }

@@ -26,8 +26,8 @@ struct QueueSample {
     std::uint64_t parked = 0;
     std::uint64_t dead_lettered = 0;
     std::uint64_t expired = 0;
-    std::uint64_t dropped = 0;   // over the queue's limit
-    std::uint64_t repeated = 0;  // not stored, their id had been seen
+    std::uint64_t dropped = 0;            // over the queue's limit
+    std::uint64_t repeated = 0;           // not stored, their id had been seen
     std::uint64_t oldest_unacked_ms = 0;  // 0: nothing is unacked
 };
 
