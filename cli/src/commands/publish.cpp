@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
+#include "ferry/wire/limits.hpp"
 #include "message_json.hpp"
 #include "message_source.hpp"
 #include "options.hpp"

@@ -60,7 +60,7 @@ class Usage(unittest.TestCase):
                     "log", "completion", "queue declare", "queue list", "queue show", "queue bind", "queue unbind",
                     "queue peek", "queue purge", "queue delete", "exchange declare", "exchange list",
                     "exchange show", "exchange bind", "exchange unbind", "exchange delete", "log verify", "log dump",
-                    "backup verify", "inbox", "inbox init", "inbox status", "inbox list", "inbox show", "inbox purge",
+                    "backup verify", "tx", "forward", "inbox", "inbox init", "inbox status", "inbox list", "inbox show", "inbox purge",
                     "inbox accept", "inbox verify"]
         for command in commands:
             done = run(*command.split(), "--help")
@@ -193,6 +193,46 @@ class Talking(Case):
         self.ferry("queue", "declare", "bad", "--max-deliveries", "1000001", status=REFUSED)
         self.ferry("queue", "declare", "good", "--retry", "fixed", "--retry-delay", "2s")
         self.assertEqual(self.json("queue", "show", "good")[0]["retry_delay_ms"], 2000)
+
+    def test_limits_priorities_and_ids_are_declared_and_shown(self):
+        self.ferry("queue", "declare", "limited", "--max-length", "10", "--max-bytes", "1MiB", "--overflow",
+                   "reject_publish", "--priorities", "--dedupe-window", "10m", "--dedupe-max-ids", "500")
+        shown = self.json("queue", "show", "limited")[0]
+        self.assertEqual({key: shown[key] for key in ("max_length", "max_bytes", "overflow", "priorities",
+                                                      "dedupe_window_ms", "dedupe_max_ids")},
+                         {"max_length": 10, "max_bytes": 1 << 20, "overflow": "reject_publish", "priorities": True,
+                          "dedupe_window_ms": 600000, "dedupe_max_ids": 500})
+        self.ferry("publish", "limited", "x", "--id", "one", "--priority", "7")
+        again = self.json("publish", "limited", "x", "--id", "one")[0]
+        self.assertEqual((again["confirmed"], again["repeated"]), (1, 1))
+        shown = self.json("queue", "show", "limited")[0]
+        self.assertEqual((shown["ready"], shown["ids"], shown["repeated"]), (1, 1, 1))
+        self.ferry("queue", "declare", "wrong", "--overflow", "reject_publish", status=REFUSED)
+        self.ferry("queue", "declare", "wrong", "--max-length", "5", "--overflow", "sometimes", status=USAGE)
+
+    def test_a_transaction_takes_and_publishes_or_changes_nothing(self):
+        jobs = self.queue("one", "two")
+        self.ferry("queue", "declare", "tx-done")
+        steps = [{"take": jobs, "count": 2}, {"publish": {"routing_key": "tx-done", "payload": "both",
+                                                          "headers": {"n": 2}}}]
+        lines = "".join(json.dumps(step) + "\n" for step in steps)
+        self.assertEqual(self.ferry("tx", stdin=lines), "one\ntwo\n")
+        self.assertEqual(self.json("queue", "show", jobs)[0]["ready"], 0)
+        self.assertEqual(self.json("consume", "tx-done")[0]["headers"], {"n": 2})
+        self.ferry("tx", stdin=lines, status=REFUSED)  # nothing left to take
+        self.assertEqual(self.ferry("consume", "tx-done"), "")
+        self.ferry("tx", stdin='{"publish": {"routing_key": "nobody", "payload": "x"}}\n', status=REFUSED)
+        self.ferry("tx", "--optional-route", stdin='{"publish": {"routing_key": "nobody", "payload": "x"}}\n')
+        for wrong in ("", "x\n", '{"publish": {"payloud": "x"}}\n', '{"take": 3}\n', '{"take": "q", "count": 0}\n'):
+            self.ferry("tx", stdin=wrong, status=USAGE)
+
+    def test_forward_moves_everything_in_transactions(self):
+        source = self.queue(*[str(i) for i in range(250)])
+        self.ferry("queue", "declare", "forwarded")
+        self.assertEqual(self.json("forward", source, "forwarded", "--count", "50"), [{"forwarded": 50}])
+        self.assertEqual(self.json("forward", source, "forwarded"), [{"forwarded": 200}])
+        self.assertEqual(self.ferry("consume", "forwarded").split(), [str(i) for i in range(250)])
+        self.ferry("forward", source, status=USAGE)
 
     def test_no_ack_leaves_messages_in_the_queue(self):
         queue = self.queue("a", "b")

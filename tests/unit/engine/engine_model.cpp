@@ -68,6 +68,17 @@ void EngineModel::after_call() {
         mix(record.place.position);
         mix(hash_of(record.body));
         const auto type = static_cast<RecordType>(record.body[0]);
+        // The same where a crash takes back that messages were dropped without having been
+        // delivered.
+        std::vector<QueueSpans> gone;
+        if (type == RecordType::ack && decode_ack(record.body, gone)) {
+            for (const QueueSpans& group : gone) {
+                for (const Span& span : group.spans) {
+                    for (Position p = span.first; p < span.first + span.count; ++p)
+                        went_back_.insert({group.queue, p});
+                }
+            }
+        }
         if (type != RecordType::leave && type != RecordType::transaction) continue;
         // A crash may take the move back after later messages were delivered.
         for (const auto& [id, queue] : log_.queues) {
@@ -133,7 +144,8 @@ void EngineModel::on(const Deliver& d) {
         if (seen.attempt == 0) {
             Position& last = first_deliveries_[{sub.queue_id, d.extent.level}];
             const bool on_time = went_back_.count(key) == 0;
-            if (key.second <= last && on_time) problem("first deliveries are out of order");
+            if (key.second <= last && on_time)
+                problem("first deliveries of " + sub.queue + " are out of order");
             if (on_time) last = std::max(last, key.second);
             if (d.attempt > 1 && excused_.count(key) == 0)
                 problem("marked as redelivered too soon");
