@@ -1,10 +1,11 @@
 // What queue features cost beside a plain queue, on a running broker, taking turns:
 //
-//   tx          each delivery is answered by two publishes and its ack, as one transaction; beside it
+//   tx          each delivery is answered by two publishes and its ack, as one transaction; beside
+//   it
 //               the same by two publishes and an ack that have nothing to do with one another
-//   priorities  end to end through a queue that heeds priorities, ten of them, one per publish burst
-//   mixed       the same with another priority for each message
-//   dedupe      end to end through a queue that remembers ids; the plain queue gets them as well
+//   priorities  end to end through a queue that heeds priorities, ten of them, one per publish
+//   burst mixed       the same with another priority for each message dedupe      end to end
+//   through a queue that remembers ids; the plain queue gets them as well
 //
 // Usage: queues_bench MODE [COUNT [URL]]
 
