@@ -10,9 +10,10 @@ set_target_properties(ferry_sqlite PROPERTIES EXPORT_NAME sqlite)
 set_target_properties(ferry_outbox PROPERTIES EXPORT_NAME outbox)
 set_target_properties(ferry_relay PROPERTIES EXPORT_NAME relay)
 set_target_properties(ferry_consumer PROPERTIES EXPORT_NAME consumer)
-install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer EXPORT ferrymq
+set_target_properties(ferry_saga PROPERTIES EXPORT_NAME saga)
+install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer ferry_saga EXPORT ferrymq
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer)
+foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer saga)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 endforeach()

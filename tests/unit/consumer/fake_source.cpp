@@ -15,7 +15,9 @@ using transport::Received;
 Received make_received(const Sent& sent, std::uint64_t position, std::uint64_t attempt,
                        DeliveryTag tag) {
     wire::Message message;
-    message.routing_key = "queue";
+    message.routing_key = sent.routing_key;
+    message.properties.correlation_id = sent.correlation_id;
+    message.properties.reply_to = sent.reply_to;
     message.payload = sent.payload;
     message.properties.id = sent.id;
     message.properties.ordering_key = sent.key;

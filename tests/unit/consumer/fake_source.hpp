@@ -23,6 +23,9 @@ struct Sent {
     std::string key = {};
     wire::Headers headers = {};
     std::uint64_t published_at_ms = 0;
+    std::string routing_key = "queue";
+    std::string correlation_id = {};
+    std::string reply_to = {};
 };
 
 /// A delivery with bytes of its own.

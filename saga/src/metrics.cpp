@@ -1,0 +1,142 @@
+#include "metrics.hpp"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <set>
+
+namespace ferry::saga {
+namespace {
+
+const prometheus::Histogram::BucketBoundaries step_buckets{
+    0.001, 0.003, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000, 10'000, 100'000};
+
+}  // namespace
+
+struct Metrics::Impl {
+    using Labels = std::map<std::string, std::string>;
+
+    Labels labels(const Stored& stored) {
+        const Definition& d = stored.definition;
+        if (known.size() < definitions_max || known.contains(stored.key)) {
+            known.insert(stored.key);
+            return {{"saga", d.name}, {"version", std::to_string(d.version)}};
+        }
+        return {{"saga", "_other"}, {"version", "_other"}};
+    }
+    void count(const char* name, const char* help, const Labels& with) {
+        prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(with).Increment();
+    }
+    void gauge(const char* name, const char* help, const Labels& with, double value) {
+        prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(with).Set(value);
+    }
+    void total(const char* name, const char* help, std::uint64_t value) {
+        auto& counter = prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+        const double missing = static_cast<double>(value) - counter.Value();
+        if (missing > 0) counter.Increment(missing);
+    }
+    void add(const Tally::Entry& entry) {
+        using What = Tally::What;
+        switch (entry.what) {
+            case What::started:
+                ++figures.started;
+                return count("ferry_saga_started_total", "Sagas started.", labels(*entry.stored));
+            case What::completed:
+                ++figures.completed;
+                return count("ferry_saga_completed_total", "Sagas completed.",
+                             labels(*entry.stored));
+            case What::compensated:
+                ++figures.compensated;
+                return count("ferry_saga_compensated_total", "Sagas that were undone.",
+                             labels(*entry.stored));
+            case What::parked:
+                ++figures.parked;
+                return count("ferry_saga_parked_total", "Sagas that came to wait for an operator.",
+                             labels(*entry.stored));
+            case What::resent: {
+                ++figures.resent;
+                Labels with = labels(*entry.stored);
+                with["step"] = step(entry, with);
+                return count("ferry_saga_resent_total", "Commands and compensations sent again.",
+                             with);
+            }
+            case What::step_done: {
+                Labels with = labels(*entry.stored);
+                with["step"] = step(entry, with);
+                prometheus::BuildHistogram()
+                    .Name("ferry_saga_step_seconds")
+                    .Help("From a step's first command to its success.")
+                    .Register(registry)
+                    .Add(with, step_buckets)
+                    .Observe(entry.seconds);
+                return;
+            }
+            case What::ignored:
+                ++figures.ignored;
+                return;
+            case What::unknown:
+                ++figures.unknown;
+                return;
+        }
+    }
+    static std::string step(const Tally::Entry& entry, const Labels& with) {
+        if (with.at("saga") == "_other" || entry.step >= 100) return "_other";
+        return entry.stored->definition.steps[entry.step].name;
+    }
+
+    mutable std::mutex mutex;
+    prometheus::Registry registry{prometheus::Registry::InsertBehavior::Merge};
+    std::set<std::int64_t> known;
+    SagaFigures figures;
+};
+
+Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::add(const Tally& tally) {
+    const std::scoped_lock lock(impl_->mutex);
+    for (const Tally::Entry& entry : tally.entries) impl_->add(entry);
+}
+void Metrics::timers(std::uint64_t due) {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->figures.timers += due;
+}
+void Metrics::transaction() {
+    const std::scoped_lock lock(impl_->mutex);
+    ++impl_->figures.transactions;
+}
+void Metrics::lease_lost() {
+    const std::scoped_lock lock(impl_->mutex);
+    ++impl_->figures.lease_losses;
+}
+void Metrics::member(bool yes) {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->figures.member = yes;
+}
+
+SagaFigures Metrics::figures() const {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->figures;
+}
+
+std::string Metrics::render(const std::map<std::string, std::uint64_t>& open) const {
+    const std::scoped_lock lock(impl_->mutex);
+    Impl& m = *impl_;
+    for (const auto& [state, sagas] : open) {
+        m.gauge("ferry_saga_open", "Sagas that have not ended, by state.", {{"state", state}},
+                static_cast<double>(sagas));
+    }
+    m.gauge("ferry_saga_member", "1: this orchestrator holds a lease.", {},
+            m.figures.member ? 1 : 0);
+    m.total("ferry_saga_ignored_total", "Repeated and late answers.", m.figures.ignored);
+    m.total("ferry_saga_unknown_total", "Answers for sagas that are not there.", m.figures.unknown);
+    m.total("ferry_saga_timers_due_total", "Sagas looked at because something was due.",
+            m.figures.timers);
+    m.total("ferry_saga_lease_losses_total", "Leases lost to the clock.", m.figures.lease_losses);
+    return prometheus::TextSerializer().Serialize(m.registry.Collect());
+}
+
+}  // namespace ferry::saga
