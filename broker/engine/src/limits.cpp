@@ -17,24 +17,34 @@ namespace {
 
 constexpr std::size_t dropped_per_turn_max = 4096;  // runs
 
-bool over_limit(const Queue& queue) {
-    const QueuePolicy& p = queue.options.policy;
-    return (p.max_messages != 0 && queue.ready.messages() > p.max_messages) ||
-           (p.max_bytes != 0 && queue.ready.bytes() > p.max_bytes);
+/// How much of what is ready has to go.
+struct Excess {
+    std::uint64_t messages = 0;  // by max_length
+    std::uint64_t bytes = 0;     // by max_bytes
+    [[nodiscard]] bool any() const { return messages != 0 || bytes != 0; }
+};
+
+std::uint64_t beyond(std::uint64_t there, std::uint64_t limit, std::uint64_t wanted) {
+    if (limit == 0 || there <= limit || there - limit <= wanted) return 0;
+    return there - limit - wanted;
 }
 
-// How many of so many messages have to go for the limits' sake; at least one.
-std::uint64_t messages_over(const Queue& queue) {
+// What consumers have room for is as good as delivered: it only waits for its sync.
+Excess excess_of(const Queue& queue) {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+    for (const Subscription* s : queue.subscriptions) {
+        const std::uint64_t credit = s->credit_messages();
+        messages += credit;
+        bytes += credit != 0 ? s->credit_bytes() : 0;
+    }
+    for (const WaitingPull& pull : queue.waiting_pulls) {
+        messages += pull.messages_max;
+        bytes += pull.bytes_max;
+    }
     const QueuePolicy& p = queue.options.policy;
-    const std::uint64_t messages = queue.ready.messages();
-    if (p.max_messages != 0 && messages > p.max_messages) return messages - p.max_messages;
-    return messages;
-}
-
-std::uint64_t bytes_over(const Queue& queue) {
-    const QueuePolicy& p = queue.options.policy;
-    const bool by_length = p.max_messages != 0 && queue.ready.messages() > p.max_messages;
-    return by_length ? UINT64_MAX : queue.ready.bytes() - p.max_bytes;
+    return {beyond(queue.ready.messages(), p.max_messages, messages),
+            beyond(queue.ready.bytes(), p.max_bytes, bytes)};
 }
 
 }  // namespace
@@ -91,13 +101,16 @@ std::string Engine::State::text_of_full(QueueId id) {
 void Engine::State::drop_over_limit(Queue& queue) {
     std::vector<std::pair<Extent, std::uint32_t>> gone;
     std::uint64_t messages = 0;
-    while (over_limit(queue) && gone.size() < dropped_per_turn_max) {
+    Excess excess = excess_of(queue);
+    for (; excess.any() && gone.size() < dropped_per_turn_max; excess = excess_of(queue)) {
         const ReadyList::Front front = queue.ready.front_to_drop(durable);
         if (front == ReadyList::Front::waits_for_index) load_index_if_needed(queue);
         // What is not durable yet may go as well: the record that says so comes behind it.
         if (front == ReadyList::Front::empty || front == ReadyList::Front::waits_for_index) break;
+        const bool by_length = excess.messages != 0;
         const ReadyList::Taken taken = account(queue, [&](ReadyQueue& ready) {
-            return ready.take_to_drop(messages_over(queue), bytes_over(queue));
+            return ready.take_to_drop(by_length ? excess.messages : ready.messages(),
+                                      by_length ? UINT64_MAX : excess.bytes);
         });
         messages += taken.extent.count;
         gone.emplace_back(taken.extent, taken.attempts);
@@ -112,7 +125,7 @@ void Engine::State::drop_over_limit(Queue& queue) {
         for (const auto& [extent, attempts] : gone) book_gone(queue, extent);
         flush_acks();
     }
-    if (over_limit(queue)) mark_dirty(queue);
+    if (excess.any()) mark_dirty(queue);
 }
 
 }  // namespace ferry::engine

@@ -205,6 +205,7 @@ Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
         const QueuePolicy& policy = queue_table[id]->options.policy;
         traits.guarded = traits.guarded || policy.rejects_publish();
         traits.priorities = traits.priorities || policy.priorities;
+        traits.all_heed = traits.all_heed && policy.priorities;
         traits.dedupes = traits.dedupes || policy.dedupe_window_ms != 0;
     }
     return traits;
@@ -245,6 +246,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     topology.trim_routes();
     ++plan_number;
     planned_ids.clear();
+    plans_sortable = true;
     wire::Cursor cursor(command.messages);
     Planning planning{command, producer, now};
     const bool in_order = (command.flags & wire::publish_in_order) != 0;
@@ -282,6 +284,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             }
         }
         if (plan.fate == PublishPlan::Fate::store) {
+            plans_sortable = plans_sortable && planning.traits.all_heed;
             plan.deliver_at = wishes.deliver_at;
             plan.expires_at = wishes.expires_at;
             if (planning.traits.priorities) plan.priority = wishes.priority;
@@ -332,6 +335,16 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
 
 // Appends what is to be stored to the record in the making.
 void Engine::State::add_run(const PublishPlan& plan, Bytes messages) {
+    if (!record.runs.empty() && plan.route == last_run_route &&
+        plan.deliver_at == record.runs.back().deliver_at &&
+        plan.expires_at == record.runs.back().expires_at &&
+        plan.id_hash == record.runs.back().id_hash &&
+        plan.priority == record.runs.back().priority) {
+        record.runs.back().count += plan.count;
+        record.runs.back().bytes += plan.bytes;
+        return add_part(messages.subspan(plan.offset, plan.bytes));
+    }
+    last_run_route = plan.route;
     const auto targets_first = static_cast<std::uint32_t>(record.targets.size());
     for (const QueueId id : plan.route->queues) {
         const Queue* queue = queue_of(id);
@@ -341,11 +354,30 @@ void Engine::State::add_run(const PublishPlan& plan, Bytes messages) {
     record.runs.push_back({plan.count, plan.bytes, targets_first,
                            static_cast<std::uint32_t>(record.targets.size()) - targets_first,
                            plan.deliver_at, plan.expires_at, plan.id_hash, plan.priority});
-    const Bytes bytes = messages.subspan(plan.offset, plan.bytes);
+    add_part(messages.subspan(plan.offset, plan.bytes));
+}
+
+void Engine::State::add_part(Bytes bytes) {
     if (parts.size() > 1 && parts.back().data() + parts.back().size() == bytes.data()) {
         parts.back() = Bytes(parts.back().data(), parts.back().size() + bytes.size());
     } else {
         parts.push_back(bytes);
+    }
+}
+
+// Brings messages of one priority together, which makes one run of them and one index entry. Only
+// where all queues of the command heed priorities: in those, nobody sees another order.
+void Engine::State::sort_plans_by_priority() {
+    const auto stored = [](const PublishPlan& plan) {
+        return plan.fate == PublishPlan::Fate::store && !plan.repeated;
+    };
+    for (auto begin = plans.begin(); begin != plans.end();) {
+        begin = std::find_if(begin, plans.end(), stored);
+        const auto end = std::find_if_not(begin, plans.end(), stored);
+        std::stable_sort(begin, end, [](const PublishPlan& a, const PublishPlan& b) {
+            return a.priority > b.priority;
+        });
+        begin = end;
     }
 }
 
@@ -356,6 +388,7 @@ void Engine::State::carry_out_plans(const PublishCommand& command, Producer& pro
         parts.assign(1, Bytes{});
     };
     begin_record();
+    if (plans_sortable && plans.size() > 2) sort_plans_by_priority();
     bool repeated = false;  // of the record in the making
     for (const PublishPlan& plan : plans) {
         const Range<Sequence> sequences{sequence, sequence + plan.count - 1};

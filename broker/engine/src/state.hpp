@@ -145,7 +145,9 @@ struct Engine::State {
     std::deque<Route> uncached_routes;
     std::uint64_t plan_number = 0;     // of the command being planned
     std::vector<QueueId> planned_ids;  // queues that remembered one for the command being planned
-    std::uint64_t plans_open = 0;      // sequences that the plans would add to the open ones
+    bool plans_sortable = false;       // all that is stored goes to queues that heed priorities
+    const Route* last_run_route = nullptr;  // of the last run of `record`
+    std::uint64_t plans_open = 0;           // sequences that the plans would add to the open ones
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
     std::vector<std::byte> body;
@@ -183,6 +185,8 @@ struct Engine::State {
     bool plan_publish(const PublishCommand& command, const Producer& producer, Now now);
     void carry_out_plans(const PublishCommand& command, Producer& producer, Now now);
     void add_run(const PublishPlan& plan, Bytes messages);
+    void add_part(Bytes bytes);
+    void sort_plans_by_priority();
     void write_publish(const PublishCommand& command, Producer& producer, Now now,
                        bool repeated = false);
     void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
@@ -191,6 +195,7 @@ struct Engine::State {
     struct RouteTraits {
         bool guarded = false;     // some queue refuses publishes when it is full
         bool priorities = false;  // some queue heeds them
+        bool all_heed = true;     // every queue does
         bool dedupes = false;     // some queue remembers ids
     };
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;

@@ -86,6 +86,15 @@ TEST_F(QueueLimits, DropHeadLeavesWhatAConsumerHolds) {
     EXPECT_THAT(ready("q"), ElementsAre("d", "e"));
 }
 
+TEST_F(QueueLimits, DropHeadDropsNothingThatAConsumerHasRoomFor) {
+    declare("q", Overflow::drop_head, 1);
+    rig.subscribe(1, 5, "q", 4);
+    send("q", {"a", "b", "c", "d", "e", "f", "g"});
+    EXPECT_THAT(rig.payloads(), ElementsAre("c", "d", "e", "f"));
+    EXPECT_THAT(ready("q"), ElementsAre("g"));
+    EXPECT_EQ(rig.view("q").dropped, 2U);
+}
+
 TEST_F(QueueLimits, DropHeadByBytes) {
     declare("q", Overflow::drop_head, 0, 120);
     send("q", {std::string(40, 'a'), std::string(40, 'b'), std::string(40, 'c')});
@@ -267,6 +276,35 @@ TEST_F(Priorities, HigherOnesGoFirstAndEqualOnesInOrder) {
     rig.crash();
     EXPECT_THAT(ready("q"), ElementsAre("d", "a"));
     EXPECT_EQ(rig.references(), 2U);
+}
+
+TEST_F(Priorities, OfOnePublishAreOneRunEachAndStayInTheirOrder) {
+    declare_q();
+    std::vector<std::vector<std::byte>> mixed;
+    std::vector<std::string> expected[3];
+    for (int i = 0; i < 60; ++i) {
+        const int priority = i * 5 % 3;
+        const std::string payload = std::to_string(i);
+        mixed.push_back(with(static_cast<std::uint8_t>(priority), payload));
+        expected[priority].push_back(payload);
+    }
+    publish(mixed);
+    EXPECT_EQ(rig.engine().totals().extents_in_memory, 3U);
+    EXPECT_EQ(rig.take<Confirm>().size(), 1U);
+    std::vector<std::string> all;
+    for (int level = 2; level >= 0; --level)
+        all.insert(all.end(), expected[level].begin(), expected[level].end());
+    EXPECT_EQ(ready("q"), all);
+    rig.crash();
+    EXPECT_EQ(ready("q"), all);
+    // Where another queue keeps the order of publishing, nothing is sorted.
+    rig.engine().open_session(1);
+    handle = rig.producer(1, "p");
+    rig.declare(1, "plain");
+    rig.settle();
+    rig.effects().clear();
+    publish({with(0, "x", "", "plain"), with(3, "y"), with(9, "z", "", "plain"), with(1, "w")});
+    EXPECT_THAT(ready("plain"), ElementsAre("x", "z"));
 }
 
 TEST_F(Priorities, MeanNothingInAQueueWithoutThem) {
