@@ -8,7 +8,7 @@ die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 build_needs=(
   g++=command:g++ cmake=command:cmake ninja-build=command:ninja pkg-config=command:pkg-config
   libuv1-dev=header:uv.h libmsgpack-cxx-dev=header:msgpack.hpp prometheus-cpp-dev=header:prometheus/registry.h
-  libmicrohttpd-dev=header:microhttpd.h libcli11-dev=header:CLI/CLI.hpp libtomlplusplus-dev=header:toml++/toml.h
+  libcctz-dev=header:cctz/time_zone.h tzdata=zone:Europe/Berlin libmicrohttpd-dev=header:microhttpd.h libcli11-dev=header:CLI/CLI.hpp libtomlplusplus-dev=header:toml++/toml.h
   libspdlog-dev=header:spdlog/spdlog.h libsqlite3-dev=header:sqlite3.h nlohmann-json3-dev=header:nlohmann/json.hpp)
 test_needs=(
   libgtest-dev=header:gtest/gtest.h libgmock-dev=header:gmock/gmock.h librapidcheck-dev=header:rapidcheck.h
@@ -23,6 +23,7 @@ there() {
     command:*) command -v "${1#command:}" >/dev/null ;;
     # Debian's Python, which has Debian's modules, need not be the first one in PATH.
     python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null || python3 -c "import ${1#python:}" 2>/dev/null ;;
+    zone:*) [ -e "/usr/share/zoneinfo/${1#zone:}" ] ;;
     header:*)
       local folder
       for folder in /usr/include /usr/local/include /usr/include/"$(uname -m)"-linux-gnu; do

@@ -40,6 +40,10 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
     add_forward(*app, context);
     add_queue(*app, context);
     add_exchange(*app, context);
+    add_policy(*app, context);
+    add_schedule(*app, context);
+    add_definitions(*app, context);
+    add_why(*app, context);
     add_top(*app, context);
     add_bench(*app, context);
     add_backup(*app, context);

@@ -104,6 +104,29 @@ std::string base64(Bytes bytes) {
     return out;
 }
 
+bool from_base64(std::string_view text, std::string& out) {
+    constexpr std::string_view digits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    out.clear();
+    if (text.size() % 4 != 0) return false;
+    std::size_t padding = 0;
+    while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=')
+        ++padding;
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool pad = i + padding >= text.size();
+        const std::size_t digit = pad ? 0 : digits.find(text[i]);
+        if (digit == std::string_view::npos) return false;
+        group = group << 6 | static_cast<std::uint32_t>(digit);
+        if (i % 4 != 3) continue;
+        for (unsigned shift = 24; shift > 0; shift -= 8)
+            out += static_cast<char>(group >> (shift - 8) & 0xffU);
+        group = 0;
+    }
+    out.resize(out.size() - padding);
+    return true;
+}
+
 std::string with_commas(std::uint64_t value) {
     std::string digits = std::to_string(value);
     for (std::size_t at = digits.size(); at > 3;) {

@@ -23,6 +23,8 @@ void print_table(const std::vector<std::vector<std::string>>& rows);
 
 [[nodiscard]] bool valid_utf8(std::string_view text);
 [[nodiscard]] std::string base64(Bytes bytes);
+/// False: it is not base64; `out` is unspecified then.
+[[nodiscard]] bool from_base64(std::string_view text, std::string& out);
 
 /// "1,234,567"
 [[nodiscard]] std::string with_commas(std::uint64_t value);

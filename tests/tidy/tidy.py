@@ -53,6 +53,7 @@ INCLUDE_RULES = [
     (r"<sqlite3(?:ext)?\.h>", ("outbox/sqlite/include/ferry/sqlite/api.hpp", "bench/", "tests/"),
      "ferry/sqlite/api.hpp decides how SQLite is called"),
     (r"<toml\+\+/.*>", ("broker/main/src/", "saga/src/"), "only broker/main and saga read TOML"),
+    (r"<cctz/.*>", ("broker/schedule/src/",), "calendars and time zones are broker/schedule's"),
     (r"<spdlog/.*>", ("broker/main/src/",), "only main.cpp decides where log lines go"),
 ]
 
@@ -64,9 +65,10 @@ ARROWS = {
     "broker/engine/": {"engine", "wire", "platform"},
     "broker/log/": {"log", "platform"},
     "broker/telemetry/": {"telemetry", "platform"},
-    "broker/server/": {"server", "engine", "log", "telemetry", "wire", "platform"},
+    "broker/schedule/": {"schedule", "platform"},
+    "broker/server/": {"server", "engine", "log", "schedule", "telemetry", "wire", "platform"},
     "http/": {"http", "platform"},
-    "broker/main/": {"http", "server", "log", "telemetry", "wire", "platform"},
+    "broker/main/": {"http", "server", "engine", "log", "telemetry", "wire", "platform"},
     "transport/": {"transport", "wire", "platform"},
     "outbox/": {"outbox", "sqlite", "wire", "platform"},
     "outbox/sqlite/": {"sqlite", "platform"},

@@ -249,6 +249,7 @@ Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueO
     for (; next_queue_id <= id; ++next_queue_id) unused_queue_ids.insert(next_queue_id);
     unused_queue_ids.erase(id);
     topology.changed();
+    apply_policy(made);
     return made;
 }
 
@@ -273,7 +274,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         const bool same = options.durable == queue->options.durable &&
                           options.exclusive == queue->options.exclusive &&
                           options.auto_delete == queue->options.auto_delete &&
-                          options.policy == queue->options.policy && lease == queue->lease_ms;
+                          options.policy == queue->declared_policy() && lease == queue->lease_ms;
         if (queue->owner != 0 && queue->owner != session_id) {
             return refuse(Code::exclusive_elsewhere,
                           "queue '" + name + "' belongs to another connection");
@@ -297,6 +298,10 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     }
     if (s.queues.size() >= limits::queues_max)
         return refuse(Code::limit_reached, "there are at most 100000 queues");
+    if (options.check) {
+        s.effects.push_back(Reply{session_id, request, QueueAnswer{name, 0, 0}});
+        return;
+    }
     const std::uint64_t lease =
         options.lease_ms != 0 ? options.lease_ms : s.settings.lease_ms_default;
     const QueueId id = s.free_queue_id();
@@ -615,6 +620,8 @@ void Engine::show_queue(SessionId session, std::uint64_t request, std::string_vi
     QueueView view = s.view(*queue, now);
     view.floor = s.floor_of(*queue);
     view.policy = queue->options.policy;
+    view.declared = queue->declared_policy();
+    if (queue->named_policy != nullptr) view.policy_name = queue->named_policy->name;
     s.reply(s.last_gate, session, request, std::move(view));
 }
 
@@ -661,26 +668,6 @@ std::vector<Binding> Engine::bindings_of(std::string_view name) const {
     for (const auto& [key, bindings] : exchange->by_key)
         all.insert(all.end(), bindings.begin(), bindings.end());
     return all;
-}
-
-std::vector<PeekItem> Engine::peek(std::string_view name, std::uint64_t skip,
-                                   std::size_t most) const {
-    std::vector<PeekItem> items;
-    const Queue* queue = state_->queue_named(name);
-    if (queue == nullptr || most == 0) return items;
-    queue->ready.visit_memory([&](const Extent& e, std::uint32_t attempts) {
-        if (skip >= e.count) {
-            skip -= e.count;
-            return true;
-        }
-        const auto from = static_cast<std::uint32_t>(skip);
-        const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(e.count - from, most));
-        skip = 0;
-        items.push_back({part_of(e, from, n), attempts + 1});
-        most -= n;
-        return most > 0;
-    });
-    return items;
 }
 
 void Engine::move_on() {

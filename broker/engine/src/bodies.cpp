@@ -111,7 +111,8 @@ Result<Bytes> message_bytes(Bytes body, const Extent& extent, std::uint32_t skip
 std::uint64_t published_ms(Bytes body) {
     if (body.size() < 9) return 0;
     const auto type = static_cast<RecordType>(body[0]);
-    if (type != RecordType::publish && type != RecordType::slice && type != RecordType::transaction)
+    if (type != RecordType::publish && type != RecordType::slice &&
+        type != RecordType::transaction && type != RecordType::schedule_fired)
         return 0;
     return load_le<std::uint64_t>(body.data() + 1);
 }

@@ -255,6 +255,8 @@ Totals Engine::totals() const {
     totals.queues = state_->queues.size();
     totals.exchanges = state_->topology.exchanges().size();
     totals.producers = state_->producers.size();
+    totals.policies = state_->policies.size();
+    totals.schedules = state_->schedules.size();
     totals.sessions = state_->sessions.size();
     for (const auto& [id, queue] : state_->queues) {
         totals.ready += queue->ready.messages();

@@ -49,6 +49,7 @@ void Engine::State::see(Now now) {
         if (Queue* queue = queue_of(id)) set_alarm(*queue);
     }
     if (moved <= jump_ms) return;
+    replan_schedules(now.wall_ms);
     // Without this a restart would take the jump for time that has passed.
     body.clear();
     put_u8(body, static_cast<std::uint8_t>(RecordType::clock));

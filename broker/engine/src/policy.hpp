@@ -15,6 +15,13 @@ namespace ferry::engine {
 [[nodiscard]] std::uint64_t retry_delay_ms(const QueuePolicy& policy, std::uint32_t attempts,
                                            Position position);
 
+/// What counts for a queue: its own declaration, and what that leaves open from the policy.
+/// Settings that make sense only together (retries; dead letters; limits) come from one of the two.
+[[nodiscard]] QueuePolicy merged(const QueuePolicy& own, const QueuePolicy& policy);
+
+/// Whether a name fits a pattern with * (any run of characters) and ? (one).
+[[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view name);
+
 void put_policy(std::vector<std::byte>& out, const QueuePolicy& policy);
 /// A policy that this version does not know rejects the reader.
 [[nodiscard]] QueuePolicy get_policy(Reader& in);

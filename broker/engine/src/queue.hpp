@@ -38,6 +38,12 @@ struct Queue {
     std::string name;
     QueueOptions options;
     std::uint64_t lease_ms = 0;
+    // options.policy is what counts. Where a named policy fits: which, and what was declared.
+    const NamedPolicy* named_policy = nullptr;
+    std::unique_ptr<const QueuePolicy> declared;
+    [[nodiscard]] const QueuePolicy& declared_policy() const {
+        return declared != nullptr ? *declared : options.policy;
+    }
     SessionId owner = 0;  // exclusive queues
     bool had_consumer = false;
 

@@ -50,7 +50,8 @@ void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
 
 void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record) {
     const std::size_t begin = out.size();
-    put_publish_head(out, RecordType::transaction, record);
+    const bool scheduled = !record.schedule.empty();
+    put_publish_head(out, scheduled ? RecordType::schedule_fired : RecordType::transaction, record);
     put_varint(out, record.acks.size());
     for (const QueueSpans& group : record.acks) put_ack_group(out, group.queue, group.spans);
     put_varint(out, record.rejects.size());
@@ -84,6 +85,11 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
         if (record.runs[i].priority == 0) continue;
         put_varint(out, i);
         put_u8(out, record.runs[i].priority);
+    }
+    if (scheduled) {
+        put_text(out, record.schedule);
+        put_varint(out, record.due_ms);
+        put_varint(out, record.next_ms);
     }
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
@@ -168,7 +174,8 @@ bool decode_publish(Bytes body, PublishRecord& out) {
     out.clear();
     Reader in(body);
     const auto type = static_cast<RecordType>(in.u8());
-    if (type != RecordType::publish && type != RecordType::transaction) return false;
+    const bool scheduled = type == RecordType::schedule_fired;
+    if (type != RecordType::publish && type != RecordType::transaction && !scheduled) return false;
     out.wall_ms = in.u64();
     out.producer = in.varint();
     if (out.producer != 0) {
@@ -202,10 +209,16 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         bytes += run.bytes;
         out.runs.push_back(run);
     }
-    if (type == RecordType::transaction &&
+    if (type != RecordType::publish &&
         (!get_ack_groups(in, out.acks) || !get_rejects(in, out.rejects) ||
          !get_run_times(in, out.runs) || !get_run_priorities(in, out.runs))) {
         return false;
+    }
+    if (scheduled) {
+        out.schedule = in.text();
+        out.due_ms = in.varint();
+        out.next_ms = in.varint();
+        if (out.schedule.empty()) return false;
     }
     out.messages_offset = static_cast<std::uint32_t>(in.offset());
     return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();

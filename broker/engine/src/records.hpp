@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "ferry/engine/types.hpp"
@@ -33,6 +34,12 @@ enum class RecordType : std::uint8_t {
     clock = 21,
     restart = 22,
     cancel = 23,
+    policy_set = 40,
+    policy_delete = 41,
+    schedule_set = 42,
+    schedule_delete = 43,
+    schedule_moved = 44,
+    schedule_fired = 45,  // a publish
 };
 
 /// Positions of messages, without what is needed to find them on disk.
@@ -81,6 +88,10 @@ struct PublishRecord {
     std::vector<Target> targets;
     std::vector<QueueSpans> acks;       // of a transaction
     std::vector<QueueRejects> rejects;  // of a transaction
+    // Of a schedule's message: whose, for when, and when the next one is due.
+    std::string schedule;
+    std::uint64_t due_ms = 0;
+    std::uint64_t next_ms = 0;
     std::uint32_t messages_offset = 0;  // in the body
 
     void clear() {
@@ -88,6 +99,7 @@ struct PublishRecord {
         targets.clear();
         acks.clear();
         rejects.clear();
+        schedule.clear();
         wall_ms = producer = first = sequences = settled = 0;
         messages_offset = 0;
     }

@@ -244,6 +244,16 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
         case RecordType::index_block:
             fits = replay_queue(type, place, bytes);
             break;
+        case RecordType::policy_set:
+        case RecordType::policy_delete:
+            fits = replay_policy(type, bytes);
+            break;
+        case RecordType::schedule_set:
+        case RecordType::schedule_delete:
+        case RecordType::schedule_moved:
+        case RecordType::schedule_fired:
+            fits = replay_schedule(type, place, bytes);
+            break;
         case RecordType::slice:
             break;  // only in compacted segments, which are never replayed
     }
@@ -319,12 +329,15 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     put_varint(out, s.generated_names);
     put_varint(out, s.steady_ms(s.last_now));
     put_varint(out, s.last_wall_ms);
+    s.save_policies(out);
+    s.save_schedules(out);
     put_varint(out, s.queues.size());
     for (const auto& [id, queue] : s.queues) s.save_queue(out, *queue, clean);
 }
 
 void Engine::State::save_queue(std::vector<std::byte>& out, const Queue& queue, bool clean) const {
-    const bool has_policy = queue.options.policy != QueuePolicy{};
+    const QueuePolicy& policy = queue.declared_policy();
+    const bool has_policy = policy != QueuePolicy{};
     put_varint(out, queue.id);
     put_text(out, queue.name);
     put_u8(out, static_cast<std::uint8_t>(
@@ -332,7 +345,7 @@ void Engine::State::save_queue(std::vector<std::byte>& out, const Queue& queue, 
                     (queue.options.auto_delete ? 4 : 0) | (has_policy ? 8 : 0) |
                     (queue.extras != nullptr ? 16 : 0)));
     put_varint(out, queue.lease_ms);
-    if (has_policy) put_policy(out, queue.options.policy);
+    if (has_policy) put_policy(out, policy);
     // After a clean stop nothing that lies ready was on its way.
     put_varint(out, clean ? 0 : queue.horizon);
     // Unacked messages count as returned, as they would after a crash.
@@ -471,6 +484,8 @@ Status Engine::load(Bytes checkpoint) {
     s.generated_names = in.varint();
     s.clock.steady_ms = in.bounded<std::uint64_t>(steady_ms_max);
     s.clock.wall_ms = in.varint();
+    if (!s.load_policies(in)) return corrupt(0, "the checkpoint's policies are damaged");
+    if (!s.load_schedules(in)) return corrupt(0, "the checkpoint's schedules are damaged");
     const std::size_t count = in.count(6);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         if (Status loaded = s.load_queue(in); !loaded.ok()) return loaded;

@@ -93,7 +93,11 @@ struct Engine::State {
     std::map<QueueId, std::unique_ptr<Queue>> queues;
     std::vector<Queue*> queue_table;  // by id, for the hot path; null: gone
     Producers producers;
-    std::unordered_map<SessionId, Session> sessions;  // looked up, never walked
+    std::map<std::string, NamedPolicy, std::less<>> policies;         // by name
+    std::map<std::string, Schedule, std::less<>> schedules;           // by name
+    std::set<std::pair<std::uint64_t, std::string>> schedule_alarms;  // by next_ms, wall clock
+    std::set<std::string, std::less<>> schedules_asked;  // of which schedule_due() is awaited
+    std::unordered_map<SessionId, Session> sessions;     // looked up, never walked
     QueueId next_queue_id = 1;
     std::set<QueueId> unused_queue_ids;  // below next_queue_id
     std::uint64_t generated_names = 0;
@@ -315,6 +319,36 @@ struct Engine::State {
     void close_session(SessionId id, Now now);
     QueueView view(const Queue& queue, Now now) const;
     Position floor_of(const Queue& queue) const;
+
+    // -- policies.cpp --
+    [[nodiscard]] const NamedPolicy* policy_for(std::string_view queue_name) const;
+    void apply_policy(Queue& queue);
+    void put_policy_in_force(const NamedPolicy& policy);
+    void end_policy(std::string_view name);
+    void write_policy(const NamedPolicy& policy);
+    void erase_policy(const std::string& name);
+    bool replay_policy(RecordType type, Bytes bytes);
+    void save_policies(std::vector<std::byte>& out) const;
+    bool load_policies(Reader& in);
+
+    // -- schedules.cpp --
+    void arm_schedule(const Schedule& schedule, std::uint64_t next_ms);
+    void keep_schedule(Schedule schedule);
+    void drop_schedule(const std::string& name);
+    void ask_schedule(const Schedule& schedule, std::uint64_t after_ms);
+    void ask_due_schedules(Now now);
+    void replan_schedules(std::uint64_t wall_ms);
+    [[nodiscard]] std::uint64_t next_schedule_ns() const;
+    void move_schedule(Schedule& schedule, std::uint8_t how, std::uint64_t next_ms);
+    void settle_schedule(Schedule& schedule, std::uint64_t due_ms, std::uint64_t next_ms);
+    bool has_room(const Route& route, std::size_t bytes);
+    void fire_schedule(Schedule& schedule, std::uint64_t next_ms, Now now);
+    bool replay_schedule(RecordType type, const Journal::Place& place, Bytes bytes);
+    void save_schedules(std::vector<std::byte>& out) const;
+    bool load_schedules(Reader& in);
+
+    // -- why.cpp --
+    struct Explainer;
 
     // -- replay.cpp --
     void save_queue(std::vector<std::byte>& out, const Queue& queue, bool clean) const;

@@ -53,6 +53,15 @@ void TimerList::insert(const Entry& entry) {
     entries.insert(at, entry);
 }
 
+bool TimerList::contains(const Key& key) const {
+    auto at = blocks_.upper_bound(key);
+    if (at == blocks_.begin()) return false;
+    --at;
+    const auto found = std::partition_point(at->second.begin(), at->second.end(),
+                                            [&](const Entry& e) { return e.key() < key; });
+    return found != at->second.end() && found->key() == key;
+}
+
 TimerList::Entry TimerList::remove(Blocks::iterator block, std::size_t at) {
     Block& entries = block->second;
     const Entry taken = entries[at];

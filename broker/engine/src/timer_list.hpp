@@ -39,6 +39,7 @@ public:
     [[nodiscard]] Key last_due(std::uint64_t now, std::size_t most) const;
     /// Takes the message at `position` out of the run that is due then; the rest of the run stays.
     std::optional<Entry> take(std::uint64_t due, Position position);
+    [[nodiscard]] bool contains(const Key& key) const;
     void clear();
 
     [[nodiscard]] bool empty() const { return blocks_.empty(); }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config_file.hpp"
+#include "policy_table.hpp"
 #include "process.hpp"
 
 namespace ferry::config {
@@ -54,6 +55,7 @@ void print_configuration(const Configuration& configuration) {
         }
         std::cout << setting.key.substr(dot + 1) << " = " << setting.show(configuration) << "\n";
     }
+    for (const auto& policy : configuration.broker.policies) std::cout << policy_text(policy);
 }
 
 }  // namespace

@@ -8,6 +8,10 @@
 #include <fstream>
 #include <optional>
 
+#include "ferry/engine/engine.hpp"
+#include "ferry/wire/limits.hpp"
+#include "policy_table.hpp"
+
 namespace ferry::config {
 namespace {
 
@@ -21,6 +25,10 @@ public:
     bool read(const toml::table& root) {
         for (const auto& [name, node] : root) {
             const std::string table(name.str());
+            if (table == "policy") {
+                if (!read_policies(name.source(), node)) return false;
+                continue;
+            }
             if (!is_table(table)) {
                 return fail(name.source(), "unknown " + kind(node) + " \"" + table +
                                                "\"; the tables are " + tables());
@@ -56,7 +64,7 @@ private:
             }
             last = table;
         }
-        return text;
+        return text + ", and [[policy]]";
     }
 
     static std::string keys_of(std::string_view table) {
@@ -80,6 +88,35 @@ private:
         const auto raw = raw_value(value);
         if (raw && setting->apply(configuration_, *raw)) return true;
         return fail(where, key + " must be " + setting->expected);
+    }
+
+    bool read_policies(const toml::source_region& where, const toml::node& node) {
+        const toml::array* list = node.as_array();
+        if (list == nullptr) return fail(where, "policies are tables: write [[policy]]");
+        for (const toml::node& each : *list) {
+            const toml::table* table = each.as_table();
+            if (table == nullptr) return fail(where, "policies are tables: write [[policy]]");
+            engine::NamedPolicy policy;
+            for (const auto& [key, value] : *table) {
+                const std::string name(key.str());
+                const auto raw = raw_value(value);
+                const std::string expected =
+                    raw ? set_policy_key(policy, name, *raw) : "a text or a number";
+                if (!expected.empty())
+                    return fail(key.source(), "policy." + name + " must be " + expected);
+            }
+            auto& all = configuration_.broker.policies;
+            const bool twice = std::any_of(all.begin(), all.end(), [&](const auto& other) {
+                return other.name == policy.name;
+            });
+            if (twice) return fail(each.source(), "there are two policies " + policy.name);
+            if (all.size() >= limits::policies_max)
+                return fail(each.source(), "there are at most 256 policies");
+            const std::string wrong = engine::complaint_of(policy);
+            if (!wrong.empty()) return fail(each.source(), "policy " + policy.name + ": " + wrong);
+            all.push_back(std::move(policy));
+        }
+        return true;
     }
 
     static std::optional<RawValue> raw_value(const toml::node& value) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/schedule/schedule.hpp"
 #include "ferry/telemetry/metrics.hpp"
 #include "ferry/wire/limits.hpp"
 #include "native/frames.hpp"
@@ -116,6 +117,7 @@ ExitReason Driver::run() {
         &tick_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->on_tick(); }, tick_ms, tick_ms);
     log.start([this] { uv_async_send(&progress_); });
     engine.durable(log.durable());
+    engine.plan_schedules(now());
     touch();
     listener_.accept_with([this] { on_connection(); },
                           [this](int error) {
@@ -197,6 +199,10 @@ void Driver::carry_out(engine::Effect& effect) {
         load_body(*load);
         return;
     }
+    if (const auto* due = std::get_if<engine::ScheduleDue>(&effect)) {
+        plan(*due);
+        return;
+    }
     if (std::holds_alternative<engine::Deliver>(effect)) handed_out_ = true;
     const engine::SessionId id = std::visit(
         [](const auto& one) -> engine::SessionId {
@@ -208,6 +214,16 @@ void Driver::carry_out(engine::Effect& effect) {
         },
         effect);
     if (ProtocolSession* found = session(id)) found->carry_out(effect);
+}
+
+void Driver::plan(const engine::ScheduleDue& due) {
+    const auto next = schedule::next_after(due.cron, due.zone, due.after_ms);
+    if (!next) {
+        note(LogLevel::error, "schedule " + due.name + " is not due again: " +
+                                  schedule::complaint_of(due.cron, due.zone));
+    }
+    engine.schedule_due(due.name, due.due_ms, next.value_or(0), now());
+    touch();
 }
 
 void Driver::load_index(const engine::LoadIndex& load) {

@@ -67,6 +67,7 @@ private:
     void submit();
     void write_out();
     void carry_out(engine::Effect& effect);
+    void plan(const engine::ScheduleDue& due);
     void load_index(const engine::LoadIndex& load);
     void index_read(const engine::LoadIndex& load, const Error* error);
     void load_body(const engine::LoadBody& load);

@@ -8,6 +8,14 @@ namespace {
 // With more queues than this their figures are gathered less often: it takes the loop's time.
 constexpr std::uint64_t many_queues = 5'000;
 constexpr std::uint64_t seldom_seconds = 15;
+
+void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals) {
+    broker.policies = totals.policies;
+    broker.schedules = totals.schedules;
+    broker.scheduled = totals.scheduled;
+    broker.schedule_skips = totals.schedule_skips;
+    broker.schedule_unroutable = totals.schedule_unroutable;
+}
 }  // namespace
 
 void Sampler::on_progress() {
@@ -62,6 +70,7 @@ void Sampler::on_second() {
     broker.unacked = totals.unacked;
     broker.queues = totals.queues;
     broker.exchanges = totals.exchanges;
+    add_schedules(broker, totals);
     const Figures& figures = hub_.figures;
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;

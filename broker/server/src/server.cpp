@@ -65,6 +65,7 @@ std::unique_ptr<Server> Server::create(const BrokerConfig& config, telemetry::Me
     settings.id_key_low = s.log->recovered().log_id;
     s.engine = std::make_unique<engine::Engine>(*s.journal, s.effects, settings);
     if (!recover(*s.log, *s.engine, system_clock().now(), s.recovery, error_text)) return nullptr;
+    s.engine->configure_policies(config.policies, system_clock().now());
     s.bodies = std::make_unique<ColdReader>(&s.loop, *s.log);
     s.figures = std::make_unique<Figures>(metrics);
     s.driver = std::make_unique<Driver>(

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "message_json.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "policy_flags.hpp"
 
 namespace ferry::cli {
 namespace {
@@ -23,13 +25,7 @@ struct Options {
     transport::DeleteQueueOptions remove;
     std::uint64_t skip = 0;
     std::uint32_t count = 10;
-    std::string retry;
-    std::string retry_delay;
-    std::string retry_delay_max;
-    std::string ttl;
-    std::string expires;
-    std::string max_bytes;
-    std::string dedupe_window;
+    PolicyFlags policy;
     std::string id;
     transport::MoveSelection selection;
     std::string target;
@@ -68,16 +64,7 @@ int declare(const Context& context, const Options& options) {
     if (!options.lease.empty()) {
         wanted.lease_ms = static_cast<std::uint64_t>(parse_duration(options.lease)->count());
     }
-    const auto milliseconds = [](const std::string& text) {
-        return text.empty() ? 0 : static_cast<std::uint64_t>(parse_duration(text)->count());
-    };
-    wanted.policy.retry = options.retry;
-    wanted.policy.retry_delay_ms = milliseconds(options.retry_delay);
-    wanted.policy.message_ttl_ms = milliseconds(options.ttl);
-    wanted.policy.expires_ms = milliseconds(options.expires);
-    wanted.policy.dedupe_window_ms = milliseconds(options.dedupe_window);
-    if (!options.max_bytes.empty()) wanted.policy.max_bytes = *parse_size(options.max_bytes);
-    wanted.policy.retry_delay_max_ms = milliseconds(options.retry_delay_max);
+    wanted.policy = policy_of(options.policy);
     const auto declared = client.value()->declare_queue(options.name, wanted);
     if (!declared.ok()) return fail(declared.error());
     if (context.json) {
@@ -122,14 +109,29 @@ int show(const Context& context, const Options& options) {
     if (!queue.ok()) return fail(queue.error());
     Json json = queue_json(queue.value());
     json["floor"] = queue.value().floor;
-    for (const auto& [name, value] : queue.value().policy) json[name] = header_json(value);
+    Json from_policy = Json::array();
+    for (const auto& [name, value] : queue.value().policy) {
+        json[name] = header_json(value);
+        const auto& own = queue.value().declared;
+        const bool declared = std::any_of(own.begin(), own.end(), [&](const auto& setting) {
+            return setting.first == name && setting.second == value;
+        });
+        if (!declared) from_policy.push_back(name);
+    }
+    const std::string& policy = queue.value().policy_name;
     if (context.json) {
+        if (!policy.empty()) json["policy_name"] = policy;
+        if (!policy.empty()) json["from_policy"] = from_policy;
         print_json(json);
         return exit_done;
     }
+    if (!policy.empty()) json["policy_name"] = policy;
     for (const auto& [name, value] : json.items()) {
         const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-        std::printf("%-18s %s\n", name.c_str(), text.c_str());
+        const bool lent =
+            std::find(from_policy.begin(), from_policy.end(), name) != from_policy.end();
+        const std::string origin = lent ? " (policy " + policy + ")" : "";
+        std::printf("%-20s %s%s\n", name.c_str(), text.c_str(), origin.c_str());
     }
     return exit_done;
 }
@@ -193,39 +195,6 @@ void add_peek(CLI::App& queue, Context& context) {
     command->callback([&context, options] {
         context.run = [&context, options] { return peek(context, *options); };
     });
-}
-
-void add_policy_options(CLI::App& command, Options& options) {
-    transport::QueuePolicy& policy = options.declare.policy;
-    command.add_option("--retry", options.retry, "How delays between deliveries grow")
-        ->check(CLI::IsMember({"none", "fixed", "linear", "exponential"}));
-    add_duration(command, "--retry-delay", options.retry_delay,
-                 "Delay after the first failed delivery, or the step");
-    add_duration(command, "--retry-max", options.retry_delay_max, "No delay is longer");
-    command
-        .add_option("--retry-jitter", policy.retry_jitter_percent,
-                    "Percent by which delays may be shorter")
-        ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{100}));
-    command.add_option("--max-deliveries", policy.max_deliveries,
-                       "After so many a message is a dead letter (or parked)");
-    add_long_duration(command, "--ttl", options.ttl, "Messages expire after so long in the queue");
-    add_long_duration(command, "--expires", options.expires,
-                      "The queue goes when nobody used it for so long");
-    add_long_duration(command, "--dedupe-window", options.dedupe_window,
-                      "Message ids seen so recently are not stored again (at most 7 days)");
-    command.add_option("--dedupe-max-ids", policy.dedupe_max_ids,
-                       "At most so many ids are remembered (default 65536)");
-    command.add_flag("--priorities", policy.priorities, "Messages of a higher priority go first");
-    command.add_option("--max-length", policy.max_length, "At most so many messages");
-    add_size(command, "--max-bytes", options.max_bytes, "At most so many bytes of messages");
-    command
-        .add_option("--overflow", policy.overflow,
-                    "What happens beyond that: the oldest go, or publishes are refused")
-        ->check(CLI::IsMember({"drop_head", "reject_publish", "dead_letter_head"}));
-    command.add_option("--dead-letter", policy.dead_letter_key,
-                       "Queue for dead letters; with --dead-letter-exchange: routing key");
-    command.add_option("--dead-letter-exchange", policy.dead_letter_exchange,
-                       "Exchange for dead letters");
 }
 
 int moved_count(const Context& context, const transport::Answer<std::uint64_t>& moved) {
@@ -322,7 +291,9 @@ void add_declare(CLI::App& queue, Context& context) {
     command->add_flag("--passive", options->declare.passive, "Only ask whether it exists");
     add_duration(*command, "--lease", options->lease,
                  "How long a consumer may keep a message unacked (default: the broker's)");
-    add_policy_options(*command, *options);
+    add_policy_flags(*command, options->policy);
+    command->add_flag("--priorities", options->policy.policy.priorities,
+                      "Messages of a higher priority go first");
     command->footer(
         examples({"ferry queue declare orders", "ferry queue declare jobs --lease 10m",
                   "ferry queue declare jobs --retry exponential --retry-delay 1s --retry-max 5m "

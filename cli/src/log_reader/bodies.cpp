@@ -59,7 +59,8 @@ struct Run {
 Json ack_groups_json(ByteReader& in);
 Json extent_json(ByteReader& in, std::uint64_t& end);
 
-Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks) {
+Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks,
+                  bool scheduled = false) {
     Json out{{"wall_ms", in.u64()}};
     const std::uint64_t producer = in.varint();
     if (producer != 0) {
@@ -108,6 +109,11 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks)
             const std::uint8_t priority = in.u8();
             if (run < list.size()) list[run]["priority"] = priority;
         }
+    }
+    if (scheduled) {
+        out["schedule"] = in.text();
+        out["due_ms"] = in.varint();
+        out["next_ms"] = in.varint();
     }
     Json messages = Json::array();
     for (const Run& run : runs) {
@@ -348,6 +354,43 @@ Json producer_open_json(ByteReader& in) {
     return out;
 }
 
+Json policy_set_json(ByteReader& in, bool& known) {
+    Json out{{"name", in.text()}, {"pattern", in.text()}};
+    out["priority"] = in.varint();
+    out["from_file"] = in.u8() != 0;
+    out["settings"] = policy_json(in, known);
+    return out;
+}
+
+Json schedule_set_json(ByteReader& in, bool whole, bool& known) {
+    Json out{{"name", in.text()}, {"cron", in.text()}, {"zone", in.text()}};
+    const std::uint8_t flags = in.u8();
+    known = known && flags < 4;
+    out["missed"] = (flags & 1U) != 0 ? "skip" : "once";
+    out["paused"] = (flags & 2U) != 0;
+    for (const char* name : {"next_ms", "last_ms", "fired", "skipped", "reached"})
+        out[name] = in.varint();
+    const std::uint64_t bytes = in.count();
+    Json messages = Json::array();
+    read_messages(in, bytes, 1, 0, messages, whole);
+    if (whole && messages.size() == 1) {
+        messages[0].erase("position");
+        out["message"] = messages[0];
+    }
+    return out;
+}
+
+Json schedule_moved_json(ByteReader& in, bool& known) {
+    constexpr std::array kinds_of_move{"planned", "skipped", "unroutable"};
+    Json out{{"name", in.text()}};
+    const std::uint8_t how = in.u8();
+    known = how < kinds_of_move.size();
+    if (!known) return out;
+    out["how"] = kinds_of_move[how];
+    out["next_ms"] = in.varint();
+    return out;
+}
+
 struct Kind {
     const char* name;
     Json (*read)(ByteReader& in, std::uint64_t position, bool whole, bool& known);
@@ -420,14 +463,43 @@ const std::array<Kind, 24> kinds{{
      }},
 }};
 
+// The same from this type on.
+constexpr std::uint8_t second_kinds_from = 40;
+const std::array<Kind, 6> second_kinds{{
+    {"policy_set",
+     [](ByteReader& in, std::uint64_t, bool, bool& known) { return policy_set_json(in, known); }},
+    {"policy_delete",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"name", in.text()}};
+     }},
+    {"schedule_set", [](ByteReader& in, std::uint64_t, bool w,
+                        bool& known) { return schedule_set_json(in, w, known); }},
+    {"schedule_delete",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"name", in.text()}};
+     }},
+    {"schedule_moved", [](ByteReader& in, std::uint64_t, bool,
+                          bool& known) { return schedule_moved_json(in, known); }},
+    {"schedule_fired", [](ByteReader& in, std::uint64_t at, bool w,
+                          bool&) { return publish_json(in, at, w, true, true); }},
+}};
+
+const Kind* kind_of(std::uint8_t type) {
+    if (type > 0 && type < kinds.size()) return &kinds[type];
+    const std::size_t second = std::size_t{type} - second_kinds_from;
+    return type >= second_kinds_from && second < second_kinds.size() ? &second_kinds[second]
+                                                                     : nullptr;
+}
+
 }  // namespace
 
 Json body_json(std::uint64_t position, std::span<const std::byte> body, bool whole) {
     ByteReader in(body);
     const std::uint8_t type = in.u8();
-    bool known = type > 0 && type < kinds.size();
-    Json out{{"type", known ? Json(kinds[type].name) : Json(type)}};
-    if (known) out.update(kinds[type].read(in, position, whole, known));
+    const Kind* kind = kind_of(type);
+    bool known = kind != nullptr;
+    Json out{{"type", known ? Json(kind->name) : Json(type)}};
+    if (known) out.update(kind->read(in, position, whole, known));
     if (!known || in.failed() || !in.at_end()) {
         out["unreadable"] = true;
         out["hex"] = hex(whole ? body : body.first(std::min<std::size_t>(body.size(), 32)));

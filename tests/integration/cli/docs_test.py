@@ -15,7 +15,8 @@ sys.path.insert(0, os.path.join(HERE, "..", "python"))
 from broker import Broker  # noqa: E402
 
 DOCS = os.path.join(HERE, "..", "..", "..", "docs")
-PAGES = ("retries.md", "time.md", "transactions.md", "limits.md", "priorities.md", "dedupe.md")
+PAGES = ("retries.md", "time.md", "transactions.md", "limits.md", "priorities.md", "dedupe.md", "policies.md",
+         "operations.md")
 
 
 def examples(path):

@@ -89,7 +89,7 @@ class MetricsTest(unittest.TestCase):
         used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
         families = {name for name in re.findall(r"^# TYPE (ferry_\S+)", self.metrics, re.M)}
         # Seen in alerts or logs, or constant: no picture of their own.
-        no_picture = {"ferry_log_failed", "ferry_exchanges", "ferry_messages_ready_bytes",
+        no_picture = {"ferry_log_failed", "ferry_exchanges", "ferry_policies", "ferry_schedules", "ferry_messages_ready_bytes",
                       "ferry_connections_accepted_total", "ferry_connections_refused_total"}
         self.assertEqual(families - used, no_picture)
 

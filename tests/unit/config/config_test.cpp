@@ -9,6 +9,7 @@
 
 #include "config_file.hpp"
 #include "config_value.hpp"
+#include "policy_table.hpp"
 #include "settings.hpp"
 
 namespace ferry::config {
@@ -181,6 +182,45 @@ TEST(Config, TheDocumentedFileHasEveryKeyWithItsDefault) {
         const auto end = text.find("\n[", at + 2);
         EXPECT_THAT(text.substr(at, end - at), HasSubstr(key)) << setting.key;
     }
+}
+
+TEST(Config, PoliciesAreReadAndShownAsTheFileWritesThem) {
+    const std::string text = R"([[policy]]
+name = "a"
+pattern = "jobs.*"
+priority = 3
+retry = "linear"
+retry_delay = "2s"
+retry_delay_max = "1min"
+message_ttl = "1h"
+retry_jitter_percent = 20
+max_deliveries = 5
+dead_letter_key = "dead"
+[[policy]]
+name = "b"
+pattern = "*"
+expires = "7d"
+)";
+    const Configuration read = accepted(text);
+    ASSERT_EQ(read.broker.policies.size(), 2U);
+    EXPECT_EQ(read.broker.policies[0].settings.retry_delay_max_ms, 60'000U);
+    std::string shown;
+    for (const auto& policy : read.broker.policies) shown += policy_text(policy);
+    EXPECT_EQ(accepted(shown).broker.policies, read.broker.policies) << shown;
+}
+
+TEST(Config, BadPoliciesAreRefusedWithWhatIsAllowed) {
+    const std::string good = "[[policy]]\nname = \"a\"\npattern = \"*\"\n";
+    EXPECT_THAT(error_of("[policy]\nname = \"a\"\n"), HasSubstr("[[policy]]"));
+    EXPECT_THAT(error_of(good), HasSubstr("at least one setting"));
+    EXPECT_THAT(error_of(good + "max_deliveries = 1000001\n"), HasSubstr("0 to 1000000"));
+    EXPECT_THAT(error_of(good + "max_deliveries = 0.5\n"), HasSubstr("a text or a number"));
+    EXPECT_THAT(error_of(good + "priority = 1001\n"), HasSubstr("0 to 1000"));
+    EXPECT_THAT(error_of(good + "message_ttl = 5\n"), HasSubstr("a duration of at most"));
+    EXPECT_THAT(error_of(good + "ordered = true\n"), HasSubstr("one of the keys of a policy"));
+    EXPECT_THAT(error_of(good + "retry = \"fixed\"\n"), HasSubstr("needs retry_delay_ms"));
+    const std::string whole = good + "max_deliveries = 2\n";
+    EXPECT_THAT(error_of(whole + whole), AllOf(HasSubstr("two policies a"), HasSubstr("line 5")));
 }
 
 TEST(Config, WhatIsShownReadsBackAsTheSame) {

@@ -311,12 +311,14 @@ void EngineModel::crash() {
     held_.clear();
     loads_.clear();
     bodies_.clear();
+    due_.clear();
     for (const auto& [id, queue] : log_.queues) {
         for (const auto& [position, payload] : queue.waiting) excused_.insert({id, position});
     }
     now_.mono.ns += 1;
     engine_->recovered(true, now());
     engine_->durable(durable_);
+    if (random_.below(2) == 0) engine_->plan_schedules(now());
     after_call();
     check_queues(true);
     if (engine_->totals().unacked != 0) problem("something is unacked after a crash");
@@ -346,6 +348,7 @@ void EngineModel::restart_cleanly() {
     transacting_.clear();
     loads_.clear();
     bodies_.clear();
+    due_.clear();
     engine_->recovered(false, now());
     engine_->durable(durable_);
     after_call();

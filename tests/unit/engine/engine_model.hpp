@@ -20,7 +20,7 @@ public:
     /// Over every journal byte and every effect: the same for the same seed.
     std::uint64_t fingerprint = 14695981039346656037ULL;
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0,
-                  transactions = 0;
+                  transactions = 0, scheduled = 0;
 
 private:
     struct Held {
@@ -70,6 +70,7 @@ private:
     void on(const Settled& effect);
     void on(const Reply& effect);
     void on(const Cancelled& effect);
+    void on(const ScheduleDue& effect) { due_.push_back(effect); }
     void check_queues(bool flushed);
 
     void dispatch();
@@ -94,6 +95,10 @@ private:
     void answer_load(bool all);
     void answer_body();
     void move_some();
+    [[nodiscard]] bool has_dead_letters(const std::string& queue) const;
+    void change_policy();
+    void change_schedule();
+    void answer_due();
     void drain();
 
     [[nodiscard]] std::vector<Range<Tag>> some_tags(const Sub& sub);
@@ -140,6 +145,7 @@ private:
     std::set<MessageKey> excused_;  // there when the broker crashed: may count as delivered
     std::deque<LoadIndex> loads_;
     std::deque<LoadBody> bodies_;
+    std::deque<ScheduleDue> due_;
     std::vector<Checkpoint> checkpoints_;
 };
 

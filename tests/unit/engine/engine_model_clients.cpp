@@ -224,7 +224,7 @@ void EngineModel::settle_some() {
     std::vector<MessageKey> keys = take_tags(sub, tags, lost);
     const bool requeue = what <= 2;
     // A rejected message of a queue with dead letters leaves it a little later.
-    if (requeue || (what == 3 && sub.queue == "q1")) keys.clear();
+    if (requeue || (what == 3 && has_dead_letters(sub.queue))) keys.clear();
     if (request != 0) settling_[request] = {std::move(keys), std::move(lost)};
     if (what <= 3) {
         std::optional<std::uint64_t> delay;
@@ -294,7 +294,70 @@ void EngineModel::move_some() {
     after_call();
 }
 
+// A policy may lend dead letters to any queue.
+bool EngineModel::has_dead_letters(const std::string& queue) const {
+    bool letters = queue == "q1";
+    for (const PolicyView& view : engine_->policies("", 10))
+        letters = letters || view.policy.settings.dead_letters();
+    return letters;
+}
+
+void EngineModel::change_policy() {
+    const std::string name = random_.below(2) == 0 ? "a" : "b";
+    if (random_.below(3) == 0) {
+        engine_->delete_policy(sessions_[0], next_request_++, name, now());
+        return after_call();
+    }
+    NamedPolicy policy;
+    policy.name = name;
+    policy.pattern = random_.below(2) == 0 ? "q*" : "?0";
+    policy.priority = static_cast<std::uint32_t>(random_.below(3));
+    policy.settings.max_deliveries = static_cast<std::uint32_t>(3 + random_.below(4));
+    if (random_.below(2) == 0) policy.settings.message_ttl_ms = 10'000 + random_.below(20'000);
+    if (random_.below(2) == 0) policy.settings.dead_letter_key = "dead";
+    if (random_.below(3) == 0) {
+        policy.settings.retry = RetryKind::fixed;
+        policy.settings.retry_delay_ms = 100;
+    }
+    engine_->set_policy(sessions_[0], next_request_++, policy, false, now());
+    after_call();
+}
+
+void EngineModel::change_schedule() {
+    const std::string name = random_.below(2) == 0 ? "s" : "t";
+    const std::uint64_t dice = random_.below(6);
+    if (dice == 0) {
+        engine_->delete_schedule(sessions_[0], next_request_++, name, now());
+    } else if (dice == 1) {
+        engine_->pause_schedule(sessions_[0], next_request_++, name, random_.below(2) == 0,
+                                now().wall_ms + 1 + random_.below(500), now());
+    } else {
+        Schedule schedule;
+        schedule.name = name;
+        // A new expression each time: the times that were settled do not count for it.
+        schedule.cron = "every " + std::to_string(++next_request_);
+        schedule.zone = "UTC";
+        schedule.missed = dice == 2 ? Missed::skip : Missed::once;
+        schedule.message = message(dice == 3 ? "amq.fanout" : "", some_queue(), "of a schedule");
+        schedule.next_ms = now().wall_ms + 1 + random_.below(500);
+        engine_->set_schedule(sessions_[0], next_request_++, schedule, false, now());
+    }
+    after_call();
+}
+
+// Sometimes the answer comes late, or not before a crash.
+void EngineModel::answer_due() {
+    if (due_.empty()) return;
+    const ScheduleDue due = due_.front();
+    due_.pop_front();
+    const std::uint64_t fired = engine_->totals().scheduled;
+    engine_->schedule_due(due.name, due.due_ms, due.after_ms + 1 + random_.below(2'000), now());
+    scheduled += engine_->totals().scheduled - fired;
+    after_call();
+}
+
 void EngineModel::step() {
+    if (random_.below(4) == 0) answer_due();
     const std::uint64_t dice = random_.below(100);
     if (dice < 30) return publish();
     if (dice < 46) return dispatch();
@@ -306,7 +369,10 @@ void EngineModel::step() {
     if (dice < 87) return expire();
     if (dice < 88) return purge_or_delete();
     if (dice < 89) return answer_body();
-    if (dice < 90) return move_some();
+    if (dice < 90) {
+        const std::uint64_t which = random_.below(3);
+        return which == 0 ? move_some() : which == 1 ? change_policy() : change_schedule();
+    }
     if (dice < 91) return answer_load(false);
     if (dice < 93) return checkpoint();
     if (dice < 95) return open_session();
@@ -320,6 +386,12 @@ void EngineModel::step() {
 // Consumes everything, to see that nothing hangs and nothing is left over.
 void EngineModel::drain() {
     engine_->set_disk_full(false);
+    for (const char* name : {"a", "b"})
+        engine_->delete_policy(sessions_[0], next_request_++, name, now());
+    for (const char* name : {"s", "t"})
+        engine_->delete_schedule(sessions_[0], next_request_++, name, now());
+    due_.clear();
+    after_call();
     while (sessions_.size() > 1) close_session();
     open_session();
     std::swap(sessions_.front(), sessions_.back());

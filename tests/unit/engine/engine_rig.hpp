@@ -161,11 +161,18 @@ public:
                 } else {
                     engine_->body_loaded(wanted->queue, wanted->record, body, now());
                 }
+            } else if (const auto* due = std::get_if<ScheduleDue>(&effect)) {
+                engine_->schedule_due(due->name, due->due_ms, next_after(due->after_ms), now());
             } else {
                 effects_.push_back(std::move(effect));
             }
         }
     }
+    /// The calendar of this rig: everything is due at whole periods.
+    [[nodiscard]] std::uint64_t next_after(std::uint64_t ms) const {
+        return (ms / schedule_period_ms + 1) * schedule_period_ms;
+    }
+    std::uint64_t schedule_period_ms = 60'000;
 
     // -- short forms of commands --
     std::uint64_t producer(SessionId session, std::string_view name) {

@@ -37,6 +37,7 @@ public:
         switch (static_cast<RecordType>(in.u8())) {
             case RecordType::publish:
             case RecordType::transaction:
+            case RecordType::schedule_fired:
                 return read_publish(record.body);
             case RecordType::delayed:
                 return read_delayed(in);
@@ -103,6 +104,7 @@ public:
     std::map<QueueId, Queue> queues;
     std::map<std::uint64_t, Producer> producers;
     std::map<std::pair<QueueId, Position>, Position> removed_at;
+    std::set<std::pair<std::string, std::uint64_t>> occurrences;  // of schedules
     std::uint64_t index_blocks = 0;
     std::vector<std::string> problems;
 
@@ -110,6 +112,9 @@ private:
     void read_publish(Bytes body) {
         PublishRecord record;
         if (!decode_publish(body, record)) return problems.push_back("bad publish record");
+        if (!record.schedule.empty() &&
+            !occurrences.insert({record.schedule, record.due_ms}).second)
+            problems.push_back("a due time has two messages");
         for (const QueueSpans& group : record.acks) {
             for (const Span& span : group.spans) {
                 for (Position p = span.first; p < span.first + span.count; ++p) {

@@ -122,14 +122,16 @@ Answer<DeclaredQueue> Client::declare_queue(std::string_view name, const QueueOp
     wire::Encoder out(request->fields);
     wire::Buffer policy;
     const std::uint32_t settings = encode_policy(options.policy, policy);
-    out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U) + settings);
+    out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U) + (options.check ? 1U : 0U) +
+                       settings);
     out.str("durable").boolean(options.durable);
     out.str("exclusive").boolean(options.exclusive);
     out.str("auto_delete").boolean(options.auto_delete);
     out.str("passive").boolean(options.passive);
     if (options.lease_ms != 0) out.str("lease_ms").uint(options.lease_ms);
+    if (options.check) out.str("check").boolean(true);
     out.raw(policy);
-    if (!options.passive) {
+    if (!options.passive && !options.check) {
         const bool transient = !options.durable || options.exclusive || options.auto_delete;
         remember_on_success(*core_, request, named(queue_prefix, queue), transient);
     }
@@ -201,9 +203,12 @@ Answer<QueueInfo> Client::show_queue(std::string_view name, Timeout timeout) {
 
 Answer<std::vector<PeekedMessage>> Client::peek_queue(std::string_view name, std::uint64_t skip,
                                                       std::uint32_t messages, std::uint64_t bytes,
-                                                      Timeout timeout) {
-    auto request = make_request(wire::Verb::queue_peek, 4, true);
-    wire::Encoder(request->fields).str(name).uint(skip).uint(messages).uint(bytes);
+                                                      Timeout timeout, std::string_view where) {
+    const bool elsewhere = where != "ready";
+    auto request = make_request(wire::Verb::queue_peek, elsewhere ? 5 : 4, true);
+    wire::Encoder out(request->fields);
+    out.str(name).uint(skip).uint(messages).uint(bytes);
+    if (elsewhere) out.str(where);
     return ask<std::vector<PeekedMessage>>(*core_, request, timeout, native::decode_peeked);
 }
 
@@ -277,7 +282,97 @@ Answer<Done> Client::unbind(const Binding& binding, Timeout timeout) {
     return ask<Done>(*core_, request, timeout, decode_nothing);
 }
 
+// ---- policies ----
+
+namespace {
+
+bool decode_queues(Bytes result, std::uint64_t& out) {
+    return native::decode_figure(result, "queues", out);
+}
+
+}  // namespace
+
+Answer<std::uint64_t> Client::set_policy(std::string_view name, const PolicyOptions& options,
+                                         Timeout timeout) {
+    auto request = make_request(wire::Verb::policy_set, 3, true);
+    wire::Encoder out(request->fields);
+    wire::Buffer policy;
+    const std::uint32_t settings = encode_policy(options.settings, policy);
+    out.str(name).str(options.pattern).map(2U + settings);
+    out.str("priority").uint(options.priority).str("check").boolean(options.check).raw(policy);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_queues);
+}
+
+Answer<std::uint64_t> Client::delete_policy(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::policy_delete, 1, false);
+    wire::Encoder(request->fields).str(name);
+    return ask<std::uint64_t>(*core_, request, timeout, decode_queues);
+}
+
+Answer<PolicyPage> Client::list_policies(std::string_view after, std::uint32_t at_most,
+                                         Timeout timeout) {
+    auto request = make_request(wire::Verb::policy_list, 2, true);
+    wire::Encoder(request->fields).str(after).uint(at_most);
+    return ask<PolicyPage>(*core_, request, timeout, native::decode_policy_page);
+}
+
+// ---- schedules ----
+
+Answer<Done> Client::set_schedule(std::string_view name, const ScheduleOptions& options,
+                                  Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_set, 3, true);
+    wire::Encoder out(request->fields);
+    out.str(name).map(5).str("cron").str(options.cron).str("zone").str(options.zone);
+    out.str("missed").str(options.missed).str("paused").boolean(options.paused);
+    out.str("check").boolean(options.check);
+    wire::write_message(out, options.message);
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<Done> Client::delete_schedule(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_delete, 1, false);
+    wire::Encoder(request->fields).str(name);
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<Done> Client::pause_schedule(std::string_view name, bool paused, Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_pause, 2, true);
+    wire::Encoder(request->fields).str(name).boolean(paused);
+    return ask<Done>(*core_, request, timeout, decode_nothing);
+}
+
+Answer<SchedulePage> Client::list_schedules(std::string_view after, std::uint32_t at_most,
+                                            Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_list, 2, true);
+    wire::Encoder(request->fields).str(after).uint(at_most);
+    return ask<SchedulePage>(*core_, request, timeout, native::decode_schedule_page);
+}
+
+Answer<ScheduleInfo> Client::show_schedule(std::string_view name, Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_show, 1, true);
+    wire::Encoder(request->fields).str(name);
+    return ask<ScheduleInfo>(*core_, request, timeout, native::decode_schedule);
+}
+
+Answer<std::vector<std::uint64_t>> Client::next_times(std::string_view cron, std::string_view zone,
+                                                      std::uint64_t from_ms, std::uint32_t count,
+                                                      Timeout timeout) {
+    auto request = make_request(wire::Verb::schedule_next, 4, true);
+    wire::Encoder(request->fields).str(cron).str(zone).uint(from_ms).uint(count);
+    return ask<std::vector<std::uint64_t>>(*core_, request, timeout, native::decode_times);
+}
+
 // ---- the broker ----
+
+Answer<std::vector<Fact>> Client::why(std::string_view queue, const WhyTarget& target,
+                                      Timeout timeout) {
+    auto request = make_request(wire::Verb::why, 2, true);
+    wire::Encoder out(request->fields);
+    out.str(queue).map((target.position != 0 ? 1U : 0U) + (target.id.empty() ? 0U : 1U));
+    if (target.position != 0) out.str("position").uint(target.position);
+    if (!target.id.empty()) out.str("id").str(target.id);
+    return ask<std::vector<Fact>>(*core_, request, timeout, native::decode_facts);
+}
 
 Answer<BrokerStats> Client::stats(Timeout timeout) {
     return ask<BrokerStats>(*core_, make_request(wire::Verb::stats, 0, true), timeout,

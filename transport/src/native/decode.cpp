@@ -100,8 +100,47 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "repeated") return c.read_uint(q.repeated);
         if (key == "ids") return c.read_uint(q.ids);
         if (key == "policy") return read_headers(c, q.policy);
+        if (key == "declared") return read_headers(c, q.declared);
+        if (key == "policy_name") return read_text(c, q.policy_name);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
         if (key == "floor") return c.read_uint(q.floor);
+        return false;
+    });
+}
+
+bool read_policy(Cursor& cursor, PolicyInfo& p) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "name") return read_text(c, p.name);
+        if (key == "pattern") return read_text(c, p.pattern);
+        if (key == "priority") return c.read_uint(p.priority);
+        if (key == "source") return read_text(c, p.source);
+        if (key == "queues") return c.read_uint(p.queues);
+        if (key == "settings") return read_headers(c, p.settings);
+        return false;
+    });
+}
+
+bool read_schedule(Cursor& cursor, ScheduleInfo& s) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "name") return read_text(c, s.name);
+        if (key == "cron") return read_text(c, s.cron);
+        if (key == "zone") return read_text(c, s.zone);
+        if (key == "missed") return read_text(c, s.missed);
+        if (key == "paused") return c.read_bool(s.paused);
+        if (key == "next_ms") return c.read_uint(s.next_ms);
+        if (key == "last_ms") return c.read_uint(s.last_ms);
+        if (key == "fired") return c.read_uint(s.fired);
+        if (key == "skipped") return c.read_uint(s.skipped);
+        if (key == "reached") return c.read_uint(s.reached);
+        wire::MessageView view;
+        return key == "message" && wire::read_message(c, view) && to_message(view, s.message);
+    });
+}
+
+bool read_fact(Cursor& cursor, Fact& fact) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "fact") return read_text(c, fact.name);
+        if (key == "details") return read_headers(c, fact.details);
         return false;
     });
 }
@@ -243,6 +282,65 @@ bool decode_exchange_page(Bytes result, ExchangePage& out) {
             ExchangeInfo exchange;
             if (!read_exchange(inner, exchange)) return false;
             out.exchanges.push_back(std::move(exchange));
+            return true;
+        });
+    });
+}
+
+bool decode_policy_page(Bytes result, PolicyPage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "policies") return false;
+        return each_element(c, [&](Cursor& inner) {
+            PolicyInfo policy;
+            if (!read_policy(inner, policy)) return false;
+            out.policies.push_back(std::move(policy));
+            return true;
+        });
+    });
+}
+
+bool decode_schedule(Bytes result, ScheduleInfo& out) {
+    Cursor cursor(result);
+    return read_schedule(cursor, out);
+}
+
+bool decode_schedule_page(Bytes result, SchedulePage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "schedules") return false;
+        return each_element(c, [&](Cursor& inner) {
+            ScheduleInfo schedule;
+            if (!read_schedule(inner, schedule)) return false;
+            out.schedules.push_back(std::move(schedule));
+            return true;
+        });
+    });
+}
+
+bool decode_times(Bytes result, std::vector<std::uint64_t>& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key != "times") return false;
+        return each_element(c, [&](Cursor& inner) {
+            std::uint64_t time = 0;
+            if (!inner.read_uint(time)) return false;
+            out.push_back(time);
+            return true;
+        });
+    });
+}
+
+bool decode_facts(Bytes result, std::vector<Fact>& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key != "facts") return false;
+        return each_element(c, [&](Cursor& inner) {
+            Fact fact;
+            if (!read_fact(inner, fact)) return false;
+            out.push_back(std::move(fact));
             return true;
         });
     });

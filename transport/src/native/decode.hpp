@@ -30,6 +30,11 @@ bool decode_queue_page(Bytes result, QueuePage& out);
 bool decode_peeked(Bytes result, std::vector<PeekedMessage>& out);
 bool decode_exchange(Bytes result, ExchangeInfo& out);
 bool decode_exchange_page(Bytes result, ExchangePage& out);
+bool decode_policy_page(Bytes result, PolicyPage& out);
+bool decode_schedule(Bytes result, ScheduleInfo& out);
+bool decode_schedule_page(Bytes result, SchedulePage& out);
+bool decode_times(Bytes result, std::vector<std::uint64_t>& out);
+bool decode_facts(Bytes result, std::vector<Fact>& out);
 bool decode_stats(Bytes result, BrokerStats& out);
 bool decode_backup(Bytes result, BackupInfo& out);
 /// The flat array of firsts and lasts.

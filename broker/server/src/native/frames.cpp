@@ -56,6 +56,11 @@ struct AnswerWriter {
         Encoder(out).str("messages").uint(answer.messages);
         end_frame(out, mark);
     }
+    void operator()(const engine::QueuesAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 1);
+        Encoder(out).str("queues").uint(answer.queues);
+        end_frame(out, mark);
+    }
     void operator()(const engine::PullAnswer& answer) const {
         const std::size_t mark = begin_ok(out, request, 2);
         Encoder(out).str("messages").uint(answer.delivered).str("ready").uint(answer.ready);
@@ -71,6 +76,20 @@ struct AnswerWriter {
         Encoder encoder(out);
         encoder.uint(request);
         write_queue(encoder, queue, true);
+        end_frame(out, mark);
+    }
+    void operator()(const engine::WhyAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 1);
+        Encoder encoder(out);
+        encoder.str("facts").array(static_cast<std::uint32_t>(answer.facts.size()));
+        for (const engine::Fact& fact : answer.facts) {
+            encoder.map(2).str("fact").str(fact.name).str("details");
+            encoder.map(static_cast<std::uint32_t>(fact.details.size()));
+            for (const auto& [name, value] : fact.details) {
+                encoder.str(name);
+                write_argument(encoder, value);
+            }
+        }
         end_frame(out, mark);
     }
     void operator()(const engine::ProducerAnswer& answer) const {
@@ -153,7 +172,6 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     end_frame(out, mark);
 }
 
-namespace {
 void write_policy(Encoder& out, const engine::QueuePolicy& p) {
     const bool retries = p.retry != engine::RetryKind::none;
     const std::pair<std::string_view, std::uint64_t> numbers[] = {
@@ -182,7 +200,6 @@ void write_policy(Encoder& out, const engine::QueuePolicy& p) {
     out.str("dead_letter_exchange").str(p.dead_letter_exchange);
     out.str("dead_letter_key").str(p.dead_letter_key);
 }
-}  // namespace
 
 std::string_view overflow_name(engine::Overflow overflow) {
     switch (overflow) {
@@ -211,7 +228,7 @@ std::string_view retry_name(engine::RetryKind kind) {
 }
 
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 24 : 22).str("name").str(queue.name);
+    out.map(whole ? 26 : 22).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
@@ -226,6 +243,9 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     if (!whole) return;
     out.str("floor").uint(queue.floor).str("policy");
     write_policy(out, queue.policy);
+    out.str("declared");
+    write_policy(out, queue.declared);
+    out.str("policy_name").str(queue.policy_name);
 }
 
 void write_exchange(Encoder& out, const engine::ExchangeView& exchange,

@@ -31,6 +31,8 @@ void write_queue(wire::Encoder& out, const engine::QueueView& queue, bool whole 
 void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
                     const std::vector<engine::Binding>* bindings);
 [[nodiscard]] std::string_view overflow_name(engine::Overflow overflow);
+/// A map of the settings that are not zero or empty.
+void write_policy(wire::Encoder& out, const engine::QueuePolicy& policy);
 [[nodiscard]] std::string_view retry_name(engine::RetryKind kind);
 [[nodiscard]] std::string_view type_name(engine::ExchangeType type);
 

@@ -42,6 +42,7 @@ bool NativeSession::hello(Request& request) {
         fail(request.id, Code::bad_option, complaint);
         return true;
     }
+    client_name_ = name;
     greet(request, heartbeat_ms);
     return true;
 }

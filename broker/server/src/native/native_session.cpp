@@ -134,6 +134,8 @@ bool NativeSession::take_query(Verb verb, Request& request) {
             return exchange_list(request);
         case Verb::exchange_show:
             return exchange_show(request);
+        case Verb::why:
+            return why(request);
         case Verb::stats:
             return stats(request);
         case Verb::backup:
@@ -276,6 +278,7 @@ void NativeSession::on_reply(engine::Reply& reply) {
         if (failure->code != Code::no_such_subscription) fail(0, failure->code, failure->text);
         return;
     }
+    if (auto* facts = std::get_if<engine::WhyAnswer>(&reply.answer)) name_clients(*facts);
     const std::uint64_t request = reply.request;
     deliveries_.add(std::move(reply));
     deliveries_.pump();

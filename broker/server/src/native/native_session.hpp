@@ -36,6 +36,8 @@ public:
     void on_closed() override;
     void for_each_pinned(const std::function<void(engine::Position)>& pinned) const override;
 
+    /// What the client called itself in hello.
+    [[nodiscard]] const std::string& client_name() const { return client_name_; }
     [[nodiscard]] Deliveries& deliveries() { return deliveries_; }
     /// A body that something here waited for was read, or cannot be.
     void on_body();
@@ -55,6 +57,8 @@ private:
     bool take(wire::Verb verb, Request& request);
     bool take_consuming(wire::Verb verb, Request& request);
     bool take_topology(wire::Verb verb, Request& request);
+    bool take_policy(wire::Verb verb, Request& request);
+    bool take_schedule(wire::Verb verb, Request& request);
     bool take_query(wire::Verb verb, Request& request);
     bool hello(Request& request);
     bool goodbye(Request& request);
@@ -82,6 +86,16 @@ private:
     bool exchange_list(Request& request);
     bool exchange_show(Request& request);
     bool bind(Request& request, bool unbind);
+    bool policy_set(Request& request);
+    bool policy_delete(Request& request);
+    bool policy_list(Request& request);
+    bool why(Request& request);
+    bool schedule_set(Request& request);
+    bool schedule_delete(Request& request);
+    bool schedule_list(Request& request);
+    bool schedule_show(Request& request);
+    bool schedule_pause(Request& request);
+    bool schedule_next(Request& request);
     bool stats(Request& request);
     bool backup(Request& request);
 
@@ -98,6 +112,7 @@ private:
     void confirmed(std::uint64_t producer, const engine::Range<engine::Sequence>& sequences,
                    bool stored);
     void on_reply(engine::Reply& reply);
+    void name_clients(engine::WhyAnswer& answer);
     void on_damaged(std::uint64_t subscription, const Error& error);
     void backed_up(std::uint64_t request, const Result<log::CommitLog::BackupResult>& result);
     void send_queue_page(std::uint64_t request, std::string_view after, std::size_t most);
@@ -106,6 +121,7 @@ private:
     Hub& hub_;
     Link& link_;
     const engine::SessionId id_;
+    std::string client_name_;
     Phase phase_ = Phase::greeting;
     bool draining_ = false;
     bool engine_knows_ = false;

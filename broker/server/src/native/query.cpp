@@ -22,6 +22,14 @@ std::size_t page_size(std::uint64_t at_most) {
     return static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
 }
 
+std::optional<engine::Where> where_named(std::string_view name) {
+    if (name == "ready") return engine::Where::ready;
+    if (name == "unacked") return engine::Where::unacked;
+    if (name == "delayed") return engine::Where::delayed;
+    if (name == "leaving") return engine::Where::leaving;
+    return std::nullopt;
+}
+
 // Pages end before the frame limit does, whatever the names' lengths.
 constexpr std::size_t page_reserve_bytes = 2048;
 
@@ -112,8 +120,41 @@ bool NativeSession::exchange_show(Request& request) {
     return true;
 }
 
+bool NativeSession::why(Request& request) {
+    std::string_view name;
+    std::string_view message_id;
+    std::uint64_t position = 0;
+    const Option known[] = {{.name = "position", .number = &position, .least = 1},
+                            {.name = "id", .text = &message_id}};
+    std::string complaint;
+    if (request.count < 4 || !request.fields.read_str(name) ||
+        !read_options(request.fields, known, complaint)) {
+        return false;
+    }
+    if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    hub_.engine.why(id_, request.id, name, position, message_id, hub_.now());
+    await_answer(request.id);
+    return true;
+}
+
+// The engine knows sessions by number; people know clients by the names that these gave themselves.
+void NativeSession::name_clients(engine::WhyAnswer& answer) {
+    for (engine::Fact& fact : answer.facts) {
+        for (std::size_t i = 0; i < fact.details.size(); ++i) {
+            const auto* number = std::get_if<std::int64_t>(&fact.details[i].second);
+            if (fact.details[i].first != "session" || number == nullptr) continue;
+            const auto* found = dynamic_cast<const NativeSession*>(
+                hub_.session(static_cast<engine::SessionId>(*number)));
+            if (found == nullptr || found->client_name().empty()) continue;
+            fact.details.emplace(fact.details.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                 "client", found->client_name());
+        }
+    }
+}
+
 bool NativeSession::queue_peek(Request& request) {
     std::string_view name;
+    std::string_view place = "ready";
     std::uint64_t skip = 0;
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
@@ -121,6 +162,12 @@ bool NativeSession::queue_peek(Request& request) {
     if (request.count < 6 || !fields.read_str(name) || !fields.read_uint(skip) ||
         !fields.read_uint(messages) || !fields.read_uint(bytes)) {
         return false;
+    }
+    // Optional, as earlier clients do not send it.
+    if (request.count > 6 && !fields.read_str(place)) return false;
+    const std::optional<engine::Where> where = where_named(place);
+    if (!where) {
+        return refuse(request, Code::bad_option, "look at ready, unacked, delayed or leaving");
     }
     if (!hub_.engine.queue(name, hub_.now())) return refuse(request, Code::no_such_queue, {});
     constexpr std::size_t peeks_max = 16;
@@ -130,7 +177,7 @@ bool NativeSession::queue_peek(Request& request) {
     const auto most =
         static_cast<std::size_t>(std::clamp<std::uint64_t>(messages, 1, limits::peek_messages_max));
     auto peek = std::make_unique<Peek>(hub_, link_, id_, request.id,
-                                       hub_.engine.peek(name, skip, most), most, bytes);
+                                       hub_.engine.peek(name, skip, most, *where), most, bytes);
     if (!peek->go_on()) peeks_.push_back(std::move(peek));
     return true;
 }

@@ -5,6 +5,7 @@
 #include "frames.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
+#include "policy_fields.hpp"
 
 namespace ferry::server::native {
 
@@ -20,41 +21,6 @@ std::optional<engine::ExchangeType> exchange_type(std::string_view name) {
     }
     return std::nullopt;
 }
-
-/// A queue's policy as a client writes it. The engine checks what the options do not.
-struct PolicyFields {
-    engine::QueuePolicy numbers;
-    std::string_view retry;
-    std::string_view exchange;
-    std::string_view key;
-    std::string_view overflow;
-    std::uint64_t jitter = 0;
-    std::uint64_t deliveries = 0;
-
-    /// What is wrong, or empty.
-    std::string fill(engine::QueuePolicy& out) const {
-        out = numbers;
-        out.retry_jitter_percent = static_cast<std::uint32_t>(jitter);
-        out.max_deliveries = static_cast<std::uint32_t>(deliveries);
-        out.dead_letter_exchange = exchange;
-        out.dead_letter_key = key;
-        bool known = overflow.empty();
-        for (const auto rule : {engine::Overflow::drop_head, engine::Overflow::reject_publish,
-                                engine::Overflow::dead_letter_head}) {
-            if (overflow != overflow_name(rule)) continue;
-            out.overflow = rule;
-            known = true;
-        }
-        if (!known) return "overflow is drop_head, reject_publish or dead_letter_head";
-        for (const auto kind : {engine::RetryKind::none, engine::RetryKind::fixed,
-                                engine::RetryKind::linear, engine::RetryKind::exponential}) {
-            if (retry != retry_name(kind) && !retry.empty()) continue;
-            out.retry = kind;
-            return {};
-        }
-        return "retry is none, fixed, linear or exponential";
-    }
-};
 
 }  // namespace
 
@@ -79,7 +45,7 @@ bool NativeSession::take_topology(Verb verb, Request& request) {
         case Verb::unbind:
             return bind(request, true);
         default:
-            return take_query(verb, request);
+            return take_policy(verb, request);
     }
 }
 
@@ -87,41 +53,18 @@ bool NativeSession::queue_declare(Request& request) {
     std::string_view name;
     engine::QueueOptions options;
     PolicyFields policy;
-    const Option known[] = {
+    std::vector<Option> known{
         {.name = "durable", .flag = &options.durable},
         {.name = "exclusive", .flag = &options.exclusive},
         {.name = "auto_delete", .flag = &options.auto_delete},
         {.name = "passive", .flag = &options.passive},
+        {.name = "check", .flag = &options.check},
         {.name = "lease_ms",
          .number = &options.lease_ms,
          .least = limits::lease_ms_min,
          .most = limits::lease_ms_max},
-        {.name = "retry", .text = &policy.retry},
-        {.name = "retry_delay_ms", .number = &policy.numbers.retry_delay_ms},
-        {.name = "retry_delay_max_ms", .number = &policy.numbers.retry_delay_max_ms},
-        {.name = "retry_jitter_percent", .number = &policy.jitter, .most = 100},
-        {.name = "max_deliveries",
-         .number = &policy.deliveries,
-         .most = limits::max_deliveries_max},
-        {.name = "message_ttl_ms",
-         .number = &policy.numbers.message_ttl_ms,
-         .most = limits::ttl_ms_max},
-        {.name = "expires_ms", .number = &policy.numbers.expires_ms, .most = limits::ttl_ms_max},
-        {.name = "max_length",
-         .number = &policy.numbers.max_messages,
-         .most = limits::queue_length_max},
-        {.name = "max_bytes", .number = &policy.numbers.max_bytes, .most = limits::queue_bytes_max},
-        {.name = "overflow", .text = &policy.overflow},
-        {.name = "dedupe_window_ms",
-         .number = &policy.numbers.dedupe_window_ms,
-         .most = limits::dedupe_window_ms_max},
-        {.name = "dedupe_max_ids",
-         .number = &policy.numbers.dedupe_max_ids,
-         .most = limits::dedupe_ids_max},
-        {.name = "priorities", .flag = &policy.numbers.priorities},
-        {.name = "dead_letter_exchange", .text = &policy.exchange},
-        {.name = "dead_letter_key", .text = &policy.key},
     };
+    policy.add_options(known, true);
     std::string complaint;
     if (request.count < 4 || !request.fields.read_str(name) ||
         !read_options(request.fields, known, complaint)) {

@@ -44,6 +44,7 @@ struct QueueOptions {
     bool exclusive = false;
     bool auto_delete = false;
     bool passive = false;        // only ask whether it exists
+    bool check = false;          // only ask whether it could be declared so
     std::uint64_t lease_ms = 0;  // 0: the broker's default
     QueuePolicy policy;
 };
@@ -85,8 +86,74 @@ struct QueueInfo {
     /// Only from show_queue: every message of the queue below this position is settled, and a crash
     /// of the broker brings none of them back.
     std::uint64_t floor = 0;
-    /// Only from show_queue: the settings of the policy that are not zero or empty, as declared.
+    /// Only from show_queue: the settings in force that are not zero or empty; of these, those of
+    /// the queue's own declaration; and the policy that the others come from, if any.
     wire::Headers policy;
+    wire::Headers declared;
+    std::string policy_name;
+};
+
+/// Settings for every queue whose name fits `pattern`; docs/policies.md.
+struct PolicyOptions {
+    std::string pattern;         // * for any run of characters, ? for one
+    std::uint64_t priority = 0;  // of several that fit, the highest counts
+    bool check = false;          // only ask whether it could be set so
+    QueuePolicy settings;
+};
+
+struct PolicyInfo {
+    std::string name;
+    std::string pattern;
+    std::uint64_t priority = 0;
+    std::string source;        // "config" or "runtime"
+    std::uint64_t queues = 0;  // that take settings from it
+    wire::Headers settings;    // those that are not zero or empty
+};
+
+/// A message that is published again and again; docs/time.md.
+struct ScheduleOptions {
+    std::string cron;
+    std::string zone = "UTC";
+    std::string missed = "once";  // or "skip"
+    bool paused = false;
+    bool check = false;  // only ask whether it could be set so
+    wire::Message message;
+};
+
+struct ScheduleInfo {
+    std::string name;
+    std::string cron;
+    std::string zone;
+    std::string missed;
+    bool paused = false;
+    std::uint64_t next_ms = 0;  // ms since 1970; 0: not due again
+    std::uint64_t last_ms = 0;
+    std::uint64_t fired = 0;    // messages published
+    std::uint64_t skipped = 0;  // times without a message
+    std::uint64_t reached = 0;  // queues that the last message reached
+    wire::Message message;      // only from show_schedule
+};
+
+struct SchedulePage {
+    std::vector<ScheduleInfo> schedules;  // in order of name
+    bool more = false;
+};
+
+/// Something that is so; docs/operations.md lists the names.
+struct Fact {
+    std::string name;
+    wire::Headers details;
+};
+
+/// What why() is about: the whole queue, or one message.
+struct WhyTarget {
+    std::uint64_t position = 0;
+    std::string id;  // of delayed messages
+};
+
+struct PolicyPage {
+    std::vector<PolicyInfo> policies;  // in order of name
+    bool more = false;
 };
 
 struct QueuePage {

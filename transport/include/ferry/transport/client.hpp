@@ -135,10 +135,12 @@ public:
     Answer<QueuePage> list_queues(std::string_view after = {}, std::uint32_t at_most = 1000,
                                   Timeout timeout = Timeout{0});
     Answer<QueueInfo> show_queue(std::string_view name, Timeout timeout = Timeout{0});
+    /// `where`: "ready", "unacked", "delayed" (also for a retry) or "leaving".
     Answer<std::vector<PeekedMessage>> peek_queue(std::string_view name, std::uint64_t skip,
                                                   std::uint32_t messages,
                                                   std::uint64_t bytes = 512U << 10,
-                                                  Timeout timeout = Timeout{0});
+                                                  Timeout timeout = Timeout{0},
+                                                  std::string_view where = "ready");
     /// Moves messages of `queue` to `target`, or (empty) dead letters back to the queues in which
     /// they died. Returns how many are sure to go; they arrive a moment later, each once.
     Answer<std::uint64_t> move_messages(std::string_view queue, std::string_view target,
@@ -160,6 +162,27 @@ public:
     Answer<ExchangeInfo> show_exchange(std::string_view name, Timeout timeout = Timeout{0});
     Answer<Done> bind(const Binding& binding, Timeout timeout = Timeout{0});
     Answer<Done> unbind(const Binding& binding, Timeout timeout = Timeout{0});
+    /// Makes or replaces a policy. Returns how many queues take settings from it.
+    Answer<std::uint64_t> set_policy(std::string_view name, const PolicyOptions& options,
+                                     Timeout timeout = Timeout{0});
+    Answer<std::uint64_t> delete_policy(std::string_view name, Timeout timeout = Timeout{0});
+    Answer<PolicyPage> list_policies(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                     Timeout timeout = Timeout{0});
+    /// Why messages of `queue`, or the one that `target` names, are not delivered.
+    Answer<std::vector<Fact>> why(std::string_view queue, const WhyTarget& target = {},
+                                  Timeout timeout = Timeout{0});
+    /// Makes or replaces a schedule.
+    Answer<Done> set_schedule(std::string_view name, const ScheduleOptions& options,
+                              Timeout timeout = Timeout{0});
+    Answer<Done> delete_schedule(std::string_view name, Timeout timeout = Timeout{0});
+    Answer<Done> pause_schedule(std::string_view name, bool paused, Timeout timeout = Timeout{0});
+    Answer<SchedulePage> list_schedules(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                        Timeout timeout = Timeout{0});
+    Answer<ScheduleInfo> show_schedule(std::string_view name, Timeout timeout = Timeout{0});
+    /// The next times at which such a schedule would be due; `from_ms` 0 is now.
+    Answer<std::vector<std::uint64_t>> next_times(std::string_view cron, std::string_view zone,
+                                                  std::uint64_t from_ms, std::uint32_t count,
+                                                  Timeout timeout = Timeout{0});
     Answer<BrokerStats> stats(Timeout timeout = Timeout{0});
     /// `directory` is on the broker's machine, new or empty.
     Answer<BackupInfo> backup(std::string_view directory, Timeout timeout = Timeout{0});

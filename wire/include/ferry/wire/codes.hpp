@@ -33,6 +33,10 @@ namespace ferry::wire {
     X(210, no_such_binding, "NO_SUCH_BINDING", false, "there is no such binding")             \
     X(211, no_such_message, "NO_SUCH_MESSAGE", false, "the queue does not hold that message") \
     X(212, already_exists, "ALREADY_EXISTS", false, "this id is in use on this connection")   \
+    X(240, no_such_policy, "NO_SUCH_POLICY", false, "there is no such policy")                \
+    X(241, no_such_schedule, "NO_SUCH_SCHEDULE", false, "there is no such schedule")          \
+    X(242, from_configuration, "FROM_CONFIGURATION", false,                                   \
+      "it is in the broker's configuration file; change it there")                            \
     X(300, sequence_gap, "SEQUENCE_GAP", false,                                               \
       "sequences were skipped; re-send from the broker's high-water mark")                    \
     X(301, fenced, "FENCED", false, "a newer epoch of this producer exists; stop")            \

@@ -53,6 +53,12 @@ inline constexpr std::uint32_t deaths_max = 64;  // of one message; then it stay
 inline constexpr std::uint32_t move_messages_max = 1'000'000;  // in one request
 inline constexpr std::uint32_t peek_messages_max = 1'000;
 inline constexpr std::uint32_t list_page_max = 1'000;
+inline constexpr std::uint32_t schedules_max = 1'000;
+inline constexpr std::uint32_t schedule_message_bytes_max = 64U << 10;
+/// Later than this a scheduled message has missed its time.
+inline constexpr std::uint64_t schedule_grace_ms = 60'000;
+inline constexpr std::uint32_t policies_max = 256;
+inline constexpr std::uint32_t policy_priority_max = 1'000;
 
 static_assert(frame_bytes_before_hello_max <= frame_bytes_max &&
               frame_bytes_max <= frame_bytes_cap);

@@ -45,6 +45,16 @@ enum class Verb : std::uint8_t {
     stats = 60,
     backup = 61,
     transaction = 75,
+    policy_set = 80,
+    policy_delete = 81,
+    policy_list = 82,
+    why = 83,
+    schedule_set = 84,
+    schedule_delete = 85,
+    schedule_list = 86,
+    schedule_show = 87,
+    schedule_pause = 88,
+    schedule_next = 89,
 };
 
 /// PUBLISH flags.

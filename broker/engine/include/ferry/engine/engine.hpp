@@ -3,7 +3,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "ferry/engine/types.hpp"
 #include "ferry/platform/result.hpp"
@@ -155,6 +157,44 @@ public:
     void bind(SessionId session, std::uint64_t request, const Binding& binding);
     void unbind(SessionId session, std::uint64_t request, const Binding& binding);
 
+    // -- policies: settings of queues by name; docs/policies.md --
+    /// Makes or replaces it; what changes counts at once. Answers with the number of queues that
+    /// take settings from it. `check`: only says whether it could be set, and changes nothing.
+    void set_policy(SessionId session, std::uint64_t request, const NamedPolicy& policy, bool check,
+                    Now now);
+    void delete_policy(SessionId session, std::uint64_t request, std::string_view name, Now now);
+    /// Those of the configuration, after recovered(): what the log has from an earlier file and is
+    /// not among them goes. Requires complaint_of() to be empty for each, and names only once.
+    void configure_policies(std::span<const NamedPolicy> from_file, Now now);
+    /// At most `most` with names after `after`, in order.
+    [[nodiscard]] std::vector<PolicyView> policies(std::string_view after, std::size_t most) const;
+
+    // -- schedules: messages that come again and again; docs/time.md --
+    /// Makes or replaces it. `schedule.next_ms` is when it is due first; where only the message or
+    /// the rule for missed times is new, the time that was set before stays. `check`: only says
+    /// whether it could be set.
+    void set_schedule(SessionId session, std::uint64_t request, Schedule schedule, bool check,
+                      Now now);
+    void delete_schedule(SessionId session, std::uint64_t request, std::string_view name, Now now);
+    /// `next_ms`: due then, when it goes on.
+    void pause_schedule(SessionId session, std::uint64_t request, std::string_view name,
+                        bool paused, std::uint64_t next_ms, Now now);
+    /// Answer to ScheduleDue: publishes the message of `due_ms` if its time has come, and has the
+    /// next at `next_ms` (0: never), in one record.
+    void schedule_due(std::string_view name, std::uint64_t due_ms, std::uint64_t next_ms, Now now);
+    /// Asks for the next time of every schedule that is not due: after recovered(), as clocks and
+    /// calendars may be others than before.
+    void plan_schedules(Now now);
+    [[nodiscard]] const Schedule* schedule(std::string_view name) const;
+    /// At most `most` with names after `after`, in order. Valid until the next command.
+    [[nodiscard]] std::vector<const Schedule*> schedules(std::string_view after,
+                                                         std::size_t most) const;
+
+    /// Why messages are not delivered: answers with facts about the queue, or about the message at
+    /// `position` (not 0), or delayed messages with this id (not empty).
+    void why(SessionId session, std::uint64_t request, std::string_view queue, Position position,
+             std::string_view id, Now now);
+
     /// Answers with a QueueView, `floor` included, when everything that it stands on is durable:
     /// after a crash nothing below `floor` comes back.
     void show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now);
@@ -188,7 +228,7 @@ public:
     /// What lies ready, returned messages first; only what is in memory (at least the first
     /// thousand runs).
     [[nodiscard]] std::vector<PeekItem> peek(std::string_view queue, std::uint64_t skip,
-                                             std::size_t most) const;
+                                             std::size_t most, Where where = Where::ready) const;
     /// Takes time in proportion to the number of queues.
     [[nodiscard]] Totals totals() const;
     /// Totals::confirmed alone, at no cost.
@@ -207,6 +247,9 @@ private:
     struct State;
     std::unique_ptr<State> state_;
 };
+
+/// Empty if the policy is sound; otherwise what is wrong with it and what is allowed.
+[[nodiscard]] std::string complaint_of(const NamedPolicy& policy);
 
 // -- reading record bodies; pure functions, any thread --
 

@@ -50,6 +50,9 @@ struct Extent {
     bool operator==(const Extent&) const = default;
 };
 
+using Argument = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
+using Arguments = std::vector<std::pair<std::string, Argument>>;  // sorted by name
+
 // ---- Effects: what the engine wants done. It never does any of it. ----
 
 /// Send these messages. The bytes are found with message_bytes() in the record's body.
@@ -123,6 +126,19 @@ struct QueuePolicy {
     bool operator==(const QueuePolicy&) const = default;
 };
 
+/// Settings for every queue whose name fits a pattern. Of several that fit, the one with the
+/// highest priority counts, and among equals the first by name; a queue's own declaration goes
+/// before it.
+struct NamedPolicy {
+    std::string name;
+    std::string pattern;  // * for any run of characters, ? for one
+    std::uint32_t priority = 0;
+    bool from_file = false;  // from the broker's configuration: not to be changed at run time
+    QueuePolicy settings;
+
+    bool operator==(const NamedPolicy&) const = default;
+};
+
 /// One queue as it stands.
 struct QueueView {
     std::string name;
@@ -140,9 +156,42 @@ struct QueueView {
     std::uint64_t ids = 0;       // that are remembered
     // Only from show_queue(): every message of the queue below it is settled, durably.
     Position floor = 0;
-    QueuePolicy policy;
+    QueuePolicy policy;       // in force
+    QueuePolicy declared;     // of these, what the queue's own declaration says
+    std::string policy_name;  // where the others come from; empty: no policy fits
 };
+/// What happens with a scheduled message whose time passed unnoticed: the broker was down, its disk
+/// was full, or its clock was put forward.
+enum class Missed : std::uint8_t {
+    once = 0,  // one message for all times that were missed
+    skip = 1,  // none
+};
+/// A message that is published again and again. The engine knows no calendar: when it is due next
+/// it is told.
+struct Schedule {
+    std::string name;
+    std::string cron;
+    std::string zone;
+    Missed missed = Missed::once;
+    bool paused = false;
+    std::vector<std::byte> message;  // as in a publish; gets an id and a header each time
+    std::uint64_t next_ms = 0;       // due then, wall clock; 0: not again
+    std::uint64_t last_ms = 0;       // the last due time that is settled; 0: none
+    std::uint64_t fired = 0;         // messages published
+    std::uint64_t skipped = 0;       // times that were settled without a message
+    std::uint64_t reached = 0;       // queues that the last message reached
+};
+
+/// Something that is so, as an answer to why(). docs/operations.md lists the names.
+struct Fact {
+    std::string name;
+    Arguments details;  // in the order in which they are to be read
+};
+
 // Answers to requests.
+struct WhyAnswer {
+    std::vector<Fact> facts;
+};
 struct Failure {
     Code code = Code::internal;
     std::string text;
@@ -155,6 +204,9 @@ struct QueueAnswer {
 };
 struct CountAnswer {
     std::uint64_t messages = 0;
+};
+struct QueuesAnswer {
+    std::uint64_t queues = 0;
 };
 struct PullAnswer {
     std::uint64_t delivered = 0;
@@ -171,8 +223,8 @@ struct TransactionAnswer {
     bool duplicate = false;
     std::uint32_t messages = 0;  // that it published
 };
-using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, PullAnswer, ProducerAnswer,
-                            QueueView, TransactionAnswer>;
+using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, QueuesAnswer, PullAnswer,
+                            ProducerAnswer, QueueView, TransactionAnswer, WhyAnswer>;
 struct Reply {
     SessionId session = 0;
     std::uint64_t request = 0;
@@ -196,8 +248,17 @@ struct LoadBody {
     Position record = 0;
 };
 
+/// Find out when `cron` in `zone` is due next after `after_ms`, and hand that to schedule_due().
+struct ScheduleDue {
+    std::string name;
+    std::string cron;
+    std::string zone;
+    std::uint64_t due_ms = 0;
+    std::uint64_t after_ms = 0;
+};
+
 using Effect = std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession,
-                            LoadIndex, LoadBody>;
+                            LoadIndex, LoadBody, ScheduleDue>;
 /// Filled by the engine in the order in which things are to be done; emptied by the driver.
 using Effects = std::vector<Effect>;
 
@@ -234,6 +295,7 @@ struct QueueOptions {
     bool exclusive = false;
     bool auto_delete = false;
     bool passive = false;
+    bool check = false;          // only say what would happen, and change nothing
     std::uint64_t lease_ms = 0;  // 0: the broker's default
     QueuePolicy policy;
 };
@@ -244,8 +306,6 @@ struct ExchangeOptions {
     bool internal = false;  // takes messages from other exchanges only
     bool passive = false;
 };
-using Argument = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
-using Arguments = std::vector<std::pair<std::string, Argument>>;  // sorted by name
 struct Binding {
     std::string source;
     std::string destination;
@@ -264,6 +324,10 @@ struct SubscribeOptions {
 
 // ---- What queries return ----
 
+struct PolicyView {
+    NamedPolicy policy;
+    std::uint64_t queues = 0;  // that take settings from it
+};
 struct ExchangeView {
     std::string name;
     ExchangeType type = ExchangeType::direct;
@@ -277,6 +341,16 @@ struct Totals {
     std::uint64_t dead_lettered = 0, expired = 0, delayed = 0, leaving = 0, parked = 0;
     std::uint64_t transactions = 0, transactions_refused = 0, dropped = 0, repeated = 0;
     std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
+    std::uint64_t policies = 0, schedules = 0;
+    // Since start: messages of schedules, times settled without one, and those that reached nobody.
+    std::uint64_t scheduled = 0, schedule_skips = 0, schedule_unroutable = 0;
+};
+/// Where in a queue to look.
+enum class Where : std::uint8_t {
+    ready,
+    unacked,
+    delayed,  // wait for their time, or for their next attempt
+    leaving,  // on their way to another queue, parked ones included
 };
 struct PeekItem {
     Extent extent;

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "ferry/engine/types.hpp"
 #include "ferry/log/commit_log.hpp"
 #include "ferry/wire/limits.hpp"
 
@@ -44,6 +46,7 @@ struct BrokerConfig {
     std::uint32_t drain_ms = 10'000;                    // server.drain, after SIGTERM
     std::uint32_t metrics_queues_max = 200;             // metrics.queues_max
     LogLevel log_level = LogLevel::info;                // log.level
+    std::vector<engine::NamedPolicy> policies;          // [[policy]]
 
     [[nodiscard]] std::uint32_t payload_bytes_max() const {
         return frame_bytes_max - limits::message_overhead_bytes_max;

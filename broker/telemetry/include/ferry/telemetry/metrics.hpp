@@ -54,12 +54,17 @@ struct BrokerSample {
     std::uint64_t scrub_passes = 0;
     std::uint64_t damaged_ranges = 0;
     std::uint64_t read_errors = 0;  // stored messages that could not be read back
+    std::uint64_t scheduled = 0;    // messages of schedules
+    std::uint64_t schedule_skips = 0;
+    std::uint64_t schedule_unroutable = 0;
     // Levels.
     std::uint64_t ready = 0;
     std::uint64_t ready_bytes = 0;
     std::uint64_t unacked = 0;
     std::uint64_t queues = 0;
     std::uint64_t exchanges = 0;
+    std::uint64_t policies = 0;
+    std::uint64_t schedules = 0;
     std::uint64_t connections = 0;
     std::uint64_t publishers_blocked = 0;  // connections not read because the log is behind
     std::uint64_t log_file_bytes = 0;
