@@ -42,6 +42,10 @@ void add_one(CLI::App& parent, Context& context, const std::string& kind, bool b
     command->add_option("--key", options->binding.key,
                         "Routing key; for topic exchanges with * (one word) and # (any words)");
     command
+        ->add_option("--weight", options->binding.key,
+                     "Consistent-hash exchanges: 1 to 64, the share of the keys (is the key)")
+        ->excludes("--key");
+    command
         ->add_option(
             "--argument", options->arguments,
             "name=value that a headers exchange compares; x-match=any or all; may be repeated")
@@ -50,7 +54,8 @@ void add_one(CLI::App& parent, Context& context, const std::string& kind, bool b
     const std::string topic = verb + " orders --exchange events --key 'order.*.paid'";
     const std::string headers =
         verb + " orders --exchange by-region --argument x-match=all --argument region=eu";
-    command->footer(examples({topic.c_str(), headers.c_str()}));
+    const std::string spread = verb + " orders --exchange spread --weight 2";
+    command->footer(examples({topic.c_str(), headers.c_str(), spread.c_str()}));
     command->callback([&context, options, bind] {
         context.run = [&context, options, bind] { return run(context, *options, bind); };
     });

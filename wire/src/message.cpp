@@ -30,6 +30,23 @@ bool read_message(Cursor& cursor, MessageView& out) {
     return true;
 }
 
+std::string_view ordering_key_of(Bytes properties) {
+    Cursor cursor(properties);
+    std::uint32_t count = 0;
+    std::string_view found;
+    if (!cursor.read_map(count)) return found;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::uint64_t key = 0;
+        if (!cursor.read_uint(key)) return found;
+        if (key != static_cast<std::uint64_t>(Property::ordering_key)) {
+            if (!cursor.skip()) return found;
+        } else if (!cursor.read_str(found)) {
+            return {};
+        }
+    }
+    return found;
+}
+
 namespace {
 
 bool read_short(Cursor& cursor, std::string& out) {

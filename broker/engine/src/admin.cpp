@@ -66,6 +66,7 @@ void Engine::State::end_subscription(Session& session, Subscription& s) {
     std::erase_if(queue.waiting_pulls, [&](const WaitingPull& p) {
         return p.session == s.session && p.subscription == s.id;
     });
+    if (!s.pull_only) leave_consumers(queue, s);
     const bool was_consumer = std::erase(queue.subscriptions, &s) > 0;
     use(queue);
     queue.next_subscription = 0;
@@ -197,6 +198,11 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
         (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
         return refuse(Code::bad_option, "a lease is 1000 ms to 604800000 ms (7 days)");
     }
+    if (options.weight < 1 || options.weight > limits::ring_weight_max ||
+        options.member.size() > limits::name_bytes_max) {
+        return refuse(Code::bad_option,
+                      "a consumer's weight is 1 to 64, and its member name has at most 255 bytes");
+    }
     auto subscription = std::make_unique<Subscription>(&s.chunk_pool);
     subscription->session = session_id;
     subscription->id = id;
@@ -208,9 +214,11 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
     s.use(*queue);
     queue->exclusive_consumer = options.exclusive;
     session->subscriptions.emplace(id, std::move(subscription));
+    Subscription& joined = *queue->subscriptions.back();
     s.effects.push_back(
         Reply{session_id, request,
               QueueAnswer{queue->name, queue->ready.messages(), queue->subscriptions.size()}});
+    s.join_consumers(*queue, joined);
     s.mark_dirty(*queue);
 }
 
@@ -241,6 +249,7 @@ Queue& Engine::State::make_queue(QueueId id, std::string_view name, const QueueO
     auto queue = std::make_unique<Queue>(id, std::string(name), live);
     queue->options = options;
     queue->lease_ms = lease_ms;
+    if (options.ordered) queue->gate = std::make_unique<KeyGate>(queue->ready.base());
     Queue& made = *queue;
     queue_ids[made.name] = id;
     if (queue_table.size() <= id) queue_table.resize(std::size_t{id} + 1, nullptr);
@@ -269,11 +278,17 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     }
     if (std::string wrong = complaint_of(options.policy); !wrong.empty())
         return refuse(Code::bad_option, std::move(wrong));
+    if (options.ordered && options.policy.priorities) {
+        return refuse(Code::bad_option,
+                      "a queue is ordered or heeds priorities, not both: one key keeps its order");
+    }
     if (Queue* queue = s.queue_named(name)) {
         const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
         const bool same = options.durable == queue->options.durable &&
                           options.exclusive == queue->options.exclusive &&
                           options.auto_delete == queue->options.auto_delete &&
+                          options.ordered == queue->options.ordered &&
+                          options.single_active == queue->options.single_active &&
                           options.policy == queue->declared_policy() && lease == queue->lease_ms;
         if (queue->owner != 0 && queue->owner != session_id) {
             return refuse(Code::exclusive_elsewhere,
@@ -311,7 +326,9 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     put_text(s.body, name);
     put_u8(s.body, static_cast<std::uint8_t>(
                        (options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
-                       (options.auto_delete ? 4 : 0) | (options.policy != QueuePolicy{} ? 8 : 0)));
+                       (options.auto_delete ? 4 : 0) | (options.policy != QueuePolicy{} ? 8 : 0) |
+                       (options.ordered ? queue_flag_ordered : 0) |
+                       (options.single_active ? queue_flag_single_active : 0)));
     put_varint(s.body, lease);
     if (options.policy != QueuePolicy{}) put_policy(s.body, options.policy);
     const Journal::Place place = s.append(s.body);
@@ -437,6 +454,11 @@ void Engine::purge_queue(SessionId session_id, std::uint64_t request, std::strin
         purged += queue->extras->retries.messages() + queue->extras->scheduled.messages();
         s.drop_waiting(*queue);
     }
+    if (queue->gate != nullptr) {
+        queue->gate->forget_keys();
+        s.hold_keys_of_waiting(*queue);
+        s.mark_dirty(*queue);
+    }
     s.reply(s.last_gate, session_id, request, CountAnswer{purged});
 }
 
@@ -448,6 +470,8 @@ void Engine::declare_exchange(SessionId session, std::uint64_t request, std::str
     if (const Exchange* exchange = s.topology.find(name)) {
         const bool same = exchange->type == type && exchange->options.durable == options.durable &&
                           exchange->options.auto_delete == options.auto_delete &&
+                          exchange->options.hash_on == options.hash_on &&
+                          exchange->options.hash_header == options.hash_header &&
                           exchange->options.internal == options.internal;
         if (!options.passive && !same) {
             return s.fail(session, request, Code::declared_differently,
@@ -456,6 +480,14 @@ void Engine::declare_exchange(SessionId session, std::uint64_t request, std::str
         return s.reply(s.last_gate, session, request, Plain{});
     }
     if (options.passive) return s.fail(session, request, Code::no_such_exchange, no_exchange(name));
+    const bool hashes = type == ExchangeType::consistent_hash;
+    if ((!hashes && options.hash_on != HashOn::routing_key) ||
+        (options.hash_on == HashOn::header) == options.hash_header.empty() ||
+        options.hash_header.size() > limits::short_text_bytes_max) {
+        return s.fail(session, request, Code::bad_option,
+                      "a consistent-hash exchange, and no other, hashes routing_key, ordering_key "
+                      "or header:NAME with a name of 1 to 255 bytes");
+    }
     if (!may_be_declared(name)) return s.fail(session, request, Code::bad_name, bad_name_text);
     if (s.topology.exchanges().size() >= limits::exchanges_max) {
         return s.fail(session, request, Code::limit_reached, "there are at most 10000 exchanges");
@@ -463,10 +495,7 @@ void Engine::declare_exchange(SessionId session, std::uint64_t request, std::str
     s.body.clear();
     put_u8(s.body, static_cast<std::uint8_t>(RecordType::exchange_declare));
     put_text(s.body, name);
-    put_u8(s.body, static_cast<std::uint8_t>(type));
-    put_u8(s.body,
-           static_cast<std::uint8_t>((options.auto_delete ? 1 : 0) | (options.internal ? 2 : 0) |
-                                     (options.durable ? 4 : 0)));
+    put_exchange_options(s.body, type, options);
     const Journal::Place place = s.append(s.body);
     s.topology.add(name, type, options);
     s.reply(place.position, session, request, Plain{});
@@ -536,6 +565,10 @@ void Engine::bind(SessionId session, std::uint64_t request, const Binding& bindi
     }
     if (s.topology.bindings() >= limits::bindings_max)
         return refuse(Code::limit_reached, "there are at most 1000000 bindings");
+    if (Topology::Objection objection = s.topology.objection_to(binding);
+        objection.code != Code::ok) {
+        return refuse(objection.code, std::move(objection.text));
+    }
     if (s.topology.has_binding(binding)) return s.reply(s.last_gate, session, request, Plain{});
     const Journal::Place place = s.log_binding(RecordType::bind, binding);
     s.topology.bind(binding);
@@ -566,6 +599,12 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
     v.durable = q.options.durable;
     v.exclusive = q.options.exclusive;
     v.auto_delete = q.options.auto_delete;
+    v.ordered = q.options.ordered;
+    v.single_active = q.options.single_active;
+    if (q.gate != nullptr) {
+        v.held_keys = q.gate->held_keys();
+        v.blocked = q.ready.base().aside_messages();
+    }
     v.lease_ms = q.lease_ms;
     v.ready = q.ready.messages();
     v.ready_bytes = q.ready.bytes();
@@ -611,6 +650,27 @@ Position Engine::State::floor_of(const Queue& q) const {
     return floor;
 }
 
+namespace {
+std::vector<ConsumerView> members_of(const Queue& queue) {
+    std::vector<ConsumerView> members;
+    for (std::size_t i = 0; i < queue.subscriptions.size(); ++i) {
+        if (members.size() == limits::consumers_shown_max) break;
+        const Subscription& s = *queue.subscriptions[i];
+        ConsumerView& view = members.emplace_back();
+        view.session = s.session;
+        view.subscription = s.id;
+        view.active = i < queue.active_subscriptions();
+        view.unacked = s.unacked;
+        if (queue.gate == nullptr) continue;
+        const KeyGate::Share share = queue.gate->share_of(s);
+        view.member = queue.gate->member_name(s);
+        view.slots = share.slots;
+        view.draining = share.draining;
+    }
+    return members;
+}
+}  // namespace
+
 void Engine::show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now) {
     State& s = *state_;
     s.see(now);
@@ -622,6 +682,7 @@ void Engine::show_queue(SessionId session, std::uint64_t request, std::string_vi
     view.policy = queue->options.policy;
     view.declared = queue->declared_policy();
     if (queue->named_policy != nullptr) view.policy_name = queue->named_policy->name;
+    view.members = members_of(*queue);
     s.reply(s.last_gate, session, request, std::move(view));
 }
 
@@ -642,7 +703,14 @@ std::vector<QueueView> Engine::queues(std::string_view after, std::size_t most, 
 
 namespace {
 ExchangeView view_of(const std::string& name, const Exchange& e) {
-    return {name, e.type, e.options.durable, e.options.auto_delete, e.options.internal, e.bindings};
+    return {name,
+            e.type,
+            e.options.durable,
+            e.options.auto_delete,
+            e.options.internal,
+            e.bindings,
+            e.options.hash_on,
+            e.options.hash_header};
 }
 }  // namespace
 

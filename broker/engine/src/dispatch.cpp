@@ -14,9 +14,12 @@ namespace {
 constexpr Position horizon_step = 16ULL << 20;
 constexpr Position horizon_low = 8ULL << 20;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
+constexpr std::size_t delivery_runs_max = 1024;  // that go out together
 
-Subscription* next_with_credit(Queue& queue) {
-    const std::size_t n = queue.subscriptions.size();
+}  // namespace
+
+Subscription* Engine::State::next_with_credit(Queue& queue) {
+    const std::size_t n = queue.active_subscriptions();
     for (std::size_t i = 0; i < n; ++i) {
         Subscription* s = queue.subscriptions[(queue.next_subscription + i) % n];
         if (s->credit_messages() == 0) continue;
@@ -25,8 +28,6 @@ Subscription* next_with_credit(Queue& queue) {
     }
     return nullptr;
 }
-
-}  // namespace
 
 void Engine::State::spill(Queue& queue) {
     if (replaying) return;
@@ -72,30 +73,36 @@ bool Engine::State::extend_horizon(Queue& queue) {
     return true;
 }
 
-std::optional<ReadyList::Taken> Engine::State::take_front(Queue& queue, std::uint64_t messages_max,
-                                                          std::uint64_t bytes_max) {
+// Whether the front may be delivered now; if not, what it waits for is under way. Lowers
+// `messages_max` to what the horizon allows.
+bool Engine::State::front_ready(Queue& queue, std::uint64_t& messages_max) {
     switch (queue.ready.front(durable)) {
         case ReadyList::Front::empty:
-            return std::nullopt;
+            return false;
         case ReadyList::Front::waits_for_index:
             load_index_if_needed(queue);
-            return std::nullopt;
+            return false;
         case ReadyList::Front::waits_for_log:
             await_log(queue, last_gate);
-            return std::nullopt;
+            return false;
         case ReadyList::Front::ready:
             break;
     }
-    if (!queue.ready.front_was_returned()) {
-        const Position at = queue.ready.front_position();
-        if (queue.horizon_gate < durable) queue.horizon_durable = queue.horizon;
-        if (at + horizon_low > queue.horizon_durable) extend_horizon(queue);
-        if (at >= queue.horizon_durable) {
-            await_log(queue, queue.horizon_gate);
-            return std::nullopt;
-        }
-        messages_max = std::min<std::uint64_t>(messages_max, queue.horizon_durable - at);
+    if (queue.ready.front_was_returned()) return true;
+    const Position at = queue.ready.front_position();
+    if (queue.horizon_gate < durable) queue.horizon_durable = queue.horizon;
+    if (at + horizon_low > queue.horizon_durable) extend_horizon(queue);
+    if (at >= queue.horizon_durable) {
+        await_log(queue, queue.horizon_gate);
+        return false;
     }
+    messages_max = std::min<std::uint64_t>(messages_max, queue.horizon_durable - at);
+    return true;
+}
+
+std::optional<ReadyList::Taken> Engine::State::take_front(Queue& queue, std::uint64_t messages_max,
+                                                          std::uint64_t bytes_max) {
+    if (!front_ready(queue, messages_max)) return std::nullopt;
     return account(queue, [&](ReadyQueue& ready) { return ready.take(messages_max, bytes_max); });
 }
 
@@ -107,20 +114,63 @@ std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_
     }
     std::optional<ReadyList::Taken> front;
     while ((front = take_front(queue, messages_max, bytes_max))) {
-        const std::uint32_t most = queue.options.policy.max_deliveries;
-        if (most == 0 || front->attempts < most) break;
-        // Where connections were lost with it, or the broker crashed.
-        const std::pair<Extent, std::uint32_t> worn_out{front->extent, front->attempts};
-        leave(queue, std::span(&worn_out, 1), LeaveReason::max_deliveries, "");
+        if (!worn_out(queue, *front)) break;
     }
     if (!front) return 0;
-    const ReadyList::Taken& taken = *front;
+    hand_out(queue, s, *front, now);
+    return front->extent.count;
+}
+
+// A message that had its last attempt where connections were lost with it, or the broker crashed,
+// leaves instead of being delivered.
+bool Engine::State::worn_out(Queue& queue, const ReadyList::Taken& taken) {
+    const std::uint32_t most = queue.options.policy.max_deliveries;
+    if (most == 0 || taken.attempts < most) return false;
+    const std::pair<Extent, std::uint32_t> worn{taken.extent, taken.attempts};
+    leave(queue, std::span(&worn, 1), LeaveReason::max_deliveries, "");
+    return true;
+}
+
+// Single messages of many keys go out together, or every one of them would be a frame.
+bool Engine::State::join_delivery(Subscription& s, Extent extent) {
+    if (!s.options.some_at_a_time || s.open_delivery >= effects.size()) return false;
+    auto* open = std::get_if<Deliver>(&effects[s.open_delivery]);
+    if (open == nullptr || open->session != s.session || open->subscription != s.id ||
+        open->attempt != 1 || open->token != open->extent.first ||
+        open->first_tag + open->messages() != s.next_tag ||
+        open->more.size() >= delivery_runs_max) {
+        return false;
+    }
+    extent.set_key(0);
+    Extent& last = open->more.empty() ? open->extent : open->more.back();
+    const bool joined = join(last, extent);
+    if (!joined) {
+        open->more.push_back(extent);
+    } else if (open->more.empty()) {
+        return true;
+    }
+    open->more_messages += extent.count;
+    return true;
+}
+
+void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Taken& taken,
+                             Now now) {
     const Extent& extent = taken.extent;
     // Tokens of one message grow: its position, then the record that returned it, or, where a crash
     // or a restart returned it, a record written after that start.
     const Position token = taken.attempts == 0 ? extent.first : std::max(taken.gate, token_floor);
-    effects.push_back(
-        Deliver{s.session, s.id, s.next_tag, extent, taken.attempts + 1, token, s.options.no_ack});
+    if (extent.key() == 0 || taken.attempts != 0 || !join_delivery(s, extent)) {
+        s.open_delivery = effects.size();
+        Deliver& deliver = std::get<Deliver>(effects.emplace_back(Deliver{}));
+        deliver.session = s.session;
+        deliver.subscription = s.id;
+        deliver.first_tag = s.next_tag;
+        deliver.extent = extent;
+        deliver.extent.set_key(0);
+        deliver.attempt = taken.attempts + 1;
+        deliver.token = token;
+        deliver.no_ack = s.options.no_ack;
+    }
     queue.delivered += extent.count;
     totals.delivered += extent.count;
     // Without acks the driver settles a delivery when it has sent it: until then the window holds
@@ -128,17 +178,15 @@ std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_
     const Instant deadline{now.mono.ns + s.options.lease_ms * ns_per_ms};
     s.chunks.emplace_hint(s.chunks.end(), s.next_tag,
                           Chunk{extent, taken.attempts + 1, token, now.mono, deadline});
-    s.unacked += extent.count;
-    s.unacked_bytes += extent.bytes;
-    queue.unacked += extent.count;
+    s.hold(extent);
     arm_lease(s, deadline);
     s.next_tag += extent.count;
-    return extent.count;
 }
 
 bool Engine::State::serve_pull(Queue& queue, const WaitingPull& pull, Now now) {
     Subscription* s = subscription_of(pull.session, pull.subscription);
     if (s == nullptr) return true;
+    if (queue.gate != nullptr) return serve_pull_ordered(queue, *s, pull, now);
     std::uint64_t got = 0;
     std::uint64_t bytes_left = std::max<std::uint64_t>(1, pull.bytes_max);
     while (got < pull.messages_max) {
@@ -171,11 +219,12 @@ void Engine::State::dispatch_queue(Queue& queue, Now now) {
         if (!serve_pull(queue, pull, now)) break;
         queue.waiting_pulls.pop_front();
     }
+    if (queue.gate != nullptr) return dispatch_ordered(queue, now);
     while (Subscription* s = next_with_credit(queue)) {
         std::uint64_t most = s->credit_messages();
-        if (queue.subscriptions.size() > 1) {
+        if (queue.active_subscriptions() > 1) {
             // A short queue is shared out, not given to whoever comes first.
-            const std::uint64_t share = queue.ready.messages() / queue.subscriptions.size();
+            const std::uint64_t share = queue.ready.messages() / queue.active_subscriptions();
             most = std::min(most, std::max<std::uint64_t>(1, share));
         }
         if (deliver(queue, *s, most, s->credit_bytes(), now) == 0) break;
@@ -209,6 +258,10 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
     FERRY_ASSERT(owner != nullptr, "the driver opened the session");
     Queue* queue = st.queue_for(session, request, name);
     if (queue == nullptr) return;
+    if (queue->options.single_active) {
+        return st.fail(session, request, Code::exclusive_elsewhere,
+                       "the queue has a single active consumer; subscribe instead of pulling");
+    }
     if (messages_max == 0 || messages_max > limits::window_messages_max ||
         bytes_max > limits::window_bytes_max) {
         return st.fail(session, request, Code::bad_option,

@@ -216,7 +216,7 @@ LiveSet Engine::live_in(Position base, Position end) const {
             rest.first += skip;
             rest.index = static_cast<std::uint16_t>(e.index + skip);
             rest.count -= skip;
-            rest.offset = 0;
+            rest.set_offset(0);
             rest.exact = false;
             merged.push_back(rest);
         }
@@ -261,6 +261,10 @@ Totals Engine::totals() const {
     for (const auto& [id, queue] : state_->queues) {
         totals.ready += queue->ready.messages();
         totals.unacked += queue->unacked;
+        if (queue->gate != nullptr) {
+            totals.held_keys += queue->gate->held_keys();
+            totals.blocked += queue->ready.base().aside_messages();
+        }
         if (queue->extras == nullptr) continue;
         const Extras& x = *queue->extras;
         totals.delayed += x.retries.messages() + x.scheduled.messages();

@@ -52,6 +52,7 @@ void Engine::State::apply_leave(Queue& queue, const Extent& extent, const Leavin
         replay_broken = true;  // a checkpoint that names a message twice
         return;
     }
+    if (queue.gate != nullptr) queue.gate->gone(extent);
     x.leaving_messages += extent.count;
     x.outbound.insert(extent.record());
 }
@@ -258,7 +259,8 @@ void Engine::State::write_transfer(Queue& source, Transfer& transfer, Now now) {
         source.extras->dead_lettered += extent.count;
         totals.dead_lettered += extent.count;
     }
-    apply_publish(place, record);
+    const Bytes messages(transfer.messages);
+    apply_publish(place, record, std::span(&messages, 1));
     for (const Target& target : record.targets) {
         if (Queue* queue = queue_of(target.queue)) mark_dirty(*queue);
     }

@@ -42,6 +42,12 @@ Excess excess_of(const Queue& queue) {
         messages += pull.messages_max;
         bytes += pull.bytes_max;
     }
+    // But not what was looked at and waits for its key.
+    if (queue.gate != nullptr) {
+        const std::uint64_t aside = queue.ready.base().aside_messages();
+        messages = std::min(messages, queue.ready.messages() - aside);
+        if (aside != 0) bytes = 0;
+    }
     const QueuePolicy& p = queue.options.policy;
     return {beyond(queue.ready.messages(), p.max_messages, messages),
             beyond(queue.ready.bytes(), p.max_bytes, bytes)};
@@ -103,11 +109,19 @@ void Engine::State::drop_over_limit(Queue& queue) {
     std::uint64_t messages = 0;
     Excess excess = excess_of(queue);
     for (; excess.any() && gone.size() < dropped_per_turn_max; excess = excess_of(queue)) {
+        const bool by_length = excess.messages != 0;
+        const auto aside = account(queue, [&](ReadyQueue& ready) {
+            return ready.base().take_any_aside(by_length ? excess.messages : 1);
+        });
+        if (aside) {
+            messages += aside->extent.count;
+            gone.emplace_back(aside->extent, aside->attempts);
+            continue;
+        }
         const ReadyList::Front front = queue.ready.front_to_drop(durable);
         if (front == ReadyList::Front::waits_for_index) load_index_if_needed(queue);
         // What is not durable yet may go as well: the record that says so comes behind it.
         if (front == ReadyList::Front::empty || front == ReadyList::Front::waits_for_index) break;
-        const bool by_length = excess.messages != 0;
         const ReadyList::Taken taken = account(queue, [&](ReadyQueue& ready) {
             return ready.take_to_drop(by_length ? excess.messages : ready.messages(),
                                       by_length ? UINT64_MAX : excess.bytes);

@@ -34,6 +34,14 @@ std::optional<std::pair<Extent, std::uint32_t>> Engine::State::take_ready(Queue&
 bool Engine::State::serve_move(Queue& queue, WaitingMove& move) {
     std::vector<std::pair<Extent, std::uint32_t>> taken;
     while (move.left > 0 && taken.size() < extents_per_record_max) {
+        const auto aside = account(
+            queue, [&](ReadyQueue& ready) { return ready.base().take_any_aside(move.left); });
+        if (aside) {
+            taken.emplace_back(aside->extent, aside->attempts);
+            move.left -= aside->extent.count;
+            move.moved += aside->extent.count;
+            continue;
+        }
         const ReadyList::Front front = queue.ready.front(durable);
         if (front == ReadyList::Front::waits_for_index) load_index_if_needed(queue);
         if (front == ReadyList::Front::waits_for_log) await_log(queue, last_gate);

@@ -329,7 +329,7 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
                                   {record.first, record.first + record.sequences - 1},
                                   false,
                                   repeated});
-    apply_publish(place, record);
+    apply_publish(place, record, std::span(parts).subspan(1));
     record.clear();
 }
 
@@ -476,20 +476,74 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
     return true;
 }
 
-void Engine::State::apply_publish(const Journal::Place& place, const PublishRecord& r) {
+void Engine::State::enter(Queue& queue, const Run& run, const Extent& extent,
+                          std::uint64_t wall_ms) {
+    if (run.expires_at != 0 || queue.options.policy.message_ttl_ms != 0)
+        note_expiry(queue, run, extent, wall_ms);
+    if (run.deliver_at != 0) {
+        schedule(queue, run, extent);
+    } else {
+        account(queue, [&](ReadyQueue& ready) { ready.append(extent); });
+    }
+}
+
+// A run as the index of an ordered queue has it: one extent per run of one key.
+void Engine::State::split_by_key(Bytes messages, const Extent& run) {
+    keyed_extents.clear();
+    wire::Cursor cursor(messages);
+    wire::MessageView message;
+    for (std::uint32_t i = 0; i < run.count; ++i) {
+        if (!wire::read_message(cursor, message)) {
+            replay_broken = true;  // live: checked when the publish was planned
+            return;
+        }
+        Extent one;
+        one.first = run.first + i;
+        one.count = 1;
+        one.index = static_cast<std::uint16_t>(run.index + i);
+        one.set_offset(run.offset +
+                       static_cast<std::uint32_t>(message.whole.data() - messages.data()));
+        one.bytes = static_cast<std::uint32_t>(message.whole.size());
+        one.exact = true;
+        one.set_key(KeyGate::number_of(wire::ordering_key_of(message.properties)));
+        if (keyed_extents.empty() || !join(keyed_extents.back(), one)) keyed_extents.push_back(one);
+    }
+}
+
+// The bytes of a run that begins `skip` bytes into messages[part].
+Bytes Engine::State::bytes_of_run(std::span<const Bytes> messages, std::size_t part,
+                                  std::size_t skip, std::size_t size) {
+    FERRY_ASSERT(part < messages.size(), "whoever publishes hands the messages over");
+    if (messages[part].size() - skip >= size) return messages[part].subspan(skip, size);
+    run_bytes.clear();
+    for (; run_bytes.size() < size; ++part, skip = 0) {
+        FERRY_ASSERT(part < messages.size(), "a record's runs are as long as its messages");
+        const Bytes bytes = messages[part].subspan(skip).first(
+            std::min(messages[part].size() - skip, size - run_bytes.size()));
+        run_bytes.insert(run_bytes.end(), bytes.begin(), bytes.end());
+    }
+    return run_bytes;
+}
+
+// `messages`: the bytes of the record's messages, in order.
+void Engine::State::apply_publish(const Journal::Place& place, const PublishRecord& r,
+                                  std::span<const Bytes> messages) {
     if (replaying) replay_clock(r.wall_ms);
     std::uint32_t index = 0;
-    std::uint32_t offset = r.messages_offset;
+    std::size_t offset = r.messages_offset;
+    std::size_t part = 0;  // of `messages`
+    std::size_t part_offset = r.messages_offset;
     for (const Run& run : r.runs) {
+        while (part < messages.size() && part_offset + messages[part].size() <= offset)
+            part_offset += messages[part++].size();
         Extent extent;
         extent.first = place.position + index;
         extent.count = run.count;
         extent.index = static_cast<std::uint16_t>(index);
-        extent.offset = offset;
+        extent.set_offset(static_cast<std::uint32_t>(offset));
         extent.bytes = run.bytes;
         extent.exact = true;
-        index += run.count;
-        offset += run.bytes;
+        bool split = false;
         for (std::uint32_t i = 0; i < run.targets_count; ++i) {
             const Target& target = r.targets[run.targets_first + i];
             Queue* queue = queue_of(target.queue);
@@ -499,18 +553,21 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 return;
             }
             live.add(place.position, extent.count, extent.bytes);
-            extent.level = queue->options.policy.priorities ? run.priority : std::uint8_t{0};
+            queue->published += extent.count;
+            const bool levels = queue->options.policy.priorities && queue->gate == nullptr;
+            extent.level = levels ? run.priority & 0xfU : 0U;
             if (replaying && r.producer != 0 && queue->options.policy.dedupe_window_ms != 0)
                 replay_ids(*queue, run, extent.offset);
-            if (run.expires_at != 0 || queue->options.policy.message_ttl_ms != 0)
-                note_expiry(*queue, run, extent, r.wall_ms);
-            if (run.deliver_at != 0) {
-                schedule(*queue, run, extent);
-                queue->published += extent.count;
-                continue;
+            if (queue->gate != nullptr && !split) {
+                split_by_key(bytes_of_run(messages, part, offset - part_offset, run.bytes), extent);
+                split = true;
             }
-            account(*queue, [&](ReadyQueue& ready) { ready.append(extent); });
-            queue->published += extent.count;
+            if (queue->gate == nullptr) {
+                enter(*queue, run, extent, r.wall_ms);
+            } else {
+                for (const Extent& keyed : keyed_extents) enter(*queue, run, keyed, r.wall_ms);
+            }
+            if (run.deliver_at != 0) continue;
             if (queue->options.policy.trims() && !replaying) mark_dirty(*queue);
             if (target.immediate) {
                 queue->horizon = std::max(queue->horizon, extent.end());
@@ -519,6 +576,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             if (!queue->subscriptions.empty()) await_log(*queue, place.position);
             spill(*queue);
         }
+        index += run.count;
+        offset += run.bytes;
     }
     if (r.producer != 0) {
         Producer* producer = producers.find(r.producer);

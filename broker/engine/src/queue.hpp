@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory_resource>
@@ -9,6 +10,7 @@
 #include <memory>
 
 #include "extras.hpp"
+#include "key_gate.hpp"
 #include "ready_queue.hpp"
 
 namespace ferry::engine {
@@ -68,12 +70,19 @@ struct Queue {
     std::vector<Span> acks;  // of this turn, not yet in a record
 
     std::unique_ptr<Extras> extras;  // null for most queues
+    std::unique_ptr<KeyGate> gate;   // ordered queues
 
     std::uint64_t unacked = 0;
     bool dirty = false;    // in State::dirty
     bool awaited = false;  // in State::awaiting_log
 
     std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;
+
+    /// How many of the subscriptions, from the first, may get messages.
+    [[nodiscard]] std::size_t active_subscriptions() const {
+        return options.single_active ? std::min<std::size_t>(1, subscriptions.size())
+                                     : subscriptions.size();
+    }
 };
 
 /// Messages delivered together and not settled yet.
@@ -94,12 +103,28 @@ struct Subscription {
     Queue* queue = nullptr;
     SubscribeOptions options;
     bool pull_only = false;
+    std::uint32_t gate_member = KeyGate::none;
+    std::size_t open_delivery =
+        SIZE_MAX;  // index in State::effects of the last one, if still there
     Tag next_tag = 1;
     std::uint64_t unacked = 0;
     std::uint64_t unacked_bytes = 0;
     std::pmr::map<Tag, Chunk> chunks;       // by first tag
     Instant earliest_deadline{UINT64_MAX};  // a lower bound
 
+    /// Books what is delivered to it, and what it holds no longer.
+    void hold(const Extent& extent) {
+        unacked += extent.count;
+        unacked_bytes += extent.bytes;
+        queue->unacked += extent.count;
+        if (extent.key() != 0 && queue->gate != nullptr) queue->gate->taken(extent.key());
+    }
+    void let_go(const Extent& extent) {
+        unacked -= extent.count;
+        unacked_bytes -= extent.bytes;
+        queue->unacked -= extent.count;
+        if (extent.key() != 0 && queue->gate != nullptr) queue->gate->left(extent.key());
+    }
     [[nodiscard]] std::uint64_t credit_messages() const {
         if (pull_only || unacked >= options.window_messages) return 0;
         // One message is always allowed, whatever its size.

@@ -13,10 +13,14 @@ namespace ferry::engine {
 /// A queue's waiting messages, in order of position.
 ///
 ///     returned (by position, before all else) | piece | piece | … | piece     ◄── append
+///     aside
 ///
 /// A piece is a run of extents in memory, or an index block: extents that were written to the log
 /// as a record of their own, so that memory does not grow with the backlog. An index block is read
 /// back when the piece before it runs short.
+///
+/// In ordered queues messages whose turn has not come lie *aside*: taken from the front, and part
+/// of the list still. A checkpoint has them among the returned ones.
 ///
 /// Replay does not know what was delivered: there, acked messages are cut out of wherever they lie.
 /// Of an index block that is not in memory only the hole is remembered.
@@ -50,6 +54,8 @@ public:
     [[nodiscard]] std::optional<Position> first_position() const {
         std::optional<Position> first;
         if (!returned_.empty()) first = returned_.begin()->first;
+        if (!aside_.empty() && (!first || aside_.begin()->first < *first))
+            first = aside_.begin()->first;
         for (const Piece& piece : pieces_) {
             if (!piece.on_disk && piece.run.empty()) continue;
             if (!first || piece.begin_position() < *first) first = piece.begin_position();
@@ -57,6 +63,21 @@ public:
         }
         return first;
     }
+
+    /// The run at the front. Requires front() == ready.
+    [[nodiscard]] const Extent& front_extent() const {
+        return returned_.empty() ? pieces_.front().run.front() : returned_.begin()->second.extent;
+    }
+    /// Keeps messages that were taken, out of turn, until take_aside() asks for them.
+    void set_aside(const Taken& taken);
+    /// The first message in [first, end) that lies aside.
+    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end) const;
+    /// The message at this position, if it lies aside.
+    std::optional<Taken> take_aside(Position position);
+    /// Takes up to `messages_max` messages that lie aside, one run at a time; nothing if none does.
+    std::optional<Taken> take_any_aside(std::uint64_t messages_max);
+    [[nodiscard]] std::size_t aside_extents() const { return aside_.size(); }
+    [[nodiscard]] std::uint64_t aside_messages() const { return aside_messages_; }
 
     /// Puts messages back that were taken. `gate`: the record that says so.
     void give_back(const Extent& extent, std::uint32_t attempts, Position gate);
@@ -90,7 +111,9 @@ public:
 
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-    [[nodiscard]] std::size_t extents_in_memory() const { return in_memory_ + returned_.size(); }
+    [[nodiscard]] std::size_t extents_in_memory() const {
+        return in_memory_ + returned_.size() + aside_.size();
+    }
     [[nodiscard]] std::size_t returned_extents() const { return returned_.size(); }
     /// Past the last message in the pieces; 0 if there are none.
     [[nodiscard]] Position back_end() const;
@@ -99,6 +122,9 @@ public:
     template <class Visit>
     void visit_memory(Visit&& visit) const {
         for (const auto& [first, r] : returned_) {
+            if (!visit(r.extent, r.attempts)) return;
+        }
+        for (const auto& [first, r] : aside_) {
             if (!visit(r.extent, r.attempts)) return;
         }
         for (const Piece& piece : pieces_) {
@@ -118,6 +144,7 @@ public:
     template <class Visit>
     void visit_references(Visit&& visit) const {
         for (const auto& [first, r] : returned_) visit(r.extent.record(), r.extent.count);
+        for (const auto& [first, r] : aside_) visit(r.extent.record(), r.extent.count);
         for (const Piece& piece : pieces_) {
             for (const Extent& e : piece.run) visit(e.record(), e.count);
             for (const Share& share : piece.shares) visit(share.segment, share.references);
@@ -164,8 +191,9 @@ private:
         for (auto at = suspects_.rbegin(); at != suspects_.rend() && first < *at; ++at) ++count;
         return count;
     }
-    std::uint64_t cut_returned(Position& first, std::uint32_t& count, bool release,
-                               std::uint32_t* attempts_of);
+    using Apart = std::map<Position, Returned>;
+    std::uint64_t cut_apart(Apart& apart, Position first, std::uint32_t count, bool release,
+                            std::uint32_t* attempts_of);
     std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
     std::uint64_t cut_disk(Piece& piece, Position first, Position end, bool release);
     bool add_hole(Piece& piece, Span hole, bool release);
@@ -177,7 +205,9 @@ private:
     void count_out(const Extent& extent, bool release);
 
     LiveSpace* live_;
-    std::map<Position, Returned> returned_;
+    Apart returned_;
+    Apart aside_;
+    std::uint64_t aside_messages_ = 0;
     std::deque<Piece> pieces_;
     std::size_t in_memory_ = 0;
     std::uint64_t messages_ = 0;

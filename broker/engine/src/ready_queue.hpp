@@ -29,6 +29,10 @@ public:
 
     explicit ReadyQueue(LiveSpace& live) : live_(&live), base_(live) {}
 
+    /// All there is in a queue that heeds no priorities. For ordered queues, which never do.
+    [[nodiscard]] ReadyList& base() { return base_; }
+    [[nodiscard]] const ReadyList& base() const { return base_; }
+
     void append(const Extent& extent) { level(extent.level).append(extent); }
     /// Chooses where take() takes from.
     [[nodiscard]] Front front(Position durable) {

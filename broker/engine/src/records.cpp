@@ -14,8 +14,8 @@ constexpr std::uint32_t message_bytes_min = 6;  // ["", "", nil, empty bin]
 constexpr std::uint32_t level_step = 1U << 24;
 static_assert(limits::queues_max < level_step);
 // Bits of an extent's index and its `exact`, below its level.
-constexpr unsigned index_bits = 17;
-static_assert(limits::messages_per_frame_max * 2 <= 1U << index_bits);
+constexpr unsigned index_bits = 18;  // and what goes with it: exact, and whether a key follows
+static_assert(limits::messages_per_frame_max * 4 <= 1U << index_bits);
 }  // namespace
 
 namespace {
@@ -256,8 +256,10 @@ void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
     put_varint(out,
                (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
     put_varint(out, e.count);
-    put_varint(out, std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 1 |
-                        (e.exact ? 1U : 0U));
+    const KeyNumber key = e.key();
+    put_varint(out, std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 2 |
+                        (key != 0 ? 2U : 0U) | (e.exact ? 1U : 0U));
+    if (key != 0) put_varint(out, key);
     put_varint(out, e.offset);
     put_varint(out, e.bytes);
 }
@@ -273,10 +275,11 @@ Extent get_extent(Reader& in, Position base) {
     e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
     e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
     const auto index = in.bounded<std::uint32_t>(((limits::priority_max + 1ULL) << index_bits) - 1);
-    e.level = static_cast<std::uint8_t>(index >> index_bits);
-    e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 1);
+    e.level = static_cast<std::uint8_t>(index >> index_bits) & 0xfU;
+    e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 2);
     e.exact = (index & 1U) != 0;
-    e.offset = in.bounded<std::uint32_t>(UINT32_MAX);
+    if ((index & 2U) != 0) e.set_key(in.bounded<KeyNumber>(key_number_max));
+    e.set_offset(in.bounded<std::uint32_t>(Extent::offset_max));
     e.bytes = in.bounded<std::uint32_t>(UINT32_MAX);
     return e;
 }
@@ -398,8 +401,9 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
     Extent part;
     part.first = extent.first + skip;
     part.count = count;
+    part.set_key(extent.key());
     part.index = static_cast<std::uint16_t>(extent.index + skip);
-    part.offset = skip == 0 ? extent.offset : 0;
+    part.set_offset(skip == 0 ? extent.offset : 0);
     part.exact = false;
     part.level = extent.level;
     // Shares add up to the whole: what the left parts took is what the right parts do not have.
@@ -412,7 +416,7 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
 bool join(Extent& extent, const Extent& next) {
     const bool follows = extent.end() == next.first && extent.record() == next.record() &&
                          extent.exact && next.exact && extent.level == next.level &&
-                         extent.offset + extent.bytes == next.offset;
+                         extent.key() == next.key() && extent.offset + extent.bytes == next.offset;
     if (!follows) return false;
     extent.count += next.count;
     extent.bytes += next.bytes;

@@ -42,6 +42,10 @@ enum class RecordType : std::uint8_t {
     schedule_fired = 45,  // a publish
 };
 
+// Of queue_declare and of a checkpoint's queues, beside those of 1 to 16.
+constexpr std::uint8_t queue_flag_ordered = 32;
+constexpr std::uint8_t queue_flag_single_active = 64;
+
 /// Positions of messages, without what is needed to find them on disk.
 struct Span {
     Position first = 0;

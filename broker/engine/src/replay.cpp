@@ -23,6 +23,8 @@ QueueOptions queue_options(std::uint8_t flags) {
     options.durable = (flags & 1U) != 0;
     options.exclusive = (flags & 2U) != 0;
     options.auto_delete = (flags & 4U) != 0;
+    options.ordered = (flags & queue_flag_ordered) != 0;
+    options.single_active = (flags & queue_flag_single_active) != 0;
     return options;
 }
 
@@ -57,14 +59,9 @@ bool Engine::State::replay_topology(RecordType type, Bytes bytes) {
         }
         case RecordType::exchange_declare: {
             const std::string name(in.text());
-            const auto kind = in.bounded<std::uint8_t>(3);
-            const std::uint8_t flags = in.u8();
+            const auto [type_of, options] = get_exchange_options(in);
             if (!in.ok() || topology.find(name) != nullptr) return false;
-            ExchangeOptions options;
-            options.auto_delete = (flags & 1U) != 0;
-            options.internal = (flags & 2U) != 0;
-            options.durable = (flags & 4U) != 0;
-            topology.add(name, static_cast<ExchangeType>(kind), options);
+            topology.add(name, type_of, options);
             return true;
         }
         case RecordType::exchange_delete: {
@@ -172,7 +169,8 @@ bool Engine::State::replay_transaction(const Journal::Place& place, Bytes bytes)
             apply_leave(*queue, extent, like);
         }
     }
-    apply_publish(place, record);
+    const Bytes messages = bytes.subspan(record.messages_offset);
+    apply_publish(place, record, std::span(&messages, 1));
     return true;
 }
 
@@ -204,7 +202,10 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
     switch (type) {
         case RecordType::publish:
             fits = decode_publish(bytes, record);
-            if (fits) apply_publish(place, record);
+            if (fits) {
+                const Bytes messages = bytes.subspan(record.messages_offset);
+                apply_publish(place, record, std::span(&messages, 1));
+            }
             break;
         case RecordType::transaction:
             fits = replay_transaction(place, bytes);
@@ -290,6 +291,7 @@ void Engine::recovered(bool unclean, Now now) {
         queue->published = 0;
         s.use(*queue);
         if (queue->options.policy.trims()) s.mark_dirty(*queue);
+        s.hold_keys_of_waiting(*queue);
         if (queue->extras == nullptr) continue;
         Extras& x = *queue->extras;
         x.outbound.clear();
@@ -343,7 +345,9 @@ void Engine::State::save_queue(std::vector<std::byte>& out, const Queue& queue, 
     put_u8(out, static_cast<std::uint8_t>(
                     (queue.options.durable ? 1 : 0) | (queue.options.exclusive ? 2 : 0) |
                     (queue.options.auto_delete ? 4 : 0) | (has_policy ? 8 : 0) |
-                    (queue.extras != nullptr ? 16 : 0)));
+                    (queue.extras != nullptr ? 16 : 0) |
+                    (queue.options.ordered ? queue_flag_ordered : 0) |
+                    (queue.options.single_active ? queue_flag_single_active : 0)));
     put_varint(out, queue.lease_ms);
     if (has_policy) put_policy(out, policy);
     // After a clean stop nothing that lies ready was on its way.

@@ -39,6 +39,7 @@ void Engine::State::book_ack(Queue& queue, const Extent& extent) {
 }
 
 void Engine::State::book_gone(Queue& queue, const Extent& extent) {
+    if (queue.gate != nullptr) queue.gate->gone(extent);
     live.remove(extent.record(), extent.count, extent.bytes);
     std::vector<Span>& spans = queue.acks;
     if (spans.empty()) acked_queues.push_back(queue.id);
@@ -127,10 +128,11 @@ void Engine::State::return_extents(
 
 void Engine::State::return_chunks(Subscription& s) {
     std::vector<std::pair<Extent, std::uint32_t>> back;
-    for (const auto& [tag, chunk] : s.chunks) back.emplace_back(chunk.extent, chunk.attempts);
+    for (const auto& [tag, chunk] : s.chunks) {
+        back.emplace_back(chunk.extent, chunk.attempts);
+        s.let_go(chunk.extent);
+    }
     s.chunks.clear();
-    s.queue->unacked -= s.unacked;
-    s.unacked = s.unacked_bytes = 0;
     // At once, but for those that had their last attempt.
     if (!back.empty()) retry_extents(*s.queue, back, 0, Now{last_now, last_wall_ms});
 }
@@ -153,9 +155,7 @@ void Engine::State::expire_leases(Subscription& s, Now now) {
             continue;
         }
         back.emplace_back(chunk.extent, chunk.attempts);
-        s.unacked -= chunk.extent.count;
-        s.unacked_bytes -= chunk.extent.bytes;
-        s.queue->unacked -= chunk.extent.count;
+        s.let_go(chunk.extent);
         totals.leases_expired += chunk.extent.count;
         at = s.chunks.erase(at);
     }
@@ -243,9 +243,7 @@ void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subs
     }
     for (auto& [first, chunk] : extended) {
         chunk.deadline = deadline;
-        s->unacked += chunk.extent.count;
-        s->unacked_bytes += chunk.extent.bytes;
-        s->queue->unacked += chunk.extent.count;
+        s->hold(chunk.extent);
         s->chunks.emplace(first, chunk);
     }
     if (!extended.empty()) st.arm_lease(*s, deadline);

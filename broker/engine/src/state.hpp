@@ -155,6 +155,8 @@ struct Engine::State {
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
     std::vector<std::byte> body;
+    std::vector<Extent> keyed_extents;
+    std::vector<std::byte> run_bytes;
 
     // -- common --
     void see(Instant now);
@@ -209,7 +211,12 @@ struct Engine::State {
     void open_sequences(Producer& producer, Range<Sequence> sequences);
     void log_open_sequences(Producer& producer);
     bool counts_as_delivered(const Queue& queue) const;
-    void apply_publish(const Journal::Place& place, const PublishRecord& record);
+    void enter(Queue& queue, const Run& run, const Extent& extent, std::uint64_t wall_ms);
+    void split_by_key(Bytes messages, const Extent& run);
+    Bytes bytes_of_run(std::span<const Bytes> messages, std::size_t part, std::size_t skip,
+                       std::size_t size);
+    void apply_publish(const Journal::Place& place, const PublishRecord& record,
+                       std::span<const Bytes> messages);
     void spill(Queue& queue);
 
     // -- dedupe.cpp --
@@ -303,7 +310,26 @@ struct Engine::State {
     std::uint64_t deliver(Queue& queue, Subscription& subscription, std::uint64_t messages_max,
                           std::uint64_t bytes_max, Now now);
     void load_index_if_needed(Queue& queue);
+    void hand_out(Queue& queue, Subscription& subscription, const ReadyList::Taken& taken, Now now);
+    bool join_delivery(Subscription& subscription, Extent extent);
+    bool worn_out(Queue& queue, const ReadyList::Taken& taken);
+    bool front_ready(Queue& queue, std::uint64_t& messages_max);
     bool serve_pull(Queue& queue, const WaitingPull& pull, Now now);
+
+    // -- ordered.cpp --
+    void dispatch_ordered(Queue& queue, Now now);
+    bool deliver_offered(Queue& queue, Subscription& subscription, bool any, Now now);
+    struct Credit {
+        std::uint64_t messages = 0;
+        std::uint64_t bytes = 0;
+    };
+    bool look_at_front(Queue& queue, Subscription* puller, const Credit& credit, Now now);
+    Subscription* next_with_credit(Queue& queue);
+    bool serve_pull_ordered(Queue& queue, Subscription& subscription, const WaitingPull& pull,
+                            Now now);
+    void join_consumers(Queue& queue, Subscription& subscription);
+    void leave_consumers(Queue& queue, Subscription& subscription);
+    void hold_keys_of_waiting(Queue& queue);
 
     // -- topology --
     QueueId free_queue_id() const;

@@ -49,9 +49,7 @@ void take_parts(Subscription& s, Range<Tag> tags, std::vector<Range<Tag>>& lost,
             }
         }
         const Chunk part = part_of_chunk(whole, skip, count);
-        s.unacked -= part.extent.count;
-        s.unacked_bytes -= part.extent.bytes;
-        s.queue->unacked -= part.extent.count;
+        s.let_go(part.extent);
         on_part(from, part);
     }
     if (at <= tags.last) lost.push_back({at, tags.last});

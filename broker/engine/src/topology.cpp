@@ -100,6 +100,49 @@ bool headers_match(const Arguments& arguments, const wire::Headers& headers) {
     return !any;
 }
 
+std::uint32_t ring_weight(std::string_view key) {
+    if (key.empty() || key.size() > 4 || key.front() == '0') return 0;
+    std::uint32_t weight = 0;
+    for (const char c : key) {
+        if (c < '0' || c > '9') return 0;
+        weight = weight * 10 + static_cast<std::uint32_t>(c - '0');
+    }
+    return weight <= limits::ring_weight_max ? weight : 0;
+}
+
+std::string ring_member(const Binding& binding) {
+    return (binding.to_exchange ? "exchange/" : "queue/") + binding.destination;
+}
+
+void put_exchange_options(std::vector<std::byte>& out, ExchangeType type,
+                          const ExchangeOptions& options) {
+    put_u8(out, static_cast<std::uint8_t>(type));
+    put_u8(out, static_cast<std::uint8_t>((options.auto_delete ? 1 : 0) |
+                                          (options.internal ? 2 : 0) | (options.durable ? 4 : 0)));
+    if (type != ExchangeType::consistent_hash) return;
+    put_u8(out, static_cast<std::uint8_t>(options.hash_on));
+    put_text(out, options.hash_header);
+}
+
+std::pair<ExchangeType, ExchangeOptions> get_exchange_options(Reader& in) {
+    const auto type = static_cast<ExchangeType>(in.bounded<std::uint8_t>(exchange_type_max));
+    const std::uint8_t flags = in.u8();
+    ExchangeOptions options;
+    options.auto_delete = (flags & 1U) != 0;
+    options.internal = (flags & 2U) != 0;
+    options.durable = (flags & 4U) != 0;
+    if (type == ExchangeType::consistent_hash) {
+        options.hash_on = static_cast<HashOn>(in.bounded<std::uint8_t>(2));
+        options.hash_header = in.text();
+        const bool named = !options.hash_header.empty();
+        if (named != (options.hash_on == HashOn::header) ||
+            options.hash_header.size() > limits::short_text_bytes_max) {
+            in.reject();
+        }
+    }
+    return {type, options};
+}
+
 Topology::Topology() {
     const auto predeclare = [&](std::string_view name, ExchangeType type) {
         add(name, type, {}).predeclared = true;
@@ -133,6 +176,7 @@ void Topology::remove(std::string_view name) {
     FERRY_ASSERT(at != exchanges_.end() && !at->second.predeclared,
                  "only declared exchanges are removed");
     bindings_ -= at->second.bindings;
+    ring_points_ -= at->second.ring.points();
     exchanges_.erase(at);
     changed();
 }
@@ -145,16 +189,56 @@ bool Topology::has_binding(const Binding& binding) const {
            std::find(at->second.begin(), at->second.end(), binding) != at->second.end();
 }
 
+Topology::Objection Topology::objection_to(const Binding& binding) const {
+    const Exchange* exchange = find(binding.source);
+    FERRY_ASSERT(exchange != nullptr, "the source was checked");
+    if (exchange->type != ExchangeType::consistent_hash) return {};
+    const std::uint32_t weight = ring_weight(binding.key);
+    if (weight == 0) {
+        return {Code::bad_option,
+                "a binding of a consistent-hash exchange has its weight as key, 1 to " +
+                    std::to_string(limits::ring_weight_max)};
+    }
+    if (has_binding(binding)) return {};
+    if (exchange->ring.member(ring_member(binding)) != nullptr) {
+        return {Code::declared_differently,
+                "'" + binding.destination + "' is bound to '" + binding.source +
+                    "' with another weight or other arguments; unbind that first"};
+    }
+    const std::size_t more = std::size_t{weight} * limits::ring_points_per_weight;
+    if (exchange->ring.points() + more > limits::ring_points_max ||
+        ring_points_ + more > limits::ring_points_total_max) {
+        return {Code::limit_reached,
+                "the weights of a consistent-hash exchange add up to at most " +
+                    std::to_string(limits::ring_points_max / limits::ring_points_per_weight) +
+                    ", those of all to " +
+                    std::to_string(limits::ring_points_total_max / limits::ring_points_per_weight)};
+    }
+    return {};
+}
+
 bool Topology::bind(const Binding& binding) {
     if (has_binding(binding)) return false;
     Exchange* exchange = find(binding.source);
     FERRY_ASSERT(exchange != nullptr, "the source was checked");
+    if (exchange->type == ExchangeType::consistent_hash) {
+        if (objection_to(binding).code != Code::ok) return false;
+        const std::size_t before = exchange->ring.points();
+        if (!exchange->ring.add(ring_member(binding), ring_weight(binding.key)).ok()) return false;
+        ring_points_ += exchange->ring.points() - before;
+    }
     exchange->by_key[binding.key].push_back(binding);
     exchange->was_bound = true;
     ++exchange->bindings;
     ++bindings_;
     changed();
     return true;
+}
+
+void Topology::remove_from_ring(Exchange& exchange, const Binding& binding) {
+    const std::size_t before = exchange.ring.points();
+    exchange.ring.remove(ring_member(binding));
+    ring_points_ -= before - exchange.ring.points();
 }
 
 bool Topology::unbind(const Binding& binding) {
@@ -164,6 +248,7 @@ bool Topology::unbind(const Binding& binding) {
     if (at == exchange->by_key.end()) return false;
     const auto found = std::find(at->second.begin(), at->second.end(), binding);
     if (found == at->second.end()) return false;
+    remove_from_ring(*exchange, binding);
     at->second.erase(found);
     if (at->second.empty()) exchange->by_key.erase(at);
     --exchange->bindings;
@@ -176,6 +261,12 @@ std::vector<std::string> Topology::forget_destination(std::string_view name, boo
     std::vector<std::string> empty;
     for (auto& [source, exchange] : exchanges_) {
         const std::size_t before = exchange.bindings;
+        if (exchange.type == ExchangeType::consistent_hash) {
+            Binding gone;
+            gone.destination = name;
+            gone.to_exchange = is_exchange;
+            remove_from_ring(exchange, gone);
+        }
         for (auto at = exchange.by_key.begin(); at != exchange.by_key.end();) {
             const std::size_t removed = std::erase_if(at->second, [&](const Binding& b) {
                 return b.to_exchange == is_exchange && b.destination == name;
@@ -223,6 +314,41 @@ void Topology::follow(const std::vector<Binding>& bindings, Walk& walk, unsigned
     }
 }
 
+const wire::Properties& Topology::properties_of(Walk& walk) {
+    walk.uses_headers = true;
+    if (walk.properties == nullptr) {
+        if (!wire::read_properties(walk.message.properties, properties_)) properties_ = {};
+        walk.properties = &properties_;
+    }
+    return *walk.properties;
+}
+
+void Topology::follow_ring(const Exchange& exchange, Walk& walk, unsigned hops, Route& out) {
+    std::string_view hashed;
+    std::string number;
+    if (exchange.options.hash_on == HashOn::ordering_key) {
+        walk.uses_headers = true;
+        hashed = wire::ordering_key_of(walk.message.properties);
+    } else if (exchange.options.hash_on == HashOn::header) {
+        for (const auto& [name, value] : properties_of(walk).headers) {
+            if (name != exchange.options.hash_header) continue;
+            if (const auto* text = std::get_if<std::string>(&value)) hashed = *text;
+            if (const auto* bytes = std::get_if<std::vector<std::byte>>(&value))
+                hashed = as_text(*bytes);
+            if (const auto* whole = std::get_if<std::int64_t>(&value))
+                hashed = number = std::to_string(*whole);
+        }
+    }
+    if (hashed.empty()) hashed = walk.message.routing_key;
+    const wire::HashRing::Member* member = exchange.ring.find(hashed);
+    if (member == nullptr) return;
+    const std::string_view name = member->name;
+    Binding binding;
+    binding.to_exchange = name.front() == 'e';
+    binding.destination = name.substr(name.find('/') + 1);
+    follow({binding}, walk, hops, out);
+}
+
 void Topology::collect(const Exchange& exchange, Walk& walk, unsigned hops, Route& out) {
     if (hops > limits::exchange_hops_max) return;
     if (std::find(walk.seen.begin(), walk.seen.end(), &exchange) != walk.seen.end()) return;
@@ -233,13 +359,8 @@ void Topology::collect(const Exchange& exchange, Walk& walk, unsigned hops, Rout
         if (at != exchange.by_key.end()) follow(at->second, walk, hops, out);
         return;
     }
-    if (exchange.type == ExchangeType::headers) {
-        walk.uses_headers = true;
-        if (walk.headers == nullptr) {
-            if (!wire::read_properties(walk.message.properties, properties_)) properties_ = {};
-            walk.headers = &properties_.headers;
-        }
-    }
+    if (exchange.type == ExchangeType::consistent_hash)
+        return follow_ring(exchange, walk, hops, out);
     for (const auto& [pattern, bindings] : exchange.by_key) {
         if (exchange.type == ExchangeType::topic && !topic_matches(pattern, key)) continue;
         if (exchange.type != ExchangeType::headers) {
@@ -247,7 +368,8 @@ void Topology::collect(const Exchange& exchange, Walk& walk, unsigned hops, Rout
             continue;
         }
         for (const Binding& binding : bindings) {
-            if (headers_match(binding.arguments, *walk.headers)) follow({binding}, walk, hops, out);
+            if (headers_match(binding.arguments, properties_of(walk).headers))
+                follow({binding}, walk, hops, out);
         }
     }
 }
@@ -314,10 +436,7 @@ void Topology::save(std::vector<std::byte>& out) const {
     for (const auto& [name, exchange] : exchanges_) {
         if (exchange.predeclared) continue;
         put_text(out, name);
-        put_u8(out, static_cast<std::uint8_t>(exchange.type));
-        put_u8(out, static_cast<std::uint8_t>((exchange.options.auto_delete ? 1 : 0) |
-                                              (exchange.options.internal ? 2 : 0) |
-                                              (exchange.options.durable ? 4 : 0)));
+        put_exchange_options(out, exchange.type, exchange.options);
     }
     put_varint(out, bindings_);
     for (const auto& [name, exchange] : exchanges_) {
@@ -331,19 +450,14 @@ bool Topology::load(Reader& in) {
     const std::size_t exchanges = in.count(3);
     for (std::size_t i = 0; i < exchanges && in.ok(); ++i) {
         const std::string name(in.text());
-        const auto type = in.bounded<std::uint8_t>(3);
-        const std::uint8_t flags = in.u8();
-        ExchangeOptions options;
-        options.auto_delete = (flags & 1U) != 0;
-        options.internal = (flags & 2U) != 0;
-        options.durable = (flags & 4U) != 0;
-        add(name, static_cast<ExchangeType>(type), options);
+        const auto [type, options] = get_exchange_options(in);
+        add(name, type, options);
     }
     const std::size_t bindings = in.count(5);
     for (std::size_t i = 0; i < bindings && in.ok(); ++i) {
         const Binding binding = get_binding(in);
         if (in.ok() && find(binding.source) == nullptr) in.reject();
-        if (in.ok()) bind(binding);
+        if (in.ok() && !bind(binding)) in.reject();
     }
     return in.ok();
 }

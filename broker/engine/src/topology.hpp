@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ferry/engine/types.hpp"
+#include "ferry/wire/hash_ring.hpp"
 #include "ferry/wire/message.hpp"
 #include "varint.hpp"
 
@@ -29,6 +30,7 @@ struct Exchange {
     bool was_bound = false;  // for auto_delete
     std::map<std::string, std::vector<Binding>, std::less<>> by_key;
     std::size_t bindings = 0;
+    wire::HashRing ring;  // consistent_hash: of the bindings, see ring_member()
 };
 
 /// Exchanges and bindings, and the routes they give. Queue names are resolved by the caller's
@@ -51,7 +53,14 @@ public:
     Exchange& add(std::string_view name, ExchangeType type, const ExchangeOptions& options);
     /// Removes it and every binding that leads from or to it.
     void remove(std::string_view name);
-    /// False: it is there already.
+    /// Why bind() would refuse a binding of an exchange that exists, as code and text; ok if it
+    /// takes it. The same binding once more is no reason.
+    struct Objection {
+        Code code = Code::ok;
+        std::string text;
+    };
+    [[nodiscard]] Objection objection_to(const Binding& binding) const;
+    /// False: it is there already, or there is an objection to it.
     bool bind(const Binding& binding);
     /// False: there is none.
     bool unbind(const Binding& binding);
@@ -75,10 +84,13 @@ public:
 private:
     struct Walk {
         const wire::MessageView& message;
-        const wire::Headers* headers;  // decoded when first needed
+        const wire::Properties* properties;  // decoded when first needed
         std::vector<const Exchange*> seen;
         bool uses_headers = false;
     };
+    void follow_ring(const Exchange& exchange, Walk& walk, unsigned hops, Route& out);
+    const wire::Properties& properties_of(Walk& walk);
+    void remove_from_ring(Exchange& exchange, const Binding& binding);
     void collect(const Exchange& exchange, Walk& walk, unsigned hops, Route& out);
     void follow(const std::vector<Binding>& bindings, Walk& walk, unsigned hops, Route& out);
     void forget_routes();
@@ -97,6 +109,7 @@ private:
     const QueueIds* queue_ids_ = nullptr;
     std::map<std::string, Exchange, std::less<>> exchanges_;
     std::size_t bindings_ = 0;
+    std::size_t ring_points_ = 0;  // of all exchanges
     std::uint64_t generation_ = 0;
 
     std::uint64_t cached_generation_ = 0;
@@ -110,6 +123,15 @@ private:
 
 /// AMQP topic patterns: words between dots, * for one word, # for any number.
 [[nodiscard]] bool topic_matches(std::string_view pattern, std::string_view key);
+/// A binding of a consistent-hash exchange has its weight as key: 1 to limits::ring_weight_max. 0:
+/// the key is something else.
+[[nodiscard]] std::uint32_t ring_weight(std::string_view key);
+/// The name under which a binding's destination is on the ring of its exchange.
+[[nodiscard]] std::string ring_member(const Binding& binding);
+void put_exchange_options(std::vector<std::byte>& out, ExchangeType type,
+                          const ExchangeOptions& options);
+/// Reads type and options; rejects what cannot be.
+[[nodiscard]] std::pair<ExchangeType, ExchangeOptions> get_exchange_options(Reader& in);
 [[nodiscard]] bool headers_match(const Arguments& arguments, const wire::Headers& headers);
 
 }  // namespace ferry::engine

@@ -146,6 +146,7 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
                 }
                 add_span(record.acks, queue.id, chunk.extent);
                 live.remove(chunk.extent.record(), chunk.extent.count, chunk.extent.bytes);
+                if (queue.gate != nullptr) queue.gate->gone(chunk.extent);
                 queue.acked += chunk.extent.count;
                 totals.acked += chunk.extent.count;
             });
@@ -167,7 +168,7 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
     }
     after(place.position,
           Reply{command.session, command.request, TransactionAnswer{false, command.count}});
-    apply_publish(place, record);
+    apply_publish(place, record, std::span(parts).subspan(1));
     record.clear();
 }
 

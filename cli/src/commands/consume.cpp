@@ -35,6 +35,8 @@ struct Options {
     std::string nack_delay;  // empty: no nack
     std::uint32_t window = 1000;
     std::string timeout;
+    std::string member;
+    std::uint32_t weight = 1;
 };
 
 constexpr std::uint64_t window_bytes = 8ULL << 20;
@@ -189,6 +191,13 @@ int push_all(transport::Client& client, const Options& options, Printer& printer
     transport::SubscribeOptions subscribe;
     subscribe.window_messages = static_cast<std::uint32_t>(printer.wanted(options.window));
     subscribe.window_bytes = window_bytes;
+    subscribe.member = options.member;
+    subscribe.weight = options.weight;
+    subscribe.on_active = [](bool active) {
+        std::fputs(active ? "ferry: this consumer is active\n"
+                          : "ferry: another consumer is active; waiting for its end\n",
+                   stderr);
+    };
     if (!options.ack) {
         // Nothing is ever acked, so the window is all that can be seen.
         subscribe.window_messages = static_cast<std::uint32_t>(printer.wanted(100'000));
@@ -245,6 +254,11 @@ void add_consume(CLI::App& app, Context& context) {
         ->check(CLI::Range(1U, 100'000U))
         ->capture_default_str();
     add_duration(*command, "--timeout", options->timeout, "Stop when none came for so long");
+    command->add_option("--member", options->member,
+                        "Ordered queues: a consumer of this name gets the same keys each time");
+    command->add_option("--weight", options->weight, "Ordered queues: share of the keys")
+        ->check(CLI::Range(1U, 64U))
+        ->capture_default_str();
     command->footer(examples({"ferry consume orders", "ferry consume orders --follow --format json",
                               "ferry consume orders --count 10 --timeout 5s",
                               "ferry consume orders --count 1 --no-ack",

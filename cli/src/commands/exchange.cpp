@@ -30,6 +30,11 @@ Json exchange_json(const transport::ExchangeInfo& exchange) {
             {"internal", exchange.internal}};
 }
 
+// Only consistent-hash exchanges have one.
+std::string hash_of(const transport::ExchangeInfo& exchange) {
+    return exchange.hash.empty() ? "" : " hash=" + exchange.hash;
+}
+
 Json binding_json(const transport::Binding& binding) {
     Json out{{"destination", binding.destination}, {"kind", binding.kind}, {"key", binding.key}};
     Json& arguments = out["arguments"] = Json::object();
@@ -41,7 +46,7 @@ std::string settings(const transport::ExchangeInfo& exchange) {
     std::string text = exchange.durable ? "durable" : "transient";
     if (exchange.auto_delete) text += " auto-delete";
     if (exchange.internal) text += " internal";
-    return text;
+    return text + hash_of(exchange);
 }
 
 int declare(const Context& context, const Options& options) {
@@ -90,6 +95,7 @@ int show(const Context& context, const Options& options) {
         Json& bindings = json["bindings"] = Json::array();
         for (const auto& binding : exchange.value().bindings)
             bindings.push_back(binding_json(binding));
+        if (!exchange.value().hash.empty()) json["hash"] = exchange.value().hash;
         print_json(json);
         return exit_done;
     }
@@ -117,15 +123,21 @@ void add_declare(CLI::App& exchange, Context& context) {
     CLI::App* command =
         exchange.add_subcommand("declare", "Make an exchange, or check that it is as said");
     command->add_option("exchange", options->name, "The exchange")->required();
-    command->add_option("--type", options->type, "direct, topic, fanout or headers")
-        ->check(CLI::IsMember({"direct", "topic", "fanout", "headers"}))
+    command
+        ->add_option("--type", options->type, "direct, topic, fanout, headers or consistent-hash")
+        ->check(CLI::IsMember({"direct", "topic", "fanout", "headers", "consistent-hash"}))
         ->capture_default_str();
+    command->add_option("--hash", options->declare.hash,
+                        "What a consistent-hash exchange hashes: routing_key (default), "
+                        "ordering_key or header:NAME");
     command->add_flag("--transient", options->transient, "The exchange does not survive a restart");
     command->add_flag("--auto-delete", options->declare.auto_delete, "Goes with its last binding");
     command->add_flag("--internal", options->declare.internal,
                       "Only other exchanges publish to it");
     command->add_flag("--passive", options->declare.passive, "Only ask whether it exists");
-    command->footer(examples({"ferry exchange declare events --type topic"}));
+    command->footer(examples({"ferry exchange declare events --type topic",
+                              "ferry exchange declare spread --type consistent-hash --hash "
+                              "ordering_key"}));
     command->callback([&context, options] {
         context.run = [&context, options] { return declare(context, *options); };
     });

@@ -53,7 +53,34 @@ Json queue_json(const transport::QueueInfo& queue) {
             {"dropped", queue.dropped},
             {"repeated", queue.repeated},
             {"ids", queue.ids},
+            {"ordered", queue.ordered},
+            {"single_active", queue.single_active},
+            {"held_keys", queue.held_keys},
+            {"blocked", queue.blocked},
             {"oldest_unacked_ms", queue.oldest_unacked_ms}};
+}
+
+Json member_json(const transport::QueueMember& member) {
+    return {{"session", member.session},  {"subscription", member.subscription},
+            {"member", member.member},    {"active", member.active},
+            {"unacked", member.unacked},  {"slots", member.slots},
+            {"draining", member.draining}};
+}
+
+// Who consumes, and which share of the keys comes to whom.
+void print_members(const transport::QueueInfo& queue) {
+    if (queue.members.empty() || (!queue.ordered && !queue.single_active)) return;
+    std::vector<std::vector<std::string>> rows{
+        {"consumer", "state", ">unacked", ">slots", ">draining"}};
+    for (const transport::QueueMember& member : queue.members) {
+        const std::string name =
+            std::to_string(member.session) + "." + std::to_string(member.subscription);
+        rows.push_back({member.member.empty() ? name : member.member,
+                        member.active ? "active" : "waits", with_commas(member.unacked),
+                        with_commas(member.slots), with_commas(member.draining)});
+    }
+    std::printf("\n");
+    print_table(rows);
 }
 
 int declare(const Context& context, const Options& options) {
@@ -122,6 +149,8 @@ int show(const Context& context, const Options& options) {
     if (context.json) {
         if (!policy.empty()) json["policy_name"] = policy;
         if (!policy.empty()) json["from_policy"] = from_policy;
+        Json& members = json["members"] = Json::array();
+        for (const auto& member : queue.value().members) members.push_back(member_json(member));
         print_json(json);
         return exit_done;
     }
@@ -133,6 +162,7 @@ int show(const Context& context, const Options& options) {
         const std::string origin = lent ? " (policy " + policy + ")" : "";
         std::printf("%-20s %s%s\n", name.c_str(), text.c_str(), origin.c_str());
     }
+    print_members(queue.value());
     return exit_done;
 }
 
@@ -289,6 +319,10 @@ void add_declare(CLI::App& queue, Context& context) {
     command->add_flag("--exclusive", options->declare.exclusive, "Only for this connection");
     command->add_flag("--auto-delete", options->declare.auto_delete, "Goes with its last consumer");
     command->add_flag("--passive", options->declare.passive, "Only ask whether it exists");
+    command->add_flag("--ordered", options->declare.ordered,
+                      "Messages of one ordering key one after another, also through retries");
+    command->add_flag("--single-active", options->declare.single_active,
+                      "One consumer at a time, the others wait for their turn");
     add_duration(*command, "--lease", options->lease,
                  "How long a consumer may keep a message unacked (default: the broker's)");
     add_policy_flags(*command, options->policy);
@@ -296,6 +330,7 @@ void add_declare(CLI::App& queue, Context& context) {
                       "Messages of a higher priority go first");
     command->footer(
         examples({"ferry queue declare orders", "ferry queue declare jobs --lease 10m",
+                  "ferry queue declare payments --ordered",
                   "ferry queue declare jobs --retry exponential --retry-delay 1s --retry-max 5m "
                   "--retry-jitter 20 --max-deliveries 8 --dead-letter jobs.dead"}));
     command->callback([&context, options] {

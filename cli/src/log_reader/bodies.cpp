@@ -171,44 +171,32 @@ Json ack_json(ByteReader& in) {
     return {{"groups", ack_groups_json(in)}};
 }
 
+Json extent_json(ByteReader& in, std::uint64_t& end) {
+    const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
+    const std::uint64_t messages = in.varint();
+    Json out{{"first", first}, {"messages", messages}};
+    const std::uint64_t index = in.varint();
+    out["level"] = index >> 18;
+    out["index"] = (index & 0x3ffff) >> 2;
+    out["exact"] = (index & 1) != 0;
+    if ((index & 2) != 0) out["key"] = in.varint();
+    out["offset"] = in.varint();
+    out["bytes"] = in.varint();
+    end = first + messages;
+    return out;
+}
+
 Json extents_json(ByteReader& in) {
     Json list = Json::array();
     std::uint64_t end = 0;
-    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i) {
-        const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
-        const std::uint64_t messages = in.varint();
-        const std::uint64_t index = in.varint();
-        const std::uint64_t offset = in.varint();
-        const std::uint64_t bytes = in.varint();
-        list.push_back({{"first", first},
-                        {"messages", messages},
-                        {"level", index >> 17},
-                        {"index", (index & 0x1ffff) >> 1},
-                        {"exact", (index & 1) != 0},
-                        {"offset", offset},
-                        {"bytes", bytes}});
-        end = first + messages;
-    }
+    for (std::uint64_t i = in.count(); i > 0 && !in.failed(); --i)
+        list.push_back(extent_json(in, end));
     return list;
 }
 
 Json queue_and_extents(ByteReader& in, const char* name) {
     Json out{{"queue", in.varint()}};
     out[name] = extents_json(in);
-    return out;
-}
-
-Json extent_json(ByteReader& in, std::uint64_t& end) {
-    const std::uint64_t first = end + static_cast<std::uint64_t>(in.zigzag());
-    const std::uint64_t messages = in.varint();
-    Json out{{"first", first}, {"messages", messages}};
-    const std::uint64_t index = in.varint();
-    out["level"] = index >> 17;
-    out["index"] = (index & 0x1ffff) >> 1;
-    out["exact"] = (index & 1) != 0;
-    out["offset"] = in.varint();
-    out["bytes"] = in.varint();
-    end = first + messages;
     return out;
 }
 
@@ -290,13 +278,15 @@ Json queue_declare_json(ByteReader& in, bool& known) {
     out["durable"] = (flags & 1U) != 0;
     out["exclusive"] = (flags & 2U) != 0;
     out["auto_delete"] = (flags & 4U) != 0;
+    if ((flags & 32U) != 0) out["ordered"] = true;
+    if ((flags & 64U) != 0) out["single_active"] = true;
     out["lease_ms"] = in.varint();
     if ((flags & 8U) != 0) out["policy"] = policy_json(in, known);
     return out;
 }
 
 Json exchange_declare_json(ByteReader& in) {
-    constexpr std::array types{"direct", "topic", "fanout", "headers"};
+    constexpr std::array types{"direct", "topic", "fanout", "headers", "consistent-hash"};
     Json out{{"name", in.text()}};
     const std::uint8_t type = in.u8();
     const std::uint8_t flags = in.u8();
@@ -304,6 +294,11 @@ Json exchange_declare_json(ByteReader& in) {
     out["auto_delete"] = (flags & 1U) != 0;
     out["internal"] = (flags & 2U) != 0;
     out["durable"] = (flags & 4U) != 0;
+    if (type != 4) return out;
+    constexpr std::array hashed{"routing_key", "ordering_key", "header"};
+    const std::uint8_t on = in.u8();
+    out["hash"] = on < hashed.size() ? Json(hashed[on]) : Json(on);
+    out["hash_header"] = in.text();
     return out;
 }
 

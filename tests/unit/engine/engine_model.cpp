@@ -1,5 +1,7 @@
 #include "engine_model.hpp"
 
+#include "key_gate.hpp"
+
 namespace ferry::engine::testing {
 namespace {
 
@@ -37,6 +39,13 @@ QueueOptions EngineModel::options_of(const std::string& name) {
         policy.retry_delay_max_ms = 2000;
         policy.retry_jitter_percent = 50;
         policy.max_deliveries = 4;
+        policy.dead_letter_key = "dead";
+    } else if (name == "q4") {
+        options.ordered = true;
+        policy.retry = RetryKind::fixed;
+        policy.retry_delay_ms = 700;
+        policy.retry_jitter_percent = 50;
+        policy.max_deliveries = 5;
         policy.dead_letter_key = "dead";
     } else if (name == "q2") {
         policy.max_deliveries = 6;
@@ -114,7 +123,38 @@ void EngineModel::after_call() {
     if (effects_.empty()) effects_.swap(effects);  // keeps the capacity, as a driver would
 }
 
+// One message of a key at a time, and none before an earlier one that was out is settled.
+void EngineModel::check_key(const Sub& sub, const MessageKey& message, KeyNumber key) {
+    keys_[message] = key;
+    const auto& queue = log_.queues[sub.queue_id];
+    const bool on_time = went_back_.count(message) == 0;
+    auto at = keys_.lower_bound({sub.queue_id, 0});
+    for (; key != 0 && at != keys_.end() && at->first.first == sub.queue_id; ++at) {
+        const auto& [other, other_key] = *at;
+        if (other_key != key || other == message) continue;
+        if (held_.count(other) != 0)
+            problem("two messages of a key are out: " + std::to_string(other.second) + " and " +
+                    std::to_string(message.second));
+        const bool before = other.second < message.second && on_time;
+        if (before && queue.waiting.count(other.second) != 0 && went_back_.count(other) == 0)
+            problem("message " + std::to_string(message.second) + " passed " +
+                    std::to_string(other.second) + " of its key");
+    }
+}
+
 void EngineModel::on(const Deliver& d) {
+    if (!d.more.empty()) {
+        Deliver one = d;
+        one.more.clear();
+        on(one);
+        for (const Extent& extent : d.more) {
+            one.first_tag += one.extent.count;
+            one.extent = extent;
+            one.token = extent.first;
+            on(one);
+        }
+        return;
+    }
     const auto found = subs_.find({d.session, d.subscription});
     if (found == subs_.end()) return problem("delivers to nobody");
     Sub& sub = found->second;
@@ -140,9 +180,13 @@ void EngineModel::on(const Deliver& d) {
             problem("a message is in the wrong level");
         if (message->second != as_text(view.payload)) problem("delivers another message's bytes");
         if (!held_.insert(key).second) problem("two leases for one message");
+        const bool ordered = sub.queue == "q4";
+        const KeyNumber number =
+            ordered ? KeyGate::number_of(wire::ordering_key_of(view.properties)) : 0;
+        if (ordered) check_key(sub, key, number);
         Seen& seen = seen_[key];
         if (seen.attempt == 0) {
-            Position& last = first_deliveries_[{sub.queue_id, d.extent.level}];
+            Position& last = first_deliveries_[{sub.queue_id, ordered ? number : d.extent.level}];
             const bool on_time = went_back_.count(key) == 0;
             if (key.second <= last && on_time)
                 problem("first deliveries of " + sub.queue + " are out of order");

@@ -71,6 +71,8 @@ private:
     void on(const Reply& effect);
     void on(const Cancelled& effect);
     void on(const ScheduleDue& effect) { due_.push_back(effect); }
+    void on(const Activated&) {}
+    void check_key(const Sub& sub, const MessageKey& message, KeyNumber key);
     void check_queues(bool flushed);
 
     void dispatch();
@@ -124,9 +126,10 @@ private:
     Now now_{Instant{1'000'000'000}, 1'700'000'000'000};
     int step_ = 0;
 
-    std::vector<std::string> queue_names_{"q0", "q1", "q2", "q3"};
+    std::vector<std::string> queue_names_{"q0", "q1", "q2", "q3", "q4"};
     // q0 has no policy, q1 retries later and has dead letters, q2 wears messages out without and
-    // refuses what it has no room for, q3 heeds priorities and ids and keeps the newest.
+    // refuses what it has no room for, q3 heeds priorities and ids and keeps the newest, q4 is
+    // ordered and does what q1 does.
     [[nodiscard]] static QueueOptions options_of(const std::string& name);
     std::vector<SessionId> sessions_;
     SessionId next_session_ = 1;
@@ -141,8 +144,9 @@ private:
     std::map<std::uint64_t, Transacting> transacting_;  // by request
     std::map<MessageKey, Seen> seen_;
     std::set<MessageKey> held_;
-    std::map<std::pair<QueueId, std::uint8_t>, Position> first_deliveries_;  // by level too
-    std::set<MessageKey> excused_;  // there when the broker crashed: may count as delivered
+    std::map<std::pair<QueueId, KeyNumber>, Position> first_deliveries_;  // by level or key too
+    std::map<MessageKey, KeyNumber> keys_;  // of what ordered queues delivered
+    std::set<MessageKey> excused_;          // there when the broker crashed: may count as delivered
     std::deque<LoadIndex> loads_;
     std::deque<LoadBody> bodies_;
     std::deque<ScheduleDue> due_;

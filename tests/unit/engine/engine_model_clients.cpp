@@ -68,9 +68,11 @@ void EngineModel::publish() {
                                               : route <= 4 ? "amq.fanout"
                                                            : "";
             const std::string key =
-                route == 1 ? "nobody" : queue_names_[route <= 9 ? 0 : route % 4];
+                route == 1 ? "nobody" : queue_names_[route <= 7 ? 0 : route % 5];
             out.array(4).str(exchange).str(key);
             const std::uint64_t time = random_.below(24);
+            const std::string ordering_key =
+                random_.below(6) == 0 ? "" : "k" + std::to_string(random_.below(9));
             if (time == 0) {
                 out.map(2).uint(7).uint(now_.wall_ms + random_.below(6000));
                 out.uint(1).str("id" + std::to_string(random_.below(20)));
@@ -79,8 +81,10 @@ void EngineModel::publish() {
             } else if (time < 8) {
                 out.map(2).uint(8).uint(random_.below(10));
                 out.uint(1).str("m" + std::to_string(random_.below(300)));
-            } else {
+            } else if (ordering_key.empty()) {
                 out.nil();
+            } else {
+                out.map(1).uint(2).str(ordering_key);
             }
             out.bin(as_bytes(payload));
             ++unanswered_[{session, client->second.handle, first + i}];
@@ -126,6 +130,9 @@ void EngineModel::subscribe() {
     options.window_bytes = random_.below(3) == 0 ? 200 : 1 << 20;
     options.no_ack = sub.no_ack;
     options.lease_ms = sub.lease_ms;
+    options.some_at_a_time = random_.below(2) == 0;
+    if (random_.below(2) == 0) options.member = "m" + std::to_string(random_.below(3));
+    options.weight = 1 + random_.below(3);
     const SessionId session = some_session();
     const std::uint64_t id = next_request_;
     const std::string queue = sub.queue;

@@ -22,10 +22,11 @@ Read read(F&& write) {
     write(out);
     wire::Cursor cursor(bytes);
     Read result;
+    std::vector<std::string_view> list;
     const Option known[] = {
         {.name = "flag", .flag = &result.flag},
         {.name = "number", .number = &result.number, .least = 2, .most = 9},
-        {.name = "list", .ignore_array = true},
+        {.name = "list", .texts = &list},
     };
     result.well_formed = read_options(cursor, known, result.complaint) && cursor.at_end();
     return result;

@@ -123,13 +123,15 @@ Answer<DeclaredQueue> Client::declare_queue(std::string_view name, const QueueOp
     wire::Buffer policy;
     const std::uint32_t settings = encode_policy(options.policy, policy);
     out.str(queue).map(4U + (options.lease_ms != 0 ? 1U : 0U) + (options.check ? 1U : 0U) +
-                       settings);
+                       (options.ordered ? 1U : 0U) + (options.single_active ? 1U : 0U) + settings);
     out.str("durable").boolean(options.durable);
     out.str("exclusive").boolean(options.exclusive);
     out.str("auto_delete").boolean(options.auto_delete);
     out.str("passive").boolean(options.passive);
     if (options.lease_ms != 0) out.str("lease_ms").uint(options.lease_ms);
     if (options.check) out.str("check").boolean(true);
+    if (options.ordered) out.str("ordered").boolean(true);
+    if (options.single_active) out.str("single_active").boolean(true);
     out.raw(policy);
     if (!options.passive && !options.check) {
         const bool transient = !options.durable || options.exclusive || options.auto_delete;
@@ -218,7 +220,8 @@ Answer<Done> Client::declare_exchange(std::string_view name, std::string_view ty
                                       const ExchangeOptions& options, Timeout timeout) {
     auto request = make_request(wire::Verb::exchange_declare, 3, true);
     wire::Encoder out(request->fields);
-    out.str(name).str(type).map(4);
+    out.str(name).str(type).map(4U + (options.hash.empty() ? 0U : 1U));
+    if (!options.hash.empty()) out.str("hash").str(options.hash);
     out.str("durable").boolean(options.durable);
     out.str("auto_delete").boolean(options.auto_delete);
     out.str("internal").boolean(options.internal);

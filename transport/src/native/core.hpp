@@ -138,6 +138,11 @@ private:
     void on_confirm(const wire::FrameHead& head, wire::Cursor& cursor);
     void on_refused(const wire::FrameHead& head, wire::Cursor& cursor);
     void refuse(std::uint64_t first, std::uint64_t last, wire::Code code, std::string_view text);
+    std::shared_ptr<SubscriptionState> receiver(std::uint64_t id, std::uint64_t last_tag);
+    static std::shared_ptr<const wire::Buffer> keep(const SubscriptionState& state,
+                                                    wire::Cursor& cursor, Bytes body);
+    void on_activated(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_deliver_some(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body);
     void on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body);
     void hand_over(SubscriptionState& state, const std::shared_ptr<const wire::Buffer>& kept);
     void on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor);

@@ -38,6 +38,10 @@ void Core::on_frame(Bytes body) {
             return on_confirm(head, cursor);
         case wire::Verb::deliver:
             return on_deliver(head, cursor, body);
+        case wire::Verb::deliver_some:
+            return on_deliver_some(head, cursor, body);
+        case wire::Verb::activated:
+            return on_activated(head, cursor);
         case wire::Verb::refused:
             return on_refused(head, cursor);
         case wire::Verb::ok:
@@ -215,6 +219,74 @@ void Core::refuse(std::uint64_t first, std::uint64_t last, wire::Code code, std:
 
 // ---- deliveries ----
 
+// Null: unsubscribed while it was under way.
+std::shared_ptr<SubscriptionState> Core::receiver(std::uint64_t id, std::uint64_t last_tag) {
+    auto state = find_subscription(id);
+    if (state == nullptr) return nullptr;
+    const std::lock_guard lock(state->mutex);
+    if (!state->active || state->generation != generation_) return nullptr;
+    state->last_tag = std::max(state->last_tag, last_tag);
+    return state;
+}
+
+// Who fetches messages later needs bytes that stay: one copy of the frame for all of them.
+std::shared_ptr<const wire::Buffer> Core::keep(const SubscriptionState& state, wire::Cursor& cursor,
+                                               Bytes body) {
+    if (state.handler != nullptr) return nullptr;
+    auto kept = std::make_shared<const wire::Buffer>(body.begin(), body.end());
+    const auto offset = static_cast<std::size_t>(cursor.position() - body.data());
+    cursor = wire::Cursor(Bytes(*kept).subspan(offset));
+    return kept;
+}
+
+void Core::on_activated(const wire::FrameHead& head, wire::Cursor& cursor) {
+    bool active = false;
+    if (!cursor.read_bool(active)) {
+        protocol_error("a notice of the active consumer is malformed");
+        return;
+    }
+    const auto state = receiver(head.request, 0);
+    if (state == nullptr || !state->options.on_active) return;
+    const std::lock_guard calling(state->call_mutex);
+    if (!state->silenced.load()) state->options.on_active(active);
+}
+
+void Core::on_deliver_some(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body) {
+    std::uint64_t first = 0;
+    std::uint32_t count = 0;
+    bool read = cursor.read_uint(first) && cursor.read_array(count) && first != 0 &&
+                first < request_bit && count != 0 &&
+                count <= cursor.remaining() / (message_bytes_min + 2);
+    deliveries_.clear();
+    Delivery like;
+    like.attempt = 1;
+    for (std::uint32_t i = 0; read && i < count; ++i) {
+        read = cursor.read_uint(like.position);
+        like.token = like.position;
+        deliveries_.push_back(like);
+    }
+    std::uint32_t times = 0;
+    read = read && cursor.read_array(times) && times == count;
+    for (std::uint32_t i = 0; read && i < count; ++i)
+        read = cursor.read_uint(deliveries_[i].published_ms);
+    std::uint32_t messages = 0;
+    if (!read || !cursor.read_array(messages) || messages != count) {
+        protocol_error("a delivery is malformed");
+        return;
+    }
+    const auto state = receiver(head.request, first + count - 1);
+    if (state == nullptr) return;
+    const std::shared_ptr<const wire::Buffer> kept = keep(*state, cursor, body);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (!wire::read_message(cursor, deliveries_[i].message)) {
+            protocol_error("a delivered message is malformed");
+            return;
+        }
+        deliveries_[i].tag = DeliveryTag{state->id, first + i, generation_};
+    }
+    hand_over(*state, kept);
+}
+
 void Core::on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body) {
     std::uint64_t first = 0;
     Delivery like;
@@ -227,20 +299,9 @@ void Core::on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes b
         protocol_error("a delivery is malformed");
         return;
     }
-    const auto state = find_subscription(head.request);
-    if (state == nullptr) return;  // unsubscribed while it was under way
-    {
-        const std::lock_guard lock(state->mutex);
-        if (!state->active || state->generation != generation_) return;
-        state->last_tag = std::max(state->last_tag, first + count - 1);
-    }
-    // Who fetches messages later needs bytes that stay: one copy of the frame for all of them.
-    std::shared_ptr<const wire::Buffer> kept;
-    if (state->handler == nullptr) {
-        kept = std::make_shared<const wire::Buffer>(body.begin(), body.end());
-        const auto offset = static_cast<std::size_t>(cursor.position() - body.data());
-        cursor = wire::Cursor(Bytes(*kept).subspan(offset));
-    }
+    const auto state = receiver(head.request, first + count - 1);
+    if (state == nullptr) return;
+    const std::shared_ptr<const wire::Buffer> kept = keep(*state, cursor, body);
     deliveries_.clear();
     like.tag = DeliveryTag{state->id, first, generation_};
     for (std::uint32_t i = 0; i < count; ++i) {

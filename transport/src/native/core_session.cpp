@@ -27,7 +27,8 @@ void Core::say_hello() {
     out.uint(wire::protocol_version).map(3);
     out.str("name").str(options_.name);
     out.str("heartbeat_ms").uint(std::clamp(options_.heartbeat_ms, 1000U, 600000U));
-    out.str("capabilities").array(0);
+    out.str("capabilities").array(2).str(wire::capability_single_active);
+    out.str(wire::capability_deliver_some);
     request->on_done = [this](const Request& answered) { on_hello(answered); };
     send(request);
     turn();

@@ -76,6 +76,29 @@ bool read_headers(Cursor& cursor, wire::Headers& out) {
     return true;
 }
 
+bool read_member(Cursor& cursor, QueueMember& m) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "session") return c.read_uint(m.session);
+        if (key == "subscription") return c.read_uint(m.subscription);
+        if (key == "member") return read_text(c, m.member);
+        if (key == "active") return c.read_bool(m.active);
+        if (key == "unacked") return c.read_uint(m.unacked);
+        if (key == "slots") return c.read_uint(m.slots);
+        if (key == "draining") return c.read_uint(m.draining);
+        return false;
+    });
+}
+
+bool read_order(std::string_view key, Cursor& c, QueueInfo& q) {
+    if (key == "ordered") return c.read_bool(q.ordered);
+    if (key == "single_active") return c.read_bool(q.single_active);
+    if (key == "held_keys") return c.read_uint(q.held_keys);
+    if (key == "blocked") return c.read_uint(q.blocked);
+    if (key != "members") return false;
+    return each_element(
+        c, [&](Cursor& inner) { return read_member(inner, q.members.emplace_back()); });
+}
+
 bool read_queue(Cursor& cursor, QueueInfo& q) {
     return each_entry(cursor, [&](std::string_view key, Cursor& c) {
         if (key == "name") return read_text(c, q.name);
@@ -104,7 +127,7 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "policy_name") return read_text(c, q.policy_name);
         if (key == "oldest_unacked_ms") return c.read_uint(q.oldest_unacked_ms);
         if (key == "floor") return c.read_uint(q.floor);
-        return false;
+        return read_order(key, c, q);
     });
 }
 
@@ -162,6 +185,7 @@ bool read_exchange(Cursor& cursor, ExchangeInfo& x) {
         if (key == "durable") return c.read_bool(x.durable);
         if (key == "auto_delete") return c.read_bool(x.auto_delete);
         if (key == "internal") return c.read_bool(x.internal);
+        if (key == "hash") return read_text(c, x.hash);
         if (key != "bindings") return false;
         if (c.read_uint(x.binding_count)) return true;  // lists only count them
         return each_element(c, [&](Cursor& inner) {
@@ -387,7 +411,10 @@ void encode_subscribe(const SubscriptionState& state, wire::Buffer& out) {
     wire::Encoder encoder(out);
     const SubscribeOptions& options = state.options;
     encoder.uint(state.id).str(state.queue).uint(state.window_messages).uint(state.window_bytes);
-    encoder.map(2U + (options.lease_ms != 0 ? 1U : 0U));
+    encoder.map(2U + (options.lease_ms != 0 ? 1U : 0U) + (options.member.empty() ? 0U : 1U) +
+                (options.weight != 1 ? 1U : 0U));
+    if (!options.member.empty()) encoder.str("member").str(options.member);
+    if (options.weight != 1) encoder.str("weight").uint(options.weight);
     encoder.str("no_ack").boolean(options.no_ack);
     encoder.str("exclusive").boolean(options.exclusive);
     if (options.lease_ms != 0) encoder.str("lease_ms").uint(options.lease_ms);

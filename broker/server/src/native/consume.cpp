@@ -44,6 +44,7 @@ bool NativeSession::subscribe(Request& request) {
     std::uint64_t subscription = 0;
     std::string_view queue;
     engine::SubscribeOptions options;
+    std::string_view member;
     const Option known[] = {
         {.name = "no_ack", .flag = &options.no_ack},
         {.name = "exclusive", .flag = &options.exclusive},
@@ -51,6 +52,8 @@ bool NativeSession::subscribe(Request& request) {
          .number = &options.lease_ms,
          .least = limits::lease_ms_min,
          .most = limits::lease_ms_max},
+        {.name = "member", .text = &member},
+        {.name = "weight", .number = &options.weight, .least = 1, .most = limits::ring_weight_max},
     };
     std::string complaint;
     wire::Cursor& fields = request.fields;
@@ -63,6 +66,8 @@ bool NativeSession::subscribe(Request& request) {
     if (!window_fits(options.window_messages, options.window_bytes)) {
         return refuse(request, Code::bad_option, window_text);
     }
+    options.member = member;
+    options.some_at_a_time = deliveries_.some_at_a_time();
     hub_.engine.subscribe(id_, request.id, subscription, queue, options, hub_.now());
     await_answer(request.id);
     return true;

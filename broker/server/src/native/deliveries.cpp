@@ -10,16 +10,28 @@
 namespace ferry::server::native {
 namespace {
 
-constexpr std::uint32_t reads_max = 2;             // per session
-constexpr std::size_t look_ahead_max = 512;        // entries looked at for something to read
-constexpr std::size_t flush_bytes = 256U << 10;    // let the kernel work while more is rendered
-constexpr std::uint32_t deliver_head_bytes = 128;  // a deliver frame without its messages, at most
+constexpr std::uint32_t reads_max = 2;              // per session
+constexpr std::size_t look_ahead_max = 512;         // entries looked at for something to read
+constexpr std::size_t flush_bytes = 256U << 10;     // let the kernel work while more is rendered
+constexpr std::size_t some_message_bytes_max = 18;  // position and time of one
+constexpr std::uint32_t deliver_head_bytes = 128;   // a deliver frame without its messages, at most
 
 }  // namespace
 
-void Deliveries::add(const engine::Deliver& deliver) {
-    bytes_ += deliver.extent.bytes;
-    items_.push_back(deliver);
+namespace {
+std::uint64_t bytes_of(const engine::Deliver& deliver) {
+    std::uint64_t bytes = deliver.extent.bytes;
+    for (const engine::Extent& extent : deliver.more) bytes += extent.bytes;
+    return bytes;
+}
+}  // namespace
+
+void Deliveries::add(engine::Deliver&& deliver) {
+    bytes_ += bytes_of(deliver);
+    items_.push_back(std::move(deliver));
+}
+void Deliveries::add(const engine::Activated& activated) {
+    items_.push_back(activated);
 }
 void Deliveries::add(engine::Reply&& reply) {
     items_.push_back(std::move(reply));
@@ -36,7 +48,7 @@ void Deliveries::pump() {
         const Sent result = send(items_[head_]);
         if (result == Sent::waits) break;
         if (const auto* deliver = std::get_if<engine::Deliver>(&items_[head_])) {
-            bytes_ -= deliver->extent.bytes;
+            bytes_ -= bytes_of(*deliver);
             if (result == Sent::damaged) damaged = deliver->subscription;
         }
         ++head_;
@@ -59,9 +71,12 @@ void Deliveries::pump() {
 }
 
 Deliveries::Sent Deliveries::send(Item& item) {
-    if (const auto* deliver = std::get_if<engine::Deliver>(&item)) return send(*deliver);
+    if (auto* deliver = std::get_if<engine::Deliver>(&item))
+        return deliver->more.empty() ? send(*deliver) : send_some(*deliver);
     if (const auto* reply = std::get_if<engine::Reply>(&item)) {
         write_answer(link_.out(), *reply);
+    } else if (const auto* activated = std::get_if<engine::Activated>(&item)) {
+        write_activated(link_.out(), *activated);
     } else {
         write_cancelled(link_.out(), std::get<engine::Cancelled>(item));
     }
@@ -69,7 +84,7 @@ Deliveries::Sent Deliveries::send(Item& item) {
     return Sent::sent;
 }
 
-Deliveries::Sent Deliveries::send(const engine::Deliver& deliver) {
+Deliveries::Sent Deliveries::send(engine::Deliver& deliver) {
     const engine::Position record = deliver.extent.record();
     const Bytes body = hub_.bodies.find(record);
     if (body.empty()) {
@@ -83,8 +98,62 @@ Deliveries::Sent Deliveries::send(const engine::Deliver& deliver) {
         return Sent::damaged;
     }
     link_.sent();
+    note_sent(deliver, deliver.extent.count);
+    return Sent::sent;
+}
+
+// As much of it as can be had: the rest stays what it is, with the tags that follow.
+Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
+    some_.clear();
+    some_bytes_.clear();
+    std::size_t taken = 0;  // of the extents
+    const std::size_t extents = deliver.more.size() + 1;
+    for (; taken < extents; ++taken) {
+        const engine::Extent& extent = taken == 0 ? deliver.extent : deliver.more[taken - 1];
+        const std::size_t room = some_bytes_.size() + extent.bytes +
+                                 (some_.size() + extent.count) * some_message_bytes_max +
+                                 deliver_head_bytes;
+        if (!some_.empty() && room > hub_.config.frame_bytes_max) break;
+        const Bytes body = hub_.bodies.find(extent.record());
+        if (body.empty()) break;
+        const Result<Bytes> messages =
+            engine::message_bytes(body, extent, 0, extent.count, hub_.scratch);
+        if (!messages.ok()) {
+            damage_ = messages.error();
+            damage_.position = extent.record();
+            return Sent::damaged;
+        }
+        some_bytes_.insert(some_bytes_.end(), messages.value().begin(), messages.value().end());
+        for (std::uint32_t i = 0; i < extent.count; ++i)
+            some_.push_back({extent.first + i, engine::published_ms(body)});
+    }
+    if (taken == 0) {
+        const engine::Position record = deliver.extent.record();
+        if (reads_ == 0 || last_asked_ < record) fetch(record);
+        look_ahead();
+        return Sent::waits;
+    }
+    write_deliver_some(link_.out(), deliver, some_, some_bytes_);
+    link_.sent();
+    note_sent(deliver, some_.size());
+    if (taken == extents) return Sent::sent;
+    // What is left begins with the first one that did not go.
+    const std::uint64_t bytes_before = bytes_of(deliver);
+    deliver.first_tag += some_.size();
+    deliver.extent = deliver.more[taken - 1];
+    deliver.token = deliver.extent.first;
+    deliver.more.erase(deliver.more.begin(),
+                       deliver.more.begin() + static_cast<std::ptrdiff_t>(taken));
+    deliver.more_messages = 0;
+    for (const engine::Extent& extent : deliver.more) deliver.more_messages += extent.count;
+    bytes_ -= bytes_before - bytes_of(deliver);
+    if (link_.choked()) return Sent::waits;
+    return deliver.more.empty() ? send(deliver) : send_some(deliver);
+}
+
+void Deliveries::note_sent(const engine::Deliver& deliver, std::uint64_t messages) {
     if (deliver.no_ack) {
-        const engine::Tag last = deliver.first_tag + deliver.extent.count - 1;
+        const engine::Tag last = deliver.first_tag + messages - 1;
         if (!sent_.empty() && sent_.back().first == deliver.subscription &&
             sent_.back().second.last + 1 == deliver.first_tag) {
             sent_.back().second.last = last;
@@ -94,13 +163,12 @@ Deliveries::Sent Deliveries::send(const engine::Deliver& deliver) {
         }
     }
     if (deliver.attempt == 1) {
-        const Instant arrived = hub_.figures.arrivals.of(record);
+        const Instant arrived = hub_.figures.arrivals.of(deliver.extent.record());
         if (arrived.ns != 0) {
             const auto waited = static_cast<double>(hub_.now().mono.ns - arrived.ns);
-            hub_.figures.metrics.observe_delivery_us(waited / 1000.0, deliver.extent.count);
+            hub_.figures.metrics.observe_delivery_us(waited / 1000.0, messages);
         }
     }
-    return Sent::sent;
 }
 
 // Messages of one record fill at most one frame, except when deliver's own fields take more room
@@ -165,14 +233,40 @@ void Deliveries::remove(Predicate&& unwanted) {
     std::erase_if(items_, [&](const Item& item) {
         const auto* deliver = std::get_if<engine::Deliver>(&item);
         if (deliver == nullptr || !unwanted(*deliver)) return false;
-        bytes_ -= deliver->extent.bytes;
+        bytes_ -= bytes_of(*deliver);
         return true;
     });
+}
+
+// One item per run again, as if they had never gone together.
+void Deliveries::take_apart() {
+    std::vector<Item> apart;
+    for (std::size_t i = head_; i < items_.size(); ++i) {
+        auto* deliver = std::get_if<engine::Deliver>(&items_[i]);
+        if (deliver == nullptr || deliver->more.empty()) {
+            apart.push_back(std::move(items_[i]));
+            continue;
+        }
+        const std::vector<engine::Extent> more = std::move(deliver->more);
+        engine::Deliver one = *deliver;
+        one.more.clear();
+        one.more_messages = 0;
+        apart.push_back(one);
+        for (const engine::Extent& extent : more) {
+            one.first_tag += one.extent.count;
+            one.extent = extent;
+            one.token = extent.first;
+            apart.push_back(one);
+        }
+    }
+    items_.swap(apart);
+    head_ = 0;
 }
 
 // Not found: the lease ended long ago, somebody else settled the message and its segment is gone.
 // Anything else is damage, which ends the subscriptions that were to get it.
 void Deliveries::unreadable(engine::Position record, const Error& error) {
+    take_apart();
     if (error.code == Errc::not_found) {
         remove([&](const engine::Deliver& deliver) { return deliver.extent.record() == record; });
         return;
@@ -198,6 +292,7 @@ void Deliveries::for_each_record(const std::function<void(engine::Position)>& vi
     for (std::size_t i = head_; i < items_.size(); ++i) {
         if (const auto* deliver = std::get_if<engine::Deliver>(&items_[i])) {
             visit(deliver->extent.record());
+            for (const engine::Extent& extent : deliver->more) visit(extent.record());
         }
     }
 }

@@ -5,6 +5,7 @@
 
 #include "../hub.hpp"
 #include "../protocol_session.hpp"
+#include "frames.hpp"
 
 namespace ferry::server::native {
 
@@ -19,9 +20,13 @@ public:
     Deliveries(Hub& hub, Link& link, engine::SessionId session)
         : hub_(hub), link_(link), session_(session) {}
 
-    void add(const engine::Deliver& deliver);
+    void add(engine::Deliver&& deliver);
+    void add(const engine::Activated& activated);
     void add(engine::Reply&& reply);
     void add(engine::Cancelled&& cancelled);
+    /// The client takes frames with messages from all over the log.
+    void take_some_at_a_time() { some_at_a_time_ = true; }
+    [[nodiscard]] bool some_at_a_time() const { return some_at_a_time_; }
     /// Sends what can be sent.
     void pump();
     /// Deliveries of `subscription` are not sent any more.
@@ -36,12 +41,15 @@ public:
     std::function<void(std::uint64_t subscription, const Error&)> on_damaged;
 
 private:
-    using Item = std::variant<engine::Deliver, engine::Reply, engine::Cancelled>;
+    using Item = std::variant<engine::Deliver, engine::Reply, engine::Cancelled, engine::Activated>;
 
     enum class Sent : std::uint8_t { sent, waits, damaged };
 
     Sent send(Item& item);
-    Sent send(const engine::Deliver& deliver);
+    Sent send(engine::Deliver& deliver);
+    Sent send_some(engine::Deliver& deliver);
+    void note_sent(const engine::Deliver& deliver, std::uint64_t messages);
+    void take_apart();
     Status render(const engine::Deliver& deliver, Bytes body, std::uint32_t skip,
                   std::uint32_t count);
     void fetch(engine::Position record);
@@ -61,6 +69,9 @@ private:
     std::uint32_t reads_ = 0;  // under way for this session
     engine::Position last_asked_ = 0;
     bool pumping_ = false;
+    bool some_at_a_time_ = false;
+    std::vector<SomeMessage> some_;  // scratch memory of send_some()
+    wire::Buffer some_bytes_;
     Error damage_{};
     // Sent without wanting acks: settled when the pump stops.
     std::vector<std::pair<std::uint64_t, engine::Range<engine::Tag>>> sent_;

@@ -8,6 +8,7 @@ namespace ferry::server::native {
 namespace {
 
 constexpr std::uint32_t options_max = 32;
+constexpr std::uint32_t texts_max = 64;  // of an array; more are passed over
 
 std::string number_complaint(const Option& option) {
     std::string text(option.name);
@@ -29,12 +30,19 @@ bool read_value(wire::Cursor& cursor, const Option& option, std::string& complai
         }
         cursor = before;
         complaint = std::string(option.name) + " is a string of at most 255 bytes";
-    } else if (option.ignore_array) {
+    } else if (option.texts != nullptr) {
         const wire::Cursor before = cursor;
         std::uint32_t count = 0;
-        const bool is_array = cursor.read_array(count);
+        if (!cursor.read_array(count)) complaint = std::string(option.name) + " is an array";
+        for (std::uint32_t i = 0; i < std::min(count, texts_max); ++i) {
+            std::string_view text;
+            if (cursor.read_str(text)) {
+                option.texts->push_back(text);
+            } else if (!cursor.skip()) {
+                break;
+            }
+        }
         cursor = before;
-        if (!is_array) complaint = std::string(option.name) + " is an array";
     } else {
         std::uint64_t value = 0;
         const wire::Cursor before = cursor;

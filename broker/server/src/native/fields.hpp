@@ -19,7 +19,7 @@ struct Option {
     std::uint64_t* number = nullptr;
     std::optional<std::uint64_t>* maybe_number = nullptr;
     std::string_view* text = nullptr;
-    bool ignore_array = false;  // its value is an array that this version looks at no closer
+    std::vector<std::string_view>* texts = nullptr;  // of an array; what is no str is passed over
     std::uint64_t least = 0;
     std::uint64_t most = UINT64_MAX;
 };

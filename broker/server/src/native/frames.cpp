@@ -158,6 +158,12 @@ void write_cancelled(Buffer& out, const engine::Cancelled& cancelled) {
     end_frame(out, mark);
 }
 
+void write_activated(Buffer& out, const engine::Activated& activated) {
+    const std::size_t mark = begin_frame(out, Verb::activated, 3);
+    Encoder(out).uint(activated.subscription).boolean(activated.active);
+    end_frame(out, mark);
+}
+
 void write_answer(Buffer& out, const engine::Reply& reply) {
     std::visit(AnswerWriter{out, reply.request}, reply.answer);
 }
@@ -169,6 +175,19 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     encoder.uint(deliver.subscription).uint(deliver.first_tag + skip);
     encoder.uint(deliver.extent.first + skip).uint(deliver.attempt).uint(deliver.token);
     encoder.uint(published_ms).array(count).raw(messages);
+    end_frame(out, mark);
+}
+
+void write_deliver_some(Buffer& out, const engine::Deliver& deliver,
+                        std::span<const SomeMessage> some, Bytes messages) {
+    const std::size_t mark = begin_frame(out, Verb::deliver_some, 6);
+    Encoder encoder(out);
+    const auto count = static_cast<std::uint32_t>(some.size());
+    encoder.uint(deliver.subscription).uint(deliver.first_tag).array(count);
+    for (const SomeMessage& one : some) encoder.uint(one.position);
+    encoder.array(count);
+    for (const SomeMessage& one : some) encoder.uint(one.published_ms);
+    encoder.array(count).raw(messages);
     end_frame(out, mark);
 }
 
@@ -228,7 +247,7 @@ std::string_view retry_name(engine::RetryKind kind) {
 }
 
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 26 : 22).str("name").str(queue.name);
+    out.map(whole ? 31 : 26).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
@@ -239,6 +258,9 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     out.str("parked").uint(queue.parked).str("dead_lettered").uint(queue.dead_lettered);
     out.str("expired").uint(queue.expired).str("dropped").uint(queue.dropped);
     out.str("repeated").uint(queue.repeated).str("ids").uint(queue.ids);
+    out.str("ordered").boolean(queue.ordered);
+    out.str("single_active").boolean(queue.single_active);
+    out.str("held_keys").uint(queue.held_keys).str("blocked").uint(queue.blocked);
     out.str("oldest_unacked_ms").uint(queue.oldest_unacked_ms);
     if (!whole) return;
     out.str("floor").uint(queue.floor).str("policy");
@@ -246,11 +268,21 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     out.str("declared");
     write_policy(out, queue.declared);
     out.str("policy_name").str(queue.policy_name);
+    out.str("members").array(static_cast<std::uint32_t>(queue.members.size()));
+    for (const engine::ConsumerView& member : queue.members) {
+        out.map(7).str("session").uint(member.session);
+        out.str("subscription").uint(member.subscription).str("member").str(member.member);
+        out.str("active").boolean(member.active).str("unacked").uint(member.unacked);
+        out.str("slots").uint(member.slots).str("draining").uint(member.draining);
+    }
 }
 
 void write_exchange(Encoder& out, const engine::ExchangeView& exchange,
                     const std::vector<engine::Binding>* bindings) {
-    out.map(6).str("name").str(exchange.name).str("type").str(type_name(exchange.type));
+    const bool hashes = exchange.type == engine::ExchangeType::consistent_hash;
+    out.map(hashes ? 7 : 6);
+    if (hashes) out.str("hash").str(hash_text(exchange.hash_on, exchange.hash_header));
+    out.str("name").str(exchange.name).str("type").str(type_name(exchange.type));
     out.str("durable").boolean(exchange.durable).str("auto_delete").boolean(exchange.auto_delete);
     out.str("internal").boolean(exchange.internal).str("bindings");
     if (bindings == nullptr) {
@@ -280,6 +312,20 @@ std::string_view type_name(engine::ExchangeType type) {
             return "fanout";
         case engine::ExchangeType::headers:
             return "headers";
+        case engine::ExchangeType::consistent_hash:
+            return "consistent-hash";
+    }
+    return "";
+}
+
+std::string hash_text(engine::HashOn on, std::string_view header) {
+    switch (on) {
+        case engine::HashOn::routing_key:
+            return "routing_key";
+        case engine::HashOn::ordering_key:
+            return "ordering_key";
+        case engine::HashOn::header:
+            return "header:" + std::string(header);
     }
     return "";
 }

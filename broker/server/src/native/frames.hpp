@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "ferry/engine/types.hpp"
@@ -15,12 +17,21 @@ void write_confirm(wire::Buffer& out, const engine::Confirm& confirm);
 void write_refused(wire::Buffer& out, const engine::Refuse& refuse);
 void write_settled(wire::Buffer& out, const engine::Settled& settled);
 void write_cancelled(wire::Buffer& out, const engine::Cancelled& cancelled);
+void write_activated(wire::Buffer& out, const engine::Activated& activated);
 void write_answer(wire::Buffer& out, const engine::Reply& reply);
 
 /// One deliver frame of `count` messages of `deliver`, from the `skip`-th; `messages` are their
 /// bytes.
 void write_deliver(wire::Buffer& out, const engine::Deliver& deliver, std::uint32_t skip,
                    std::uint32_t count, std::uint64_t published_ms, Bytes messages);
+
+/// Where one message of a deliver_some frame lies, and when the broker took it.
+struct SomeMessage {
+    engine::Position position = 0;
+    std::uint64_t published_ms = 0;
+};
+void write_deliver_some(wire::Buffer& out, const engine::Deliver& deliver,
+                        std::span<const SomeMessage> some, Bytes messages);
 
 /// Begins `[ok, request, {` with `entries` entries to come. Returns the mark for wire::end_frame().
 [[nodiscard]] std::size_t begin_ok(wire::Buffer& out, std::uint64_t request, std::uint32_t entries);
@@ -34,6 +45,8 @@ void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
 /// A map of the settings that are not zero or empty.
 void write_policy(wire::Encoder& out, const engine::QueuePolicy& policy);
 [[nodiscard]] std::string_view retry_name(engine::RetryKind kind);
+/// What a consistent-hash exchange hashes, as clients say it.
+[[nodiscard]] std::string hash_text(engine::HashOn on, std::string_view header);
 [[nodiscard]] std::string_view type_name(engine::ExchangeType type);
 
 }  // namespace ferry::server::native

@@ -22,6 +22,7 @@ constexpr std::uint64_t heartbeat_ms_max = 600'000;
 bool NativeSession::hello(Request& request) {
     std::uint64_t version = 0;
     std::string_view name;
+    std::vector<std::string_view> capabilities;
     std::uint64_t heartbeat_ms = hub_.config.heartbeat_ms;
     const Option known[] = {
         {.name = "name", .text = &name},
@@ -29,7 +30,7 @@ bool NativeSession::hello(Request& request) {
          .number = &heartbeat_ms,
          .least = heartbeat_ms_min,
          .most = heartbeat_ms_max},
-        {.name = "capabilities", .ignore_array = true},
+        {.name = "capabilities", .texts = &capabilities},
     };
     std::string complaint;
     if (request.count < 4 || !request.fields.read_uint(version)) return false;
@@ -43,6 +44,10 @@ bool NativeSession::hello(Request& request) {
         return true;
     }
     client_name_ = name;
+    for (const std::string_view capability : capabilities) {
+        if (capability == wire::capability_single_active) tells_activations_ = true;
+        if (capability == wire::capability_deliver_some) deliveries_.take_some_at_a_time();
+    }
     greet(request, heartbeat_ms);
     return true;
 }
@@ -61,7 +66,8 @@ void NativeSession::greet(Request& request, std::uint64_t heartbeat_ms) {
     out.str("heartbeat_ms").uint(heartbeat_ms);
     out.str("frame_bytes_max").uint(hub_.config.frame_bytes_max);
     out.str("payload_bytes_max").uint(hub_.config.payload_bytes_max());
-    out.str("capabilities").array(0);
+    out.str("capabilities").array(2).str(wire::capability_single_active);
+    out.str(wire::capability_deliver_some);
     wire::end_frame(link_.out(), mark);
     link_.sent();
 }

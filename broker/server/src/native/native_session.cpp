@@ -239,8 +239,8 @@ void NativeSession::answered(std::uint64_t request) {
 
 void NativeSession::carry_out(engine::Effect& effect) {
     if (phase_ == Phase::over) return;
-    if (const auto* deliver = std::get_if<engine::Deliver>(&effect)) {
-        deliveries_.add(*deliver);
+    if (auto* deliver = std::get_if<engine::Deliver>(&effect)) {
+        deliveries_.add(std::move(*deliver));
         deliveries_.pump();
     } else if (const auto* confirm = std::get_if<engine::Confirm>(&effect)) {
         write_confirm(link_.out(), *confirm);
@@ -258,6 +258,10 @@ void NativeSession::carry_out(engine::Effect& effect) {
         on_reply(*reply);
     } else if (auto* cancelled = std::get_if<engine::Cancelled>(&effect)) {
         deliveries_.add(std::move(*cancelled));
+        deliveries_.pump();
+    } else if (const auto* activated = std::get_if<engine::Activated>(&effect)) {
+        if (!tells_activations_) return;
+        deliveries_.add(*activated);
         deliveries_.pump();
     } else if (const auto* close = std::get_if<engine::CloseSession>(&effect)) {
         fail(0, close->code, close->text);

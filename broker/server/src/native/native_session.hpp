@@ -125,8 +125,9 @@ private:
     Phase phase_ = Phase::greeting;
     bool draining_ = false;
     bool engine_knows_ = false;
-    std::uint32_t own_requests_ = 0;        // asked of the engine by the session itself
-    std::uint32_t unanswered_ = 0;          // requests that the engine or the log will answer
+    std::uint32_t own_requests_ = 0;  // asked of the engine by the session itself
+    std::uint32_t unanswered_ = 0;    // requests that the engine or the log will answer
+    bool tells_activations_ = false;
     std::uint64_t unconfirmed_ = 0;         // messages
     std::optional<std::uint64_t> goodbye_;  // request id
     std::size_t wanted_ = 4;

@@ -15,11 +15,24 @@ using wire::Verb;
 namespace {
 
 std::optional<engine::ExchangeType> exchange_type(std::string_view name) {
-    for (const auto type : {engine::ExchangeType::direct, engine::ExchangeType::topic,
-                            engine::ExchangeType::fanout, engine::ExchangeType::headers}) {
+    for (const auto type :
+         {engine::ExchangeType::direct, engine::ExchangeType::topic, engine::ExchangeType::fanout,
+          engine::ExchangeType::headers, engine::ExchangeType::consistent_hash}) {
         if (type_name(type) == name) return type;
     }
     return std::nullopt;
+}
+
+/// False: it is none of what can be hashed.
+bool read_hash(std::string_view text, engine::ExchangeOptions& out) {
+    constexpr std::string_view header = "header:";
+    if (text.starts_with(header) && text.size() > header.size()) {
+        out.hash_on = engine::HashOn::header;
+        out.hash_header = text.substr(header.size());
+        return true;
+    }
+    if (text == "ordering_key") out.hash_on = engine::HashOn::ordering_key;
+    return text.empty() || text == "routing_key" || text == "ordering_key";
 }
 
 }  // namespace
@@ -59,6 +72,8 @@ bool NativeSession::queue_declare(Request& request) {
         {.name = "auto_delete", .flag = &options.auto_delete},
         {.name = "passive", .flag = &options.passive},
         {.name = "check", .flag = &options.check},
+        {.name = "ordered", .flag = &options.ordered},
+        {.name = "single_active", .flag = &options.single_active},
         {.name = "lease_ms",
          .number = &options.lease_ms,
          .least = limits::lease_ms_min,
@@ -142,11 +157,13 @@ bool NativeSession::queue_drop(Request& request) {
 bool NativeSession::exchange_declare(Request& request) {
     std::string_view name;
     std::string_view type;
+    std::string_view hash;
     engine::ExchangeOptions options;
     const Option known[] = {{.name = "durable", .flag = &options.durable},
                             {.name = "auto_delete", .flag = &options.auto_delete},
                             {.name = "internal", .flag = &options.internal},
-                            {.name = "passive", .flag = &options.passive}};
+                            {.name = "passive", .flag = &options.passive},
+                            {.name = "hash", .text = &hash}};
     std::string complaint;
     if (request.count < 5 || !request.fields.read_str(name) || !request.fields.read_str(type) ||
         !read_options(request.fields, known, complaint)) {
@@ -156,7 +173,11 @@ bool NativeSession::exchange_declare(Request& request) {
     const std::optional<engine::ExchangeType> known_type = exchange_type(type);
     if (!known_type) {
         return refuse(request, Code::bad_option,
-                      "an exchange's type is direct, topic, fanout or headers");
+                      "an exchange's type is direct, topic, fanout, headers or consistent-hash");
+    }
+    if (!read_hash(hash, options)) {
+        return refuse(request, Code::bad_option,
+                      "hash is routing_key, ordering_key or header:NAME");
     }
     hub_.engine.declare_exchange(id_, request.id, name, *known_type, options);
     await_answer(request.id);

@@ -45,6 +45,8 @@ struct QueueOptions {
     bool auto_delete = false;
     bool passive = false;        // only ask whether it exists
     bool check = false;          // only ask whether it could be declared so
+    bool ordered = false;        // messages of one ordering key one after another
+    bool single_active = false;  // one consumer at a time, the others wait for their turn
     std::uint64_t lease_ms = 0;  // 0: the broker's default
     QueuePolicy policy;
 };
@@ -58,6 +60,17 @@ struct DeclaredQueue {
 struct DeleteQueueOptions {
     bool if_unused = false;
     bool if_empty = false;
+};
+
+/// One consumer of a queue.
+struct QueueMember {
+    std::uint64_t session = 0;
+    std::uint64_t subscription = 0;
+    std::string member;  // its name, in an ordered queue
+    bool active = true;  // false: waits, in a queue with a single active consumer
+    std::uint64_t unacked = 0;
+    std::uint64_t slots = 0;     // of 1024: the share of keys that come to it
+    std::uint64_t draining = 0;  // of these, so many go to others when it has settled them
 };
 
 struct QueueInfo {
@@ -83,6 +96,11 @@ struct QueueInfo {
     std::uint64_t repeated = 0;  // not stored: their id had been seen
     std::uint64_t ids = 0;       // that are remembered
     std::uint64_t oldest_unacked_ms = 0;
+    bool ordered = false;
+    bool single_active = false;
+    std::uint64_t held_keys = 0;  // ordered: keys with a message delivered, or waiting for a retry
+    std::uint64_t blocked = 0;    // of `ready`: looked at, and waiting for their key or consumer
+    std::vector<QueueMember> members;  // only from show_queue; at most 256
     /// Only from show_queue: every message of the queue below this position is settled, and a crash
     /// of the broker brings none of them back.
     std::uint64_t floor = 0;
@@ -180,6 +198,8 @@ struct ExchangeOptions {
     bool auto_delete = false;
     bool internal = false;
     bool passive = false;
+    /// Type "consistent-hash": "routing_key" (if empty), "ordering_key" or "header:NAME".
+    std::string hash;
 };
 
 /// From exchange `source` to the queue or exchange `destination`.
@@ -197,6 +217,7 @@ struct ExchangeInfo {
     bool durable = false;
     bool auto_delete = false;
     bool internal = false;
+    std::string hash;  // of a consistent-hash exchange
     std::uint64_t binding_count = 0;
     std::vector<Binding> bindings;  // only from show_exchange
 };

@@ -79,6 +79,14 @@ struct SubscribeOptions {
     bool exclusive = false;
     std::uint64_t lease_ms = 0;  // 0: the queue's
     bool resubscribe = true;     // after a reconnect
+    /// Ordered queues: which keys come here depends on the names and weights of the members alone,
+    /// so a consumer that comes back under its name gets its keys again. Empty: another name each
+    /// time.
+    std::string member;
+    std::uint32_t weight = 1;  // 1 to 64: how many keys, beside others
+    /// Queues with a single active consumer: from now on messages come here, or (false) it waits
+    /// until those before it have gone. On the I/O thread, also after each reconnect.
+    std::function<void(bool active)> on_active;
     /// These tags had lost their lease before the ack or nack came: nothing was changed.
     std::function<void(std::uint64_t first, std::uint64_t last)> on_lease_lost;
     /// The subscription has ended for good: its queue is gone, or it could not be made again.

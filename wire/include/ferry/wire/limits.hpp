@@ -24,6 +24,18 @@ inline constexpr std::uint32_t headers_bytes_max = 16U << 10;
 inline constexpr std::uint32_t msgpack_depth_max = 8;
 inline constexpr std::uint32_t priority_max = 9;
 
+// Consistent hashing: a member of weight w has w * ring_points_per_weight points on the ring.
+inline constexpr std::uint32_t ring_points_per_weight = 64;
+inline constexpr std::uint32_t ring_weight_max = 64;
+inline constexpr std::uint32_t ring_points_per_member_max =
+    ring_points_per_weight * ring_weight_max;
+inline constexpr std::uint32_t ring_points_max = 1U << 18;        // of one ring; 16 bytes each
+inline constexpr std::uint32_t ring_points_total_max = 4U << 20;  // of all exchanges
+inline constexpr std::uint32_t ring_member_bytes_max = 512;
+inline constexpr std::uint32_t key_slots = 1024;            // of an ordered queue
+inline constexpr std::uint32_t ordered_ahead_max = 65'536;  // runs an ordered queue looks past
+inline constexpr std::uint32_t consumers_shown_max = 256;
+
 inline constexpr std::uint32_t queues_max = 100'000;
 inline constexpr std::uint32_t exchanges_max = 10'000;
 inline constexpr std::uint32_t bindings_max = 1'000'000;
@@ -62,6 +74,7 @@ inline constexpr std::uint32_t policy_priority_max = 1'000;
 
 static_assert(frame_bytes_before_hello_max <= frame_bytes_max &&
               frame_bytes_max <= frame_bytes_cap);
+static_assert(ring_points_per_member_max == 4096);
 static_assert(headers_bytes_max + 8 * short_text_bytes_max < message_overhead_bytes_max,
               "a message with full properties and the largest payload fits in one frame");
 

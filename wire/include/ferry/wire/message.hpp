@@ -71,6 +71,9 @@ bool read_message(Cursor& cursor, MessageView& out);
 /// known key of the wrong type is not.
 bool read_properties(Bytes properties, Properties& out);
 
+/// The ordering key in a property map that read_message accepted; empty if there is none.
+[[nodiscard]] std::string_view ordering_key_of(Bytes properties);
+
 /// Appends the message. The caller has checked sizes (check_message).
 void write_message(Encoder& out, const Message& message);
 void write_properties(Encoder& out, const Properties& properties);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace ferry::wire {
 
@@ -44,6 +45,8 @@ enum class Verb : std::uint8_t {
     unbind = 55,
     stats = 60,
     backup = 61,
+    deliver_some = 70,
+    activated = 71,
     transaction = 75,
     policy_set = 80,
     policy_delete = 81,
@@ -56,6 +59,10 @@ enum class Verb : std::uint8_t {
     schedule_pause = 88,
     schedule_next = 89,
 };
+
+/// What a side may say in hello that it understands.
+inline constexpr std::string_view capability_single_active = "single_active";
+inline constexpr std::string_view capability_deliver_some = "deliver_some";
 
 /// PUBLISH flags.
 inline constexpr std::uint64_t publish_mandatory = 1;

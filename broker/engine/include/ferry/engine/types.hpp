@@ -34,21 +34,40 @@ struct Range {
     bool operator==(const Range&) const = default;
 };
 
-/// A run of messages that lie one behind another in one record.
+/// What stands for an ordering key in an ordered queue's index: 19 bits of its hash, never 0. Two
+/// keys with one number wait for each other as if they were one. 0: no key.
+using KeyNumber = std::uint32_t;
+constexpr KeyNumber key_number_max = (1U << 19) - 1;
+
+/// A run of messages that lie one behind another in one record. In ordered queues all of one key.
 struct Extent {
+    static constexpr std::uint32_t offset_max = (1U << 24) - 1;
+
     Position first = 0;  // position of the first message
     std::uint32_t count = 0;
-    std::uint32_t offset =
-        0;  // of the first message's bytes in the record's body; 0: not known, walk
+    // Of the first message's bytes in the record's body; 0: not known, walk.
+    std::uint32_t offset : 24 = 0;
+    std::uint32_t key_high : 8 = 0;
     std::uint32_t bytes = 0;  // of all messages; an estimate unless `exact`
     std::uint16_t index = 0;  // of the first message in its record: record() = first - index
-    bool exact = false;
-    std::uint8_t level = 0;  // priority, in a queue that heeds it
+    bool exact : 1 = false;
+    std::uint8_t level : 4 = 0;  // priority, in a queue that heeds it
+    std::uint16_t key_low : 11 = 0;
 
     [[nodiscard]] Position record() const { return first - index; }
     [[nodiscard]] Position end() const { return first + count; }
+    /// Requires key <= key_number_max.
+    void set_key(KeyNumber key) {
+        key_high = key >> 11 & 0xffU;
+        key_low = static_cast<std::uint16_t>(key & 0x7ffU) & 0x7ffU;
+    }
+    [[nodiscard]] KeyNumber key() const {
+        return static_cast<KeyNumber>(key_high) << 11 | static_cast<KeyNumber>(key_low);
+    }
+    void set_offset(std::uint32_t at) { offset = at <= offset_max ? at & offset_max : 0; }
     bool operator==(const Extent&) const = default;
 };
+static_assert(sizeof(Extent) == 24, "a queue's index is as large as this");
 
 using Argument = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
 using Arguments = std::vector<std::pair<std::string, Argument>>;  // sorted by name
@@ -64,6 +83,14 @@ struct Deliver {
     std::uint32_t attempt = 1;
     Position token = 0;
     bool no_ack = false;  // the driver acks it (request 0) when the bytes went to the socket
+    // Messages from elsewhere in the log that follow with the next tags, all with attempt 1 and
+    // their position as token. Only for subscriptions with `some_at_a_time`.
+    std::vector<Extent> more;
+    std::uint32_t more_messages = 0;
+
+    [[nodiscard]] std::uint64_t messages() const {
+        return std::uint64_t{extent.count} + more_messages;
+    }
 };
 struct Confirm {
     SessionId session = 0;
@@ -78,6 +105,12 @@ struct Refuse {
     Range<Sequence> sequences;
     Code code = Code::internal;
     std::string text;
+};
+/// The subscription of a queue with a single active consumer gets messages now, or waits.
+struct Activated {
+    SessionId session = 0;
+    std::uint64_t subscription = 0;
+    bool active = false;
 };
 struct Settled {
     SessionId session = 0;
@@ -139,11 +172,23 @@ struct NamedPolicy {
     bool operator==(const NamedPolicy&) const = default;
 };
 
+/// One consumer of a queue.
+struct ConsumerView {
+    SessionId session = 0;
+    std::uint64_t subscription = 0;
+    std::string member;  // its name among the consumers of an ordered queue
+    bool active = true;  // false: another one is the single active consumer
+    std::uint64_t unacked = 0;
+    std::uint64_t slots = 0;     // of an ordered queue: hash slots whose keys come to it
+    std::uint64_t draining = 0;  // of these: others get them when their messages are settled
+};
+
 /// One queue as it stands.
 struct QueueView {
     std::string name;
     QueueId id = 0;
     bool durable = true, exclusive = false, auto_delete = false;
+    bool ordered = false, single_active = false;
     std::uint64_t lease_ms = 0;
     std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
     std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
@@ -152,13 +197,16 @@ struct QueueView {
     std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
     std::uint64_t parked = 0;   // of these: no queue takes them
     std::uint64_t dead_lettered = 0, expired = 0, dropped = 0;  // since start
-    std::uint64_t repeated = 0;  // publishes not stored since start: their id had been seen
-    std::uint64_t ids = 0;       // that are remembered
+    std::uint64_t repeated = 0;   // publishes not stored since start: their id had been seen
+    std::uint64_t ids = 0;        // that are remembered
+    std::uint64_t held_keys = 0;  // ordered: keys with a message that is delivered or retried
+    std::uint64_t blocked = 0;    // ordered: of `ready`, looked at and waiting for key or consumer
     // Only from show_queue(): every message of the queue below it is settled, durably.
     Position floor = 0;
-    QueuePolicy policy;       // in force
-    QueuePolicy declared;     // of these, what the queue's own declaration says
-    std::string policy_name;  // where the others come from; empty: no policy fits
+    QueuePolicy policy;                 // in force
+    QueuePolicy declared;               // of these, what the queue's own declaration says
+    std::string policy_name;            // where the others come from; empty: no policy fits
+    std::vector<ConsumerView> members;  // at most limits::consumers_shown_max
 };
 /// What happens with a scheduled message whose time passed unnoticed: the broker was down, its disk
 /// was full, or its clock was put forward.
@@ -258,7 +306,7 @@ struct ScheduleDue {
 };
 
 using Effect = std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession,
-                            LoadIndex, LoadBody, ScheduleDue>;
+                            LoadIndex, LoadBody, ScheduleDue, Activated>;
 /// Filled by the engine in the order in which things are to be done; emptied by the driver.
 using Effects = std::vector<Effect>;
 
@@ -296,15 +344,28 @@ struct QueueOptions {
     bool auto_delete = false;
     bool passive = false;
     bool check = false;          // only say what would happen, and change nothing
+    bool ordered = false;        // messages of one ordering key one after another
+    bool single_active = false;  // one consumer at a time, the others wait
     std::uint64_t lease_ms = 0;  // 0: the broker's default
     QueuePolicy policy;
 };
-enum class ExchangeType : std::uint8_t { direct = 0, topic = 1, fanout = 2, headers = 3 };
+enum class ExchangeType : std::uint8_t {
+    direct = 0,
+    topic = 1,
+    fanout = 2,
+    headers = 3,
+    consistent_hash = 4,
+};
+constexpr std::uint8_t exchange_type_max = 4;
+/// What a consistent-hash exchange hashes. Messages that lack it are hashed by their routing key.
+enum class HashOn : std::uint8_t { routing_key = 0, ordering_key = 1, header = 2 };
 struct ExchangeOptions {
     bool durable = true;
     bool auto_delete = false;
     bool internal = false;  // takes messages from other exchanges only
     bool passive = false;
+    HashOn hash_on = HashOn::routing_key;  // consistent-hash exchanges
+    std::string hash_header;               // its name, with HashOn::header
 };
 struct Binding {
     std::string source;
@@ -320,6 +381,11 @@ struct SubscribeOptions {
     bool no_ack = false;
     bool exclusive = false;
     std::uint64_t lease_ms = 0;  // 0: the queue's
+    // Ordered queues: who gets which keys depends on the members' names and weights alone. Without
+    // a name the engine takes one that no other subscription has.
+    bool some_at_a_time = false;  // takes Deliver with `more`
+    std::string member;
+    std::uint64_t weight = 1;  // 1 to limits::ring_weight_max
 };
 
 // ---- What queries return ----
@@ -333,6 +399,8 @@ struct ExchangeView {
     ExchangeType type = ExchangeType::direct;
     bool durable = true, auto_delete = false, internal = false;
     std::uint64_t bindings = 0;
+    HashOn hash_on = HashOn::routing_key;
+    std::string hash_header;
 };
 struct Totals {
     std::uint64_t queues = 0, exchanges = 0, producers = 0, sessions = 0;
@@ -341,6 +409,7 @@ struct Totals {
     std::uint64_t dead_lettered = 0, expired = 0, delayed = 0, leaving = 0, parked = 0;
     std::uint64_t transactions = 0, transactions_refused = 0, dropped = 0, repeated = 0;
     std::uint64_t ready = 0, unacked = 0, live_bytes = 0, extents_in_memory = 0;
+    std::uint64_t held_keys = 0, blocked = 0;  // of ordered queues
     std::uint64_t policies = 0, schedules = 0;
     // Since start: messages of schedules, times settled without one, and those that reached nobody.
     std::uint64_t scheduled = 0, schedule_skips = 0, schedule_unroutable = 0;

@@ -1,0 +1,188 @@
+// Ordered queues: messages of one key one after another, many keys at a time, each key with the
+// consumer that the ring says; and queues with a single active consumer.
+//
+// Messages are looked at once, in the order of the queue. Those that may go out go; the others lie
+// aside, and the gate (key_gate.hpp) says when the turn of which of them has come.
+
+#include <algorithm>
+
+#include "ferry/platform/assert.hpp"
+#include "ferry/wire/limits.hpp"
+#include "state.hpp"
+
+namespace ferry::engine {
+namespace {
+
+// Others want their turn too.
+constexpr std::uint32_t looks_per_turn_max = 65'536;
+
+bool someone_has_credit(Queue& queue) {
+    const std::size_t n = queue.active_subscriptions();
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t at = (queue.next_subscription + i) % n;
+        if (queue.subscriptions[at]->credit_messages() == 0) continue;
+        queue.next_subscription = at;
+        return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+// ---- who consumes ----
+
+void Engine::State::join_consumers(Queue& queue, Subscription& s) {
+    const bool active = !queue.options.single_active || queue.subscriptions.front() == &s;
+    if (queue.options.single_active) effects.push_back(Activated{s.session, s.id, active});
+    if (active && queue.gate != nullptr) {
+        queue.gate->add_member(s, s.options.member, static_cast<std::uint32_t>(s.options.weight));
+    }
+}
+
+// Called before it is off the list, and after it gave back what it held.
+void Engine::State::leave_consumers(Queue& queue, Subscription& s) {
+    if (queue.gate != nullptr) queue.gate->remove_member(s);
+    const bool takes_over = queue.options.single_active && queue.subscriptions.size() > 1 &&
+                            queue.subscriptions.front() == &s;
+    if (!takes_over) return;
+    Subscription& next = *queue.subscriptions[1];
+    effects.push_back(Activated{next.session, next.id, true});
+    if (queue.gate != nullptr) {
+        queue.gate->add_member(next, next.options.member,
+                               static_cast<std::uint32_t>(next.options.weight));
+    }
+}
+
+// After a restart, or a purge: the keys of what waits for its retry or is delivered.
+void Engine::State::hold_keys_of_waiting(Queue& queue) {
+    if (queue.gate == nullptr) return;
+    const auto hold = [&](const Extent& extent) {
+        // Not the first of its key: its turn comes when it is due and the other one is settled.
+        if (extent.key() != 0) static_cast<void>(queue.gate->claim(extent.key(), extent.first));
+    };
+    if (queue.extras != nullptr)
+        queue.extras->retries.visit([&](const TimerList::Entry& e) { hold(e.extent); });
+    for (const auto* list : {&queue.subscriptions, &queue.pullers}) {
+        for (const Subscription* s : *list) {
+            for (const auto& [tag, chunk] : s->chunks) hold(chunk.extent);
+        }
+    }
+}
+
+// ---- what they get ----
+
+// The next message whose turn has come: one of the consumer's keys, or (`any`) of whatever key.
+bool Engine::State::deliver_offered(Queue& queue, Subscription& s, bool any, Now now) {
+    while (const auto offer = queue.gate->next_offer(any ? nullptr : &s)) {
+        const auto taken = account(
+            queue, [&](ReadyQueue& ready) { return ready.base().take_aside(offer->first); });
+        FERRY_ASSERT(taken.has_value(), "what is offered lies aside");
+        if (worn_out(queue, *taken)) continue;
+        hand_out(queue, s, *taken, now);
+        return true;
+    }
+    return false;
+}
+
+// Looks at the message at the front of the queue: it goes out, or lies aside until its turn comes.
+// False: nothing can be looked at now. `puller`: takes whatever may go out, of any key.
+bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Credit& credit,
+                                  Now now) {
+    std::uint64_t most = UINT64_MAX;
+    if (!front_ready(queue, most)) return false;
+    const Extent front = queue.ready.base().front_extent();
+    const KeyNumber key = front.key();
+    if (key == 0) {
+        Subscription* s = puller != nullptr ? puller : next_with_credit(queue);
+        if (s == nullptr) return false;
+        const std::uint64_t share =
+            queue.ready.messages() / std::max<std::size_t>(1, queue.active_subscriptions());
+        const std::uint64_t wanted =
+            puller != nullptr ? credit.messages
+                              : std::min(s->credit_messages(), std::max<std::uint64_t>(1, share));
+        const std::uint64_t bytes = puller != nullptr ? credit.bytes : s->credit_bytes();
+        const ReadyList::Taken taken = account(
+            queue, [&](ReadyQueue& ready) { return ready.take(std::min(wanted, most), bytes); });
+        // Only this one: what comes behind it may have a key.
+        if (!worn_out(queue, taken)) hand_out(queue, *s, taken, now);
+        return true;
+    }
+    // What came back is in memory anyway, so it never has to wait for room.
+    const bool no_room = !queue.ready.front_was_returned() &&
+                         queue.ready.base().aside_extents() >= limits::ordered_ahead_max;
+    Subscription* s = puller != nullptr ? puller : queue.gate->owner_of(key);
+    const bool can_take = puller != nullptr || (s != nullptr && s->credit_messages() > 0);
+    if (no_room && !can_take) return false;
+    if (!queue.gate->claim(key, front.first)) {
+        if (no_room) return false;
+        account(queue, [&](ReadyQueue& ready) {
+            const ReadyList::Taken taken = ready.take(most, UINT64_MAX);
+            ready.base().set_aside(taken);
+            queue.gate->park(taken.extent);
+        });
+        return true;
+    }
+    const ReadyList::Taken taken =
+        account(queue, [&](ReadyQueue& ready) { return ready.take(1, UINT64_MAX); });
+    if (worn_out(queue, taken)) return true;
+    if (can_take) {
+        hand_out(queue, *s, taken, now);
+        return true;
+    }
+    account(queue, [&](ReadyQueue& ready) { ready.base().set_aside(taken); });
+    queue.gate->offer(key, taken.extent.first);
+    return true;
+}
+
+void Engine::State::dispatch_ordered(Queue& queue, Now now) {
+    if (!someone_has_credit(queue)) return;
+    if (token_floor >= durable) return await_log(queue, token_floor);
+    const std::size_t n = queue.active_subscriptions();
+    for (std::size_t i = 0; i < n; ++i) {
+        Subscription& s = *queue.subscriptions[i];
+        while (s.credit_messages() > 0 && deliver_offered(queue, s, false, now)) {
+        }
+    }
+    for (std::uint32_t looks = 0; someone_has_credit(queue); ++looks) {
+        if (looks == looks_per_turn_max) return mark_dirty(queue);
+        if (!look_at_front(queue, nullptr, {}, now)) return;
+        load_index_if_needed(queue);
+    }
+}
+
+bool Engine::State::serve_pull_ordered(Queue& queue, Subscription& s, const WaitingPull& pull,
+                                       Now now) {
+    if (token_floor >= durable) {
+        await_log(queue, token_floor);
+        return false;
+    }
+    const std::uint64_t before = s.unacked;
+    const std::uint64_t bytes_before = s.unacked_bytes;
+    const auto credit = [&] {
+        Credit left;
+        const std::uint64_t used = s.unacked_bytes - bytes_before;
+        left.messages = pull.messages_max - (s.unacked - before);
+        left.bytes = pull.bytes_max > used ? pull.bytes_max - used : 0;
+        // One message is always allowed, whatever its size.
+        if (left.bytes == 0 && s.unacked != before) left.messages = 0;
+        return left;
+    };
+    while (credit().messages > 0 && deliver_offered(queue, s, true, now)) {
+    }
+    for (std::uint32_t looks = 0; credit().messages > 0 && looks < looks_per_turn_max; ++looks) {
+        Credit left = credit();
+        left.bytes = std::max<std::uint64_t>(1, left.bytes);
+        if (!look_at_front(queue, &s, left, now)) break;
+    }
+    const std::uint64_t got = s.unacked - before;
+    std::uint64_t most = 1;
+    // What waits for the log or an index block is not "none"; what waits for its key is.
+    if (got == 0 && queue.ready.front(durable) != ReadyList::Front::empty &&
+        !queue.ready.damaged() && !front_ready(queue, most)) {
+        return false;
+    }
+    effects.push_back(Reply{pull.session, pull.request, PullAnswer{got, queue.ready.messages()}});
+    return true;
+}
+
+}  // namespace ferry::engine
