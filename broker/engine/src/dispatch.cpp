@@ -33,19 +33,23 @@ void Engine::State::spill(Queue& queue) {
     if (replaying) return;
     constexpr std::size_t comfortable = 8192;
     const std::uint64_t most = settings.extents_in_memory_max;
-    const std::size_t allowed = extents_in_memory < most / 2 ? comfortable
-                                : extents_in_memory < most   ? 1024
-                                                             : 32;
-    if (queue.ready.extents_in_memory() < allowed) return;
-    const std::vector<Extent> extents = queue.ready.to_spill(allowed);
-    if (extents.empty()) return;
-    body.clear();
-    encode_extents(body, RecordType::index_block, queue.id, extents);
-    const auto size = static_cast<std::uint32_t>(body.size());
-    const Journal::Place place = append(body);
-    const bool spilled = account(
-        queue, [&](ReadyQueue& ready) { return ready.spilled(extents, place.position, size); });
-    FERRY_ASSERT(spilled, "what to_spill() names lies in memory");
+    // One block is enough for one more extent; in an ordered queue a publish brings many.
+    for (;;) {
+        const std::size_t allowed = extents_in_memory < most / 2 ? comfortable
+                                    : extents_in_memory < most   ? 1024
+                                                                 : 32;
+        if (queue.ready.extents_in_memory() < allowed) return;
+        const std::vector<Extent> extents = queue.ready.to_spill(allowed);
+        if (extents.empty()) return;
+        body.clear();
+        encode_extents(body, RecordType::index_block, queue.id, extents);
+        const auto size = static_cast<std::uint32_t>(body.size());
+        const Journal::Place place = append(body);
+        const bool spilled = account(
+            queue, [&](ReadyQueue& ready) { return ready.spilled(extents, place.position, size); });
+        FERRY_ASSERT(spilled, "what to_spill() names lies in memory");
+        if (queue.gate == nullptr) return;
+    }
 }
 
 void Engine::State::load_index_if_needed(Queue& queue) {

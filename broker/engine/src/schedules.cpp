@@ -258,7 +258,7 @@ void Engine::State::fire_schedule(Schedule& s, std::uint64_t next_ms, Now now) {
     encode_transaction_head(head, record);
     const Bytes both[] = {head, message};
     const Journal::Place place = append(both);
-    apply_publish(place, record);
+    apply_publish(place, record, std::span(both).subspan(1));
     ++totals.scheduled;
     ++s.fired;
     s.reached = record.targets.size();
@@ -393,7 +393,8 @@ bool Engine::State::replay_schedule(RecordType type, const Journal::Place& place
         }
         const auto at = schedules.find(record.schedule);
         if (at == schedules.end() || at->second.next_ms != record.due_ms) return false;
-        apply_publish(place, record);
+        const Bytes messages = bytes.subspan(record.messages_offset);
+        apply_publish(place, record, std::span(&messages, 1));
         ++at->second.fired;
         at->second.reached = record.targets.size();
         settle_schedule(at->second, record.due_ms, record.next_ms);

@@ -50,6 +50,8 @@ void Sampler::on_second() {
         sample.delayed = queue.delayed;
         sample.leaving = queue.leaving;
         sample.parked = queue.parked;
+        sample.blocked = queue.blocked;
+        sample.held_keys = queue.held_keys;
         sample.dead_lettered = queue.dead_lettered;
         sample.expired = queue.expired;
         sample.dropped = queue.dropped;

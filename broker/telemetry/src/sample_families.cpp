@@ -124,6 +124,10 @@ const QueueFigure queue_figures[] = {
      FERRY_FIGURE(QueueSample, leaving)},
     {"ferry_queue_parked", "Messages that are to leave the queue and that no queue takes.", gauge,
      FERRY_FIGURE(QueueSample, parked)},
+    {"ferry_queue_blocked", "Ready messages of an ordered queue that wait for key or consumer.",
+     gauge, FERRY_FIGURE(QueueSample, blocked)},
+    {"ferry_queue_held_keys", "Keys of an ordered queue that are out or wait for a retry.", gauge,
+     FERRY_FIGURE(QueueSample, held_keys)},
     {"ferry_queue_dead_lettered_total", "Messages of the queue that became dead letters.", counter,
      FERRY_FIGURE(QueueSample, dead_lettered)},
     {"ferry_queue_expired_total", "Messages of the queue whose time to live ended.", counter,
@@ -156,6 +160,8 @@ void sum_into(QueueSample& total, const QueueSample& queue) {
     total.delayed += queue.delayed;
     total.leaving += queue.leaving;
     total.parked += queue.parked;
+    total.blocked += queue.blocked;
+    total.held_keys += queue.held_keys;
     total.dead_lettered += queue.dead_lettered;
     total.expired += queue.expired;
     total.dropped += queue.dropped;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -61,6 +62,7 @@ ClientError worthless(const Signal& signal) {
 class Queues {
 public:
     Queues(Client& admin, const Settings& settings) : admin_(admin), keep_(settings.keep) {
+        options_.ordered = settings.ordered;
         for (std::uint32_t i = 0; i < settings.queues; ++i) {
             names_.push_back(settings.prefix + "-" + std::to_string(i));
         }
@@ -77,7 +79,8 @@ public:
 
     Answer<Done> prepare() {
         for (const std::string& name : names_) {
-            if (const auto made = admin_.declare_queue(name); !made.ok()) return made.error();
+            if (const auto made = admin_.declare_queue(name, options_); !made.ok())
+                return made.error();
             if (const auto gone = admin_.purge_queue(name); !gone.ok()) return gone.error();
         }
         return Done{};
@@ -87,7 +90,46 @@ public:
 private:
     Client& admin_;
     bool keep_;
+    transport::QueueOptions options_;
     std::vector<std::string> names_;
+};
+
+/// The consumers of one measurement.
+class Consumers {
+public:
+    Consumers(const Settings& settings, std::span<const std::string> queues, Signal& signal) {
+        for (std::uint32_t i = 0; i < settings.consumers; ++i)
+            all_.push_back(std::make_unique<Consumer>(settings, queues, signal, received_));
+    }
+    Answer<Done> connect(const Context& context) {
+        return each([&](Consumer& consumer) { return consumer.connect(context); });
+    }
+    Answer<Done> subscribe() {
+        return each([](Consumer& consumer) { return consumer.subscribe(); });
+    }
+    Answer<Done> settle() {
+        return each([](Consumer& consumer) { return consumer.settle(); });
+    }
+    [[nodiscard]] std::uint64_t received() const {
+        return received_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] Histogram age() const {
+        Histogram age;
+        for (const auto& consumer : all_) age.add(consumer->age());
+        return age;
+    }
+
+private:
+    template <class Do>
+    Answer<Done> each(Do&& what) {
+        for (const auto& consumer : all_) {
+            if (auto done = what(*consumer); !done.ok()) return done;
+        }
+        return Done{};
+    }
+
+    std::atomic<std::uint64_t> received_{0};
+    std::vector<std::unique_ptr<Consumer>> all_;
 };
 
 // Shows how far it is while the I/O threads work; on a terminal only.
@@ -126,7 +168,7 @@ Answer<Outcome> consume(const Context& context, const Settings& settings, Client
                         std::span<const std::string> queues) {
     if (const auto filled = produce(context, settings, admin, queues); !filled.ok()) return filled;
     Signal signal;
-    Consumer consumer(settings, queues, signal);
+    Consumers consumer(settings, queues, signal);
     if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
     Outcome out;
     const auto before = Meter::read(admin, context.url);
@@ -145,7 +187,7 @@ Answer<Outcome> end_to_end(const Context& context, const Settings& settings, Cli
                            std::span<const std::string> queues) {
     Signal signal;
     Publisher publisher(settings, queues, signal);
-    Consumer consumer(settings, queues, signal);
+    Consumers consumer(settings, queues, signal);
     if (const auto ready = publisher.connect(context); !ready.ok()) return ready.error();
     if (const auto ready = consumer.connect(context); !ready.ok()) return ready.error();
     if (const auto begun = consumer.subscribe(); !begun.ok()) return begun.error();

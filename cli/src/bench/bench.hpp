@@ -17,6 +17,9 @@ struct Settings {
     std::uint32_t batch = 512;      // messages in one PUBLISH at most
     std::uint32_t prefetch = 4096;  // unacked messages of each subscription
     std::uint32_t queues = 1;
+    std::uint32_t keys = 0;       // messages have one of so many ordering keys, by chance
+    bool ordered = false;         // ordered queues
+    std::uint32_t consumers = 1;  // connections that consume, each from every queue
     std::string prefix = "ferry-bench";
     bool keep = false;  // leave the queues behind
 };

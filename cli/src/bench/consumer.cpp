@@ -7,8 +7,9 @@
 
 namespace ferry::cli::bench {
 
-Consumer::Consumer(const Settings& settings, std::span<const std::string> queues, Signal& signal)
-    : settings_(settings), queues_(queues), signal_(signal) {}
+Consumer::Consumer(const Settings& settings, std::span<const std::string> queues, Signal& signal,
+                   std::atomic<std::uint64_t>& received)
+    : settings_(settings), queues_(queues), signal_(signal), received_(received) {}
 
 Consumer::~Consumer() {
     // The I/O thread must be gone before the lanes that its handlers refer to.
@@ -52,8 +53,11 @@ transport::Answer<Done> Consumer::subscribe() {
 Status Consumer::ack(Lane& lane, std::span<const transport::Delivery> deliveries) {
     const transport::DeliveryTag first = lane.held.tag != 0 ? lane.held : deliveries.front().tag;
     transport::DeliveryTag last = deliveries.back().tag;
-    lane.held = last;
-    last.tag -= 1;
+    // In an ordered queue what is held would hold its key.
+    if (!settings_.ordered) {
+        lane.held = last;
+        last.tag -= 1;
+    }
     if (last.tag < first.tag) return ok_status();
     // The first deliveries may come before subscribe() has returned; any client call can ack them.
     transport::Subscription* subscription = lane.ready.load(std::memory_order_acquire);
@@ -69,8 +73,8 @@ void Consumer::on_deliveries(Lane& lane, std::span<const transport::Delivery> de
     measure(deliveries);
     const Status acked = ack(lane, deliveries);
     if (!acked.ok()) signal_.fail("acking: " + std::string(acked.error().what));
-    const std::uint64_t received = received_.load(std::memory_order_relaxed) + deliveries.size();
-    received_.store(received, std::memory_order_release);
+    const std::uint64_t received =
+        received_.fetch_add(deliveries.size(), std::memory_order_acq_rel) + deliveries.size();
     if (received >= settings_.count) signal_.changed();
 }
 

@@ -16,16 +16,15 @@ namespace ferry::cli::bench {
 /// Takes and acks everything from the queues, and measures how old it is on arrival.
 class Consumer {
 public:
-    Consumer(const Settings& settings, std::span<const std::string> queues, Signal& signal);
+    /// `received` counts what this and the other consumers have received.
+    Consumer(const Settings& settings, std::span<const std::string> queues, Signal& signal,
+             std::atomic<std::uint64_t>& received);
     ~Consumer();
     Consumer(const Consumer&) = delete;
     Consumer& operator=(const Consumer&) = delete;
 
     transport::Answer<Done> connect(const Context& context);
     transport::Answer<Done> subscribe();
-    [[nodiscard]] std::uint64_t received() const {
-        return received_.load(std::memory_order_acquire);
-    }
     /// Waits until the last ack of every queue is on the broker's disk.
     transport::Answer<Done> settle();
     /// Requires  nothing more arrives.
@@ -49,7 +48,7 @@ private:
     std::unique_ptr<transport::Client> client_;
     std::vector<std::unique_ptr<Lane>> lanes_;
     Histogram age_;  // only the I/O thread adds
-    std::atomic<std::uint64_t> received_{0};
+    std::atomic<std::uint64_t>& received_;
 };
 
 }  // namespace ferry::cli::bench

@@ -27,6 +27,12 @@ void Histogram::add(std::uint64_t ns, std::uint64_t weight) {
     max_ = std::max(max_, ns);
 }
 
+void Histogram::add(const Histogram& other) {
+    for (std::size_t i = 0; i < buckets; ++i) counts_[i] += other.counts_[i];
+    count_ += other.count_;
+    max_ = std::max(max_, other.max_);
+}
+
 std::uint64_t Histogram::percentile(double share) const {
     if (count_ == 0) return 0;
     const double exact = std::ceil(share * static_cast<double>(count_));

@@ -10,6 +10,7 @@ namespace ferry::cli::bench {
 class Histogram {
 public:
     void add(std::uint64_t ns, std::uint64_t weight = 1);
+    void add(const Histogram& other);
     [[nodiscard]] std::uint64_t count() const { return count_; }
     /// Upper end of the bucket that holds the `share` (0 to 1) of the smallest values; 0 when
     /// empty.

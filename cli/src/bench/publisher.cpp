@@ -17,6 +17,12 @@ Publisher::Publisher(const Settings& settings, std::span<const std::string> queu
       signal_(signal),
       payload_(settings.size, std::byte{'x'}) {
     payloads_.assign(settings.batch, Bytes(payload_));
+    for (std::uint32_t i = 0; i < settings.keys; ++i) {
+        wire::Properties properties;
+        properties.ordering_key = "key-" + std::to_string(i);
+        wire::Encoder encoder(keys_.emplace_back());
+        wire::write_properties(encoder, properties);
+    }
 }
 
 Publisher::~Publisher() {
@@ -97,13 +103,15 @@ bool Publisher::give(std::uint32_t messages) {
     // One publisher, so sequences are consecutive; noted before the confirm can come.
     under_way_.push_back({taken_ + messages, now, messages});
     Status given = ok_status();
-    if (queues_.size() == 1) {
+    if (queues_.size() == 1 && keys_.empty()) {
         const auto last =
             client_->enqueue_many("", queues_[0], std::span(payloads_).first(messages));
         if (!last.ok()) given = last.error();
     } else {
         for (std::uint32_t i = 0; i < messages && given.ok(); ++i) {
-            const auto taken = client_->enqueue("", queues_[next_queue_], payload_);
+            const Bytes properties =
+                keys_.empty() ? Bytes{} : Bytes(keys_[random_.below(keys_.size())]);
+            const auto taken = client_->enqueue("", queues_[next_queue_], payload_, properties);
             if (!taken.ok()) given = taken.error();
             next_queue_ = next_queue_ + 1 == queues_.size() ? 0 : next_queue_ + 1;
         }

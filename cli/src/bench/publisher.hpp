@@ -12,6 +12,7 @@
 
 #include "bench/bench.hpp"
 #include "bench/signal.hpp"
+#include "ferry/platform/random.hpp"
 #include "ferry/transport/client.hpp"
 
 namespace ferry::cli::bench {
@@ -59,7 +60,9 @@ private:
     std::span<const std::string> queues_;
     Signal& signal_;
     std::vector<std::byte> payload_;
-    std::vector<Bytes> payloads_;  // all of them the same
+    std::vector<Bytes> payloads_;     // all of them the same
+    std::vector<wire::Buffer> keys_;  // properties with each ordering key
+    SeededRandom random_{1};
     std::unique_ptr<transport::Client> client_;
 
     std::mutex mutex_;  // start() runs beside the first confirms

@@ -39,6 +39,9 @@ Json outcome_json(const bench::Settings& settings, const bench::Outcome& outcome
              {"batch", settings.batch},
              {"prefetch", settings.prefetch},
              {"queues", settings.queues},
+             {"keys", settings.keys},
+             {"ordered", settings.ordered},
+             {"consumers", settings.consumers},
              {"seconds", outcome.seconds},
              {"msgs_s", per_second(messages, outcome.seconds)},
              {"mb_s", per_second(messages * settings.size / 1e6, outcome.seconds)},
@@ -127,11 +130,18 @@ void add_bench(CLI::App& app, Context& context) {
     command->add_option("--queues", settings.queues, "Spread the messages over so many queues")
         ->check(CLI::Range(1U, 4096U))
         ->capture_default_str();
+    command->add_option("--keys", settings.keys, "Messages have one of so many ordering keys")
+        ->check(CLI::Range(1U, 1'000'000U));
+    command->add_flag("--ordered", settings.ordered, "The queues are ordered");
+    command->add_option("--consumers", settings.consumers, "Connections that consume")
+        ->check(CLI::Range(1U, 64U))
+        ->capture_default_str();
     command->add_option("--prefix", settings.prefix, "Queues are called PREFIX-0, PREFIX-1 ...")
         ->capture_default_str();
     command->add_flag("--keep", settings.keep, "Do not delete the queues afterwards");
     command->footer(examples({"ferry bench --mode produce --count 5000000",
                               "ferry bench --mode e2e --queues 1000 --json",
+                              "ferry bench --mode e2e --keys 10000 --ordered --consumers 4",
                               "ferry bench --mode ping --count 2000"}) +
                     "\n\nQueues PREFIX-0 ... are emptied first and deleted at the end.");
     command->callback([&context, options] {

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "python"))
 from broker import Broker  # noqa: E402
 
 DOCS = os.path.join(HERE, "..", "..", "..", "docs")
-PAGES = ("retries.md", "time.md", "transactions.md", "limits.md", "priorities.md", "dedupe.md", "policies.md",
+PAGES = ("ordering.md", "retries.md", "time.md", "transactions.md", "limits.md", "priorities.md", "dedupe.md", "policies.md",
          "operations.md")
 
 

@@ -303,7 +303,7 @@ void EngineModel::move_some() {
 
 // A policy may lend dead letters to any queue.
 bool EngineModel::has_dead_letters(const std::string& queue) const {
-    bool letters = queue == "q1";
+    bool letters = queue == "q1" || queue == "q4";
     for (const PolicyView& view : engine_->policies("", 10))
         letters = letters || view.policy.settings.dead_letters();
     return letters;

@@ -87,6 +87,43 @@ TEST_F(ClientConsume, acks_of_neighbours_leave_as_one_range) {
     EXPECT_EQ(ranges(wire::Verb::ack), (std::vector<std::uint64_t>{1, 3}));
 }
 
+TEST_F(ClientConsume, messages_from_all_over_the_log_come_with_their_own_positions) {
+    const auto subscription = subscribe();
+    wire::Buffer frame;
+    const std::size_t mark = wire::begin_frame(frame, wire::Verb::deliver_some, 6);
+    wire::Encoder out(frame);
+    out.uint(subscription->id()).uint(1).array(2).uint(700).uint(90'000);
+    out.array(2).uint(11).uint(22).array(2);
+    for (const char* payload : {"a", "b"})
+        wire::write_message(out, wire::Message{"", "q", {}, payload});
+    wire::end_frame(frame, mark);
+    broker_.send_raw(frame);
+    const auto first = subscription->next(long_enough);
+    const auto second = subscription->next(long_enough);
+    ASSERT_TRUE(first.ok() && second.ok());
+    EXPECT_EQ(first.value().delivery.position, 700U);
+    const Delivery& delivery = second.value().delivery;
+    EXPECT_EQ(as_text(delivery.message.payload), "b");
+    EXPECT_EQ(delivery.position, 90'000U);
+    EXPECT_EQ(delivery.token, 90'000U);
+    EXPECT_EQ(delivery.attempt, 1U);
+    EXPECT_EQ(delivery.published_ms, 22U);
+    EXPECT_EQ(delivery.tag.tag, 2U);
+}
+
+TEST_F(ClientConsume, a_notice_tells_who_is_the_active_consumer) {
+    std::promise<bool> told;
+    SubscribeOptions options;
+    options.on_active = [&](bool active) { told.set_value(active); };
+    const auto subscription = subscribe(options);
+    wire::Buffer frame;
+    const std::size_t mark = wire::begin_frame(frame, wire::Verb::activated, 3);
+    wire::Encoder(frame).uint(subscription->id()).boolean(true);
+    wire::end_frame(frame, mark);
+    broker_.send_raw(frame);
+    EXPECT_TRUE(told.get_future().get());
+}
+
 TEST_F(ClientConsume, a_nack_says_whether_the_message_returns) {
     const auto subscription = subscribe();
     broker_.deliver(subscription->id(), 1, {"a", "b"});

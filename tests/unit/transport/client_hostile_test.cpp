@@ -87,6 +87,26 @@ TEST_F(HostileBroker, a_delivery_that_promises_more_messages_than_bytes_is_dropp
     }));
 }
 
+TEST_F(HostileBroker, deliveries_from_all_over_the_log_that_do_not_add_up_are_dropped) {
+    const auto subscription = client_->subscribe("q", {});
+    ASSERT_TRUE(subscription.ok());
+    const std::uint64_t id = subscription.value()->id();
+    const auto some = [&](auto&& fill) {
+        expect_dropped(frame(wire::Verb::deliver_some, 6, [&](wire::Encoder& out) {
+            out.uint(id);
+            fill(out);
+        }));
+    };
+    some([](wire::Encoder& out) { out.uint(1).array(0xffffffff); });
+    some([](wire::Encoder& out) { out.uint(0).array(1).uint(5).array(1).uint(5).array(1); });
+    // One position, two times; one message promised, none there.
+    some(
+        [](wire::Encoder& out) { out.uint(1).array(1).uint(5).array(2).uint(5).uint(5).array(1); });
+    some([](wire::Encoder& out) { out.uint(1).array(1).uint(5).array(1).uint(5).array(1).nil(); });
+    expect_dropped(
+        frame(wire::Verb::activated, 3, [&](wire::Encoder& out) { out.uint(id).uint(1); }));
+}
+
 TEST_F(HostileBroker, answers_that_nobody_asked_for_are_ignored) {
     broker_.send_raw(frame(wire::Verb::ok, 3, [](wire::Encoder& out) { out.uint(12345).map(0); }));
     broker_.send_raw(

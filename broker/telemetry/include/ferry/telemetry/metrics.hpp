@@ -24,6 +24,8 @@ struct QueueSample {
     std::uint64_t delayed = 0;
     std::uint64_t leaving = 0;
     std::uint64_t parked = 0;
+    std::uint64_t blocked = 0;
+    std::uint64_t held_keys = 0;
     std::uint64_t dead_lettered = 0;
     std::uint64_t expired = 0;
     std::uint64_t dropped = 0;            // over the queue's limit
