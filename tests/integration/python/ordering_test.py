@@ -44,13 +44,13 @@ class Ordered(Case):
         client.subscribe(1, "q")
         first = client.deliveries(1, 2)
         self.assertEqual([d["payload"] for d in first], [b"a:1", b"b:1"])
-        client.request(ferry.NACK, 1, [1, 1], True, 1500, answers=(ferry.SETTLED,))
+        client.request(ferry.NACK, 1, [1, 1], True, 8000, answers=(ferry.SETTLED,))
         self.broker.restart()
         client = self.connect()
         client.subscribe(1, "q")
         self.assertEqual(client.deliveries(1, 1)[0]["payload"], b"b:1")
         self.assertTrue(client.no_delivery(1), "a:2 does not pass a:1")
-        again = client.deliveries(1, 1, timeout=10)[0]
+        again = client.deliveries(1, 1, timeout=30)[0]
         self.assertEqual(again["payload"], b"a:1")
         self.assertGreater(again["attempt"], 1)
         client.ack(1, [again["tag"], again["tag"]])

@@ -497,6 +497,31 @@ TEST_F(Ordered, WeightsShareTheKeys) {
     EXPECT_EQ(rig.failure(1, 907), Code::bad_option);
 }
 
+TEST_F(Ordered, AQueueIsNotOrderedAndByPriority) {
+    QueueOptions both;
+    both.ordered = true;
+    both.policy.priorities = true;
+    rig.engine().declare_queue(1, 985, "both", both, rig.now());
+    const auto refused = rig.take_answer<Failure>(1, 985);
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->code, Code::bad_option);
+    EXPECT_THAT(refused->text, HasSubstr("not both"));
+}
+
+// G61
+TEST_F(Ordered, AFullQueueDropsTheOldestOfWhatIsBlockedFirst) {
+    QueueOptions options;
+    options.policy.max_messages = 2;
+    queue_with(options);
+    subscribe(5);
+    send({"a:1", "a:2", "a:3"});
+    EXPECT_THAT(rig.payloads(), ElementsAre("a:1"));
+    send({"a:4"});
+    EXPECT_EQ(rig.view("q").dropped, 1U);
+    ack(5, 1);
+    EXPECT_THAT(rig.payloads(), ElementsAre("a:3"));
+}
+
 TEST_F(Ordered, TwoConsumersOfOneNameBothGetKeys) {
     queue_with({});
     subscribe(5, 1000, "same");
