@@ -18,6 +18,12 @@ std::string no_exchange(std::string_view name) {
     return "there is no exchange '" + std::string(name) + "'";
 }
 
+std::string complaint_of(const QueueOptions& options) {
+    if (options.ordered && options.policy.priorities)
+        return "a queue is ordered or heeds priorities, not both: one key keeps its order";
+    return complaint_of(options.policy);
+}
+
 bool may_be_declared(std::string_view name) {
     return wire::valid_name(name) && !name.starts_with(reserved_prefix);
 }
@@ -276,12 +282,8 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
         (options.lease_ms < limits::lease_ms_min || options.lease_ms > limits::lease_ms_max)) {
         return refuse(Code::bad_option, "lease_ms is 1000 to 604800000 (7 days)");
     }
-    if (std::string wrong = complaint_of(options.policy); !wrong.empty())
+    if (std::string wrong = complaint_of(options); !wrong.empty())
         return refuse(Code::bad_option, std::move(wrong));
-    if (options.ordered && options.policy.priorities) {
-        return refuse(Code::bad_option,
-                      "a queue is ordered or heeds priorities, not both: one key keeps its order");
-    }
     if (Queue* queue = s.queue_named(name)) {
         const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
         const bool same = options.durable == queue->options.durable &&
