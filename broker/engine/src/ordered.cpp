@@ -143,11 +143,14 @@ void Engine::State::dispatch_ordered(Queue& queue, Now now) {
         while (s.credit_messages() > 0 && deliver_offered(queue, s, false, now)) {
         }
     }
-    for (std::uint32_t looks = 0; someone_has_credit(queue); ++looks) {
-        if (looks == looks_per_turn_max) return mark_dirty(queue);
-        if (!look_at_front(queue, nullptr, {}, now)) return;
+    std::uint32_t looks = 0;
+    for (; someone_has_credit(queue) && looks < looks_per_turn_max; ++looks) {
+        if (!look_at_front(queue, nullptr, {}, now)) break;
         load_index_if_needed(queue);
     }
+    // What lies aside now counts for the queue's limits.
+    const bool trims = looks > 0 && queue.options.policy.trims();
+    if (looks == looks_per_turn_max || trims) mark_dirty(queue);
 }
 
 bool Engine::State::serve_pull_ordered(Queue& queue, Subscription& s, const WaitingPull& pull,
