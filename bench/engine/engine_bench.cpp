@@ -52,8 +52,10 @@ void PublishDeliverAck(benchmark::State& state) {
     engine.open_producer(1, 1, "bench", std::nullopt, true, {});
     for (std::size_t q = 0; q < queues; ++q) {
         engine.declare_queue(1, 1, "orders" + std::to_string(q), {}, {});
-        engine.subscribe(1, 1, q, "orders" + std::to_string(q),
-                         {100'000, 64U << 20, false, false, 0}, {});
+        engine::SubscribeOptions options;
+        options.window_messages = 100'000;
+        options.window_bytes = 64U << 20;
+        engine.subscribe(1, 1, q, "orders" + std::to_string(q), options, {});
     }
     const wire::Buffer frame = batch_of(per_frame, queues, 100);
     engine::Sequence sequence = 1;
