@@ -24,6 +24,15 @@ std::string complaint_of(const QueueOptions& options) {
     return complaint_of(options.policy);
 }
 
+// Of a queue_declare record.
+std::uint8_t flags_of(const QueueOptions& options) {
+    const int flags = (options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
+                      (options.auto_delete ? 4 : 0) | (options.policy != QueuePolicy{} ? 8 : 0) |
+                      (options.ordered ? queue_flag_ordered : 0) |
+                      (options.single_active ? queue_flag_single_active : 0);
+    return static_cast<std::uint8_t>(flags);
+}
+
 bool may_be_declared(std::string_view name) {
     return wire::valid_name(name) && !name.starts_with(reserved_prefix);
 }
@@ -326,11 +335,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     put_u8(s.body, static_cast<std::uint8_t>(RecordType::queue_declare));
     put_varint(s.body, id);
     put_text(s.body, name);
-    put_u8(s.body, static_cast<std::uint8_t>(
-                       (options.durable ? 1 : 0) | (options.exclusive ? 2 : 0) |
-                       (options.auto_delete ? 4 : 0) | (options.policy != QueuePolicy{} ? 8 : 0) |
-                       (options.ordered ? queue_flag_ordered : 0) |
-                       (options.single_active ? queue_flag_single_active : 0)));
+    put_u8(s.body, flags_of(options));
     put_varint(s.body, lease);
     if (options.policy != QueuePolicy{}) put_policy(s.body, options.policy);
     const Journal::Place place = s.append(s.body);

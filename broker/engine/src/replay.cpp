@@ -201,12 +201,6 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
     bool fits = false;
     switch (type) {
         case RecordType::publish:
-            fits = decode_publish(bytes, record);
-            if (fits) {
-                const Bytes messages = bytes.subspan(record.messages_offset);
-                apply_publish(place, record, std::span(&messages, 1));
-            }
-            break;
         case RecordType::transaction:
             fits = replay_transaction(place, bytes);
             break;
