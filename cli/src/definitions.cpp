@@ -212,6 +212,7 @@ std::string read_exchange(Fields& fields, Definitions::Exchange& out) {
     fields.flag("durable", out.options.durable);
     fields.flag("auto_delete", out.options.auto_delete);
     fields.flag("internal", out.options.internal);
+    fields.text("hash", out.options.hash);
     need_own_name(fields, out.name);
     return out.name;
 }
@@ -220,6 +221,8 @@ std::string read_queue(Fields& fields, Definitions::Queue& out) {
     fields.text("name", out.name, true);
     fields.flag("durable", out.options.durable);
     fields.flag("auto_delete", out.options.auto_delete);
+    fields.flag("ordered", out.options.ordered);
+    fields.flag("single_active", out.options.single_active);
     fields.number("lease_ms", out.options.lease_ms);
     fields.settings(out.options.policy);
     need_own_name(fields, out.name);
@@ -269,19 +272,24 @@ Json list_json(const std::vector<T>& list) {
 }  // namespace
 
 Json to_json(const Definitions::Exchange& exchange) {
-    return {{"name", exchange.name},
-            {"type", exchange.type},
-            {"durable", exchange.options.durable},
-            {"auto_delete", exchange.options.auto_delete},
-            {"internal", exchange.options.internal}};
+    Json out{{"name", exchange.name},
+             {"type", exchange.type},
+             {"durable", exchange.options.durable},
+             {"auto_delete", exchange.options.auto_delete},
+             {"internal", exchange.options.internal}};
+    if (!exchange.options.hash.empty()) out["hash"] = exchange.options.hash;
+    return out;
 }
 
 Json to_json(const Definitions::Queue& queue) {
-    return {{"name", queue.name},
-            {"durable", queue.options.durable},
-            {"auto_delete", queue.options.auto_delete},
-            {"lease_ms", queue.options.lease_ms},
-            {"settings", settings_json(queue.options.policy)}};
+    Json out{{"name", queue.name},
+             {"durable", queue.options.durable},
+             {"auto_delete", queue.options.auto_delete},
+             {"lease_ms", queue.options.lease_ms},
+             {"settings", settings_json(queue.options.policy)}};
+    if (queue.options.ordered) out["ordered"] = true;
+    if (queue.options.single_active) out["single_active"] = true;
+    return out;
 }
 
 Json to_json(const transport::Binding& binding) {

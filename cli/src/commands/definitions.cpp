@@ -61,6 +61,8 @@ std::optional<ClientError> read_queues(Client& client, Definitions& out) {
         Definitions::Queue queue{name, {}};
         queue.options.durable = shown.value().durable;
         queue.options.auto_delete = shown.value().auto_delete;
+        queue.options.ordered = shown.value().ordered;
+        queue.options.single_active = shown.value().single_active;
         queue.options.lease_ms = shown.value().lease_ms;
         queue.options.policy = settings_from(shown.value().declared);
         out.queues.push_back(std::move(queue));
@@ -81,7 +83,8 @@ std::optional<ClientError> read_exchanges(Client& client, Definitions& out) {
         if (!shown.ok()) return shown.error();
         const transport::ExchangeInfo& x = shown.value();
         if (!name.starts_with("amq."))
-            out.exchanges.push_back({name, x.type, {x.durable, x.auto_delete, x.internal, false}});
+            out.exchanges.push_back(
+                {name, x.type, {x.durable, x.auto_delete, x.internal, false, x.hash}});
         for (transport::Binding binding : x.bindings) {
             std::sort(binding.arguments.begin(), binding.arguments.end(),
                       [](const auto& a, const auto& b) { return a.first < b.first; });
