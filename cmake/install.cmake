@@ -35,6 +35,7 @@ foreach(unit ferryd.service ferry-relay@.service)
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/config/prometheus.yml ${PROJECT_SOURCE_DIR}/config/alerts.yml
         ${PROJECT_SOURCE_DIR}/config/outbox-alerts.yml
+        ${PROJECT_SOURCE_DIR}/config/saga-alerts.yml
         DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq COMPONENT programs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq
         COMPONENT programs)

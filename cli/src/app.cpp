@@ -52,6 +52,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
     add_log(*app, context);
     add_outbox(*app, context);
     add_inbox(*app, context);
+    add_saga(*app, context);
     add_completion(*app, context);
     return app;
 }

@@ -147,7 +147,7 @@ ferry::Status Orchestrator::run(std::unique_ptr<consumer::Source> source) {
             impl->inbox->apply_batch(messages, handled, [impl](consumer::Effects& effects) {
                 return impl->incoming(effects);
             });
-            impl->metrics.transaction();
+            impl->committed(handled);
         },
         options);
     if (!runtime.ok()) return runtime.error();

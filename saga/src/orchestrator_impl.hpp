@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -52,6 +53,7 @@ struct Orchestrator::Impl {
     // ---- the runtime's threads ----
     consumer::Handled incoming(consumer::Effects& effects);
     consumer::Handled dispatch(consumer::Effects& effects, std::uint64_t now_ms);
+    void committed(std::span<const consumer::Handled> all);
     sqlite::Status prepare_replies(const consumer::Effects& effects);
 
     void say(std::string_view line) const {
@@ -93,6 +95,7 @@ struct Orchestrator::Impl {
     std::unique_ptr<consumer::Inbox> inbox;
     std::unique_ptr<Store> reply_store;
     std::unique_ptr<Runner> reply_runner;
+    Tally uncommitted;
     std::unique_ptr<consumer::Runtime> runtime;
 };
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include "changes.hpp"
 #include "contract.hpp"
 #include "orchestrator_impl.hpp"
@@ -84,11 +87,21 @@ Handled Orchestrator::Impl::incoming(consumer::Effects& effects) {
     if (!member.ok()) return handled(member.error());
     if (!member.value()) return Handled::later("this orchestrator's lease has ended");
     Handled done = dispatch(effects, wall.now_ms());
-    const Tally tally = reply_runner->take_tally();
+    Tally tally = reply_runner->take_tally();
     if (done.kind == Handled::Kind::done && effects.handled().kind == Handled::Kind::done) {
-        metrics.add(tally);
+        auto& all = uncommitted.entries;
+        all.insert(all.end(), tally.entries.begin(), tally.entries.end());
     }
     return done;
+}
+
+/// Counts only what is on disk: a commit that fails makes all of its messages fail.
+void Orchestrator::Impl::committed(std::span<const consumer::Handled> all) {
+    const Tally tally = std::exchange(uncommitted, {});
+    const bool any = std::any_of(
+        all.begin(), all.end(), [](const Handled& one) { return one.kind == Handled::Kind::done; });
+    if (any) metrics.add(tally);
+    metrics.transaction();
 }
 
 Handled Orchestrator::Impl::dispatch(consumer::Effects& effects, std::uint64_t now_ms) {

@@ -27,6 +27,7 @@ void add_log(CLI::App& app, Context& context);
 void add_outbox(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_inbox(CLI::App& app, Context& context);
+void add_saga(CLI::App& app, Context& context);
 void add_completion(CLI::App& app, Context& context);
 
 /// Text for the end of a command's --help.

@@ -33,6 +33,8 @@ struct Options {
     std::string ordering_key;
     std::string content_type;
     std::string id;
+    std::string correlation_id;
+    std::string reply_to;
     std::string producer;
     bool mandatory = false;
     std::string timeout = "30s";
@@ -106,6 +108,8 @@ int fill_message(const Options& options, wire::Message& message) {
     message.exchange = options.exchange;
     message.routing_key = options.routing_key.empty() ? options.key : options.routing_key;
     message.properties.id = options.id;
+    message.properties.correlation_id = options.correlation_id;
+    message.properties.reply_to = options.reply_to;
     message.properties.ordering_key = options.ordering_key;
     message.properties.content_type = options.content_type;
     message.properties.priority = static_cast<std::uint8_t>(options.priority);
@@ -213,6 +217,8 @@ void add_publish(CLI::App& app, Context& context) {
     command->add_option("--content-type", options->content_type,
                         "Content type, such as text/plain");
     command->add_option("--id", options->id, "Message id");
+    command->add_option("--correlation-id", options->correlation_id, "What it belongs to");
+    command->add_option("--reply-to", options->reply_to, "Queue for the answer");
     CLI::Option* delay = add_long_duration(*command, "--delay", options->delay,
                                            "Deliver not before so long from now");
     command

@@ -70,11 +70,12 @@ class MetricsTest(unittest.TestCase):
         for folded, plain in rules:
             self.check(folded or plain, "alert")
 
-    def test_every_alert_on_relays_and_consumers_names_metrics_that_they_have(self):
-        source = "".join(path.read_text() for room in ("outbox/relay/src", "consumer/src")
+    def test_every_alert_on_relays_consumers_and_sagas_names_metrics_that_they_have(self):
+        source = "".join(path.read_text() for room in ("outbox/relay/src", "consumer/src", "saga/src")
                          for path in (CONFIG.parent / room).glob("*.cpp"))
-        there = set(re.findall(r"\bferry_(?:relay|consumer|inbox)_\w+", source))
-        rules = re.findall(r"^ +expr: (.*)", (CONFIG / "outbox-alerts.yml").read_text(), re.M)
+        there = set(re.findall(r"\bferry_(?:relay|consumer|inbox|saga)_\w+", source))
+        rules = re.findall(r"^ +expr: (.*)", "".join((CONFIG / name).read_text() for name in (
+            "outbox-alerts.yml", "saga-alerts.yml")), re.M)
         self.assertGreater(len(rules), 6)
         for rule in rules:
             for name in re.findall(r"\bferry_\w+", rule):
@@ -106,7 +107,7 @@ class MetricsTest(unittest.TestCase):
     def test_promtool_likes_the_metrics_the_rules_and_the_scrape_file(self):
         checked = promtool("check", "metrics", text=self.metrics)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
-        for name in ("alerts.yml", "outbox-alerts.yml"):
+        for name in ("alerts.yml", "outbox-alerts.yml", "saga-alerts.yml"):
             rules = promtool("check", "rules", str(CONFIG / name))
             self.assertEqual(rules.returncode, 0, rules.stderr)
         scrape = promtool("check", "config", str(CONFIG / "prometheus.yml"))

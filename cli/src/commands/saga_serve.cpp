@@ -1,0 +1,262 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "commands/saga.hpp"
+#include "ferry/http/http_server.hpp"
+#include "ferry/outbox/relay.hpp"
+#include "ferry/saga/definition_file.hpp"
+#include "ferry/saga/orchestrator.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace ferry::cli {
+namespace {
+
+namespace relay = outbox::relay;
+
+struct Options {
+    std::string database;
+    std::string definitions;
+    std::string http;
+    std::string name;
+    std::string drain = "10s";
+    std::string retain = "720h";
+    bool declare = true;
+};
+
+/// One line on stderr. Under systemd with the priority that journald reads.
+void log_line(std::string_view line) {
+    static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
+    std::fprintf(stderr, "%s%.*s\n",
+                 journal ? "<4>" : "ferry saga: ", static_cast<int>(line.size()), line.data());
+}
+
+/// All *.toml of the directory, or one file. False: it was told why.
+bool read_definitions(const std::string& path, std::vector<saga::Definition>& out) {
+    namespace fs = std::filesystem;
+    std::vector<std::string> files;
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+        for (const auto& entry : fs::directory_iterator(path, error)) {
+            if (entry.path().extension() == ".toml") files.push_back(entry.path().string());
+        }
+        std::sort(files.begin(), files.end());
+    } else {
+        files.push_back(path);
+    }
+    bool ok = true;
+    for (const std::string& file : files) {
+        std::ifstream in(file, std::ios::binary);
+        std::string text(saga::limits::definition_file_bytes_max + 1, '\0');
+        if (in) in.read(text.data(), static_cast<std::streamsize>(text.size()));
+        if (!in.is_open() || in.bad()) {
+            fail(exit_refused, "cannot read " + file);
+            return false;
+        }
+        text.resize(static_cast<std::size_t>(in.gcount()));
+        saga::ReadDefinition read = saga::read_definition(text, file);
+        for (const saga::FileComplaint& one : read.complaints) {
+            fail(exit_refused, one.text());
+            ok = false;
+        }
+        if (read.definition) out.push_back(std::move(*read.definition));
+    }
+    if (files.empty()) {
+        fail(exit_refused, "there is no *.toml in " + path);
+        return false;
+    }
+    return ok;
+}
+
+bool split_address(const std::string& text, std::string& host, std::uint16_t& port) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string::npos || colon == 0) return false;
+    host = text.substr(0, colon);
+    if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+    char* end = nullptr;
+    const unsigned long number = std::strtoul(text.c_str() + colon + 1, &end, 10);
+    if (end == text.c_str() + colon + 1 || *end != '\0' || number > 65535) return false;
+    port = static_cast<std::uint16_t>(number);
+    return true;
+}
+
+/// Waits for the broker as long as it takes.
+std::unique_ptr<transport::Client> reach(const Context& context) {
+    bool told = false;
+    while (!interrupted()) {
+        transport::ClientOptions options;
+        options.name = "ferry saga";
+        options.connect_timeout_ms = 1000;
+        auto client = connect(context, std::move(options));
+        if (client.ok()) return std::move(client).value();
+        if (client.error().code != Errc::unreachable) {
+            fail(client.error());
+            return nullptr;
+        }
+        if (!told) log_line("waiting for the broker at " + context.url);
+        told = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return nullptr;
+}
+
+bool declare(transport::Client& client, const std::set<std::string>& queues) {
+    for (const std::string& queue : queues) {
+        if (auto declared = client.declare_queue(queue); !declared.ok()) {
+            fail(declared.error());
+            return false;
+        }
+    }
+    return true;
+}
+
+std::set<std::string> queues_of(const std::vector<saga::Definition>& definitions) {
+    std::set<std::string> out;
+    const auto add = [&](const saga::Route& route) {
+        if (route.exchange.empty() && !route.key.empty()) out.insert(route.key);
+    };
+    for (const saga::Definition& definition : definitions) {
+        for (const saga::Step& step : definition.steps) {
+            add(step.command);
+            if (step.compensation) add(*step.compensation);
+        }
+    }
+    return out;
+}
+
+sqlite::Answer<std::unique_ptr<saga::Orchestrator>> open(
+    const Options& options, const std::vector<saga::Definition>& definitions) {
+    if (auto made = saga::Orchestrator::init(options.database); !made.ok()) return made.error();
+    saga::OrchestratorOptions opening;
+    opening.database = options.database;
+    opening.name = options.name;
+    opening.retain = *parse_duration(options.retain);
+    opening.on_event = log_line;
+    auto orchestrator = saga::Orchestrator::open(std::move(opening));
+    if (!orchestrator.ok()) return orchestrator.error();
+    for (const saga::Definition& definition : definitions) {
+        if (auto added = orchestrator.value()->add(definition); !added.ok()) return added.error();
+    }
+    return orchestrator;
+}
+
+Result<std::unique_ptr<http::HttpServer>> serve_http(const Options& options,
+                                                     const saga::Orchestrator& orchestrator,
+                                                     const relay::Relay& sending) {
+    std::string host;
+    std::uint16_t port = 0;
+    if (!split_address(options.http, host, port)) {
+        return Error{Errc::rejected, 0, 0, "an address is HOST:PORT, such as 127.0.0.1:7423"};
+    }
+    http::HttpHandlers handlers;
+    handlers.program = "ferry saga";
+    handlers.metrics = [&] { return orchestrator.metrics() + sending.metrics(); };
+    handlers.ready = [&] {
+        const saga::SagaHealth health = orchestrator.health();
+        return http::Health{health.ok, health.reason};
+    };
+    return http::HttpServer::start(host, port, std::move(handlers));
+}
+
+int run(const Options& options, saga::Orchestrator& orchestrator, transport::Client& client,
+        relay::Relay& sending) {
+    consumer::BrokerSourceOptions source_options;
+    source_options.queue = orchestrator.queue();
+    source_options.prefetch = 2'000;
+    source_options.dead_letter_queue = orchestrator.queue() + ".dead";
+    auto source = consumer::broker_source(client, source_options);
+    if (!source.ok()) return fail(source.error());
+    if (auto running = orchestrator.run(std::move(source).value()); !running.ok()) {
+        return fail(running.error(), "taking answers from " + orchestrator.queue());
+    }
+    std::unique_ptr<http::HttpServer> server;
+    if (!options.http.empty()) {
+        auto served = serve_http(options, orchestrator, sending);
+        if (!served.ok()) {
+            return fail(served.error().code == Errc::rejected ? exit_usage : exit_refused,
+                        options.http + ": " + std::string(served.error().what));
+        }
+        server = std::move(served).value();
+        std::fprintf(stderr, "ferry saga: metrics on port %u\n", unsigned{server->port()});
+    }
+    std::printf("sagas of %s run; answers come by %s\n", options.database.c_str(),
+                orchestrator.queue().c_str());
+    flush_out();
+    std::string failure;
+    while (!interrupted() && failure.empty()) {
+        if (sending.wait_ended(std::chrono::milliseconds(100))) failure = sending.failure();
+    }
+    const auto patience = *parse_duration(options.drain);
+    server.reset();
+    const bool clean = orchestrator.stop(patience).ok() && sending.stop(patience);
+    if (!failure.empty()) return fail(exit_refused, failure);
+    std::fprintf(stderr, "ferry saga: stopped%s\n",
+                 clean ? "" : "; what was under way is done by the next one");
+    return exit_done;
+}
+
+int serve(const Context& context, const Options& options) {
+    std::vector<saga::Definition> definitions;
+    if (!options.definitions.empty() && !read_definitions(options.definitions, definitions)) {
+        return exit_refused;
+    }
+    catch_interrupts();
+    auto orchestrator = open(options, definitions);
+    if (!orchestrator.ok()) return fail(exit_refused, orchestrator.error().text);
+    const auto client = reach(context);
+    if (!client) return interrupted() ? exit_done : exit_refused;
+    std::set<std::string> queues =
+        options.declare ? queues_of(definitions) : std::set<std::string>();
+    queues.insert(orchestrator.value()->queue());
+    queues.insert(orchestrator.value()->queue() + ".dead");
+    if (!declare(*client, queues)) return exit_refused;
+    relay::Options sending;
+    sending.database = options.database;
+    sending.url = context.url;
+    sending.lease_ms = 3'000;
+    sending.log = [](relay::LogLevel level, std::string_view line) {
+        if (level != relay::LogLevel::info) log_line(line);
+    };
+    auto started = relay::Relay::start(std::move(sending));
+    if (!started.ok()) return fail(exit_refused, started.error().text);
+    const int status = run(options, *orchestrator.value(), *client, *started.value());
+    // Its source uses the client.
+    orchestrator.value().reset();
+    return status;
+}
+
+}  // namespace
+
+void add_saga_serve(CLI::App& saga, Context& context) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        add_saga_command(saga, context, "serve", "Run sagas: orchestrator and relay in one process",
+                         [&context, options] { return serve(context, *options); },
+                         {"ferry saga serve --db saga.db --definitions config/sagas",
+                          "ferry saga serve --db saga.db --http 127.0.0.1:7423"});
+    command
+        ->add_option("--db", options->database, "The orchestrator's SQLite file; made if missing")
+        ->required();
+    command->add_option("--definitions", options->definitions,
+                        "A directory of *.toml, or one file; those stored before stay");
+    command->add_option("--name", options->name, "Of this orchestrator; default: a random one");
+    command->add_option("--http", options->http, "Serve /metrics and /health/* at HOST:PORT");
+    command->add_flag("--declare,!--no-declare", options->declare,
+                      "Declare the queues that definitions name (default)");
+    add_duration(*command, "--drain", options->drain,
+                 "On SIGTERM wait so long for what is under way");
+    add_long_duration(*command, "--retain", options->retain,
+                      "Keep sagas that have ended for so long; 0: for ever");
+}
+
+}  // namespace ferry::cli
