@@ -24,8 +24,8 @@ TEST(Assert, tells_condition_reason_and_place_before_it_aborts) {
 TEST(Result, aborts_when_the_wrong_half_is_asked_for) {
     const Result<int> good(1);
     const Result<int> bad(Error{Errc::corrupt, 0, 42, "test"});
-    EXPECT_DEATH(static_cast<void>(good.error()), "successful Result");
-    EXPECT_DEATH(static_cast<void>(bad.value()), "failed Result");
+    EXPECT_DEATH(static_cast<void>(good.error()), "of a successful result");
+    EXPECT_DEATH(static_cast<void>(bad.value()), "of a failed result");
     EXPECT_EQ(bad.error().position, 42U);
 }
 
