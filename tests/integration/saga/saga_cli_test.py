@@ -45,18 +45,18 @@ class SagaCli(unittest.TestCase):
         port = re.search(r"listening on [^ ,]*:(\d+)", cls.broker.stdout.readline()).group(1)
         cls.url = f"ferry://127.0.0.1:{port}"
         cls.db = str(cls.path / "saga.db")
-        cls.serving = subprocess.Popen(
-            [FERRY, "--url", cls.url, "saga", "serve", "--db", cls.db, "--definitions", cls.path, "--http", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with open(cls.path / "serve.log", "w") as log:
+            cls.serving = subprocess.Popen([FERRY, "--url", cls.url, "saga", "serve", "--db", cls.db, "--definitions", cls.path,
+                                            "--http", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True)
         cls.queue = re.search(r"answers come by (\S+)", cls.serving.stdout.readline()).group(1)
-        cls.http = re.search(r"metrics on port (\d+)", cls.serving.stderr.readline()).group(1)
+        # On a slow machine it may have said something else before.
+        cls.http = re.search(r"metrics on port (\d+)", (cls.path / "serve.log").read_text()).group(1)
 
     @classmethod
     def tearDownClass(cls):
         cls.serving.send_signal(signal.SIGTERM)
         status = cls.serving.wait(timeout=30)
         cls.serving.stdout.close()
-        cls.serving.stderr.close()
         cls.broker.send_signal(signal.SIGTERM)
         cls.broker.wait(timeout=30)
         cls.broker.stdout.close()
