@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "address.hpp"
 #include "commands/commands.hpp"
 #include "ferry/http/http_server.hpp"
 #include "ferry/outbox/relay.hpp"
@@ -42,18 +43,6 @@ void log_line(relay::LogLevel level, std::string_view line) {
                                           : warning ? "ferry relay: warning: "
                                                     : "ferry relay: ");
     std::fprintf(stderr, "%s%.*s\n", before, static_cast<int>(line.size()), line.data());
-}
-
-bool split_address(const std::string& text, std::string& host, std::uint16_t& port) {
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string::npos || colon == 0) return false;
-    host = text.substr(0, colon);
-    if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-    char* end = nullptr;
-    const unsigned long number = std::strtoul(text.c_str() + colon + 1, &end, 10);
-    if (end == text.c_str() + colon + 1 || *end != '\0' || number > 65535) return false;
-    port = static_cast<std::uint16_t>(number);
-    return true;
 }
 
 Result<std::unique_ptr<http::HttpServer>> serve(const RelayOptions& options,

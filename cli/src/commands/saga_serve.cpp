@@ -11,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "address.hpp"
 #include "commands/saga.hpp"
 #include "ferry/http/http_server.hpp"
 #include "ferry/outbox/relay.hpp"
@@ -76,18 +77,6 @@ bool read_definitions(const std::string& path, std::vector<saga::Definition>& ou
         return false;
     }
     return ok;
-}
-
-bool split_address(const std::string& text, std::string& host, std::uint16_t& port) {
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string::npos || colon == 0) return false;
-    host = text.substr(0, colon);
-    if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-    char* end = nullptr;
-    const unsigned long number = std::strtoul(text.c_str() + colon + 1, &end, 10);
-    if (end == text.c_str() + colon + 1 || *end != '\0' || number > 65535) return false;
-    port = static_cast<std::uint16_t>(number);
-    return true;
 }
 
 /// Waits for the broker as long as it takes.
