@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "commands/commands.hpp"
 #include "output.hpp"
 
@@ -16,8 +14,8 @@ std::string examples(std::initializer_list<const char*> lines) {
     return text;
 }
 
-std::unique_ptr<CLI::App> make_app(Context& context) {
-    auto app = std::make_unique<CLI::App>(
+std::unique_ptr<Command> make_app(Context& context) {
+    auto app = std::make_unique<Command>(
         "ferry - publish to, consume from and look after a ferrymq broker", "ferry");
     // Commands inherit this: global options may stand anywhere on the line.
     app->fallthrough();
@@ -60,11 +58,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
 int run_app(int argc, const char* const* argv) {
     Context context;
     const auto app = make_app(context);
-    try {
-        app->parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app->exit(error) == 0 ? exit_done : exit_usage;
-    }
+    if (const auto ended = app->parse(argc, argv)) return *ended ? exit_done : exit_usage;
     if (!context.run) return fail(exit_usage, "this command needs more; see --help");
     const int status = context.run();
     if (!flush_out() && status == exit_done) return fail(exit_refused, "cannot write to stdout");

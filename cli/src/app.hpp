@@ -2,14 +2,13 @@
 
 #include <memory>
 
-#include <CLI/App.hpp>
-
+#include "command.hpp"
 #include "context.hpp"
 
 namespace ferry::cli {
 
 /// The whole command table. Parsing sets context.run. `context` outlives the app.
-[[nodiscard]] std::unique_ptr<CLI::App> make_app(Context& context);
+[[nodiscard]] std::unique_ptr<Command> make_app(Context& context);
 
 /// Parses and runs; the process's exit status.
 int run_app(int argc, const char* const* argv);

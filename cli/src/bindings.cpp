@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "commands/commands.hpp"
 #include "message_json.hpp"
 
@@ -30,10 +28,10 @@ int run(const Context& context, const Options& options, bool bind) {
     return done.ok() ? exit_done : fail(done.error());
 }
 
-void add_one(CLI::App& parent, Context& context, const std::string& kind, bool bind) {
+void add_one(Command& parent, Context& context, const std::string& kind, bool bind) {
     auto options = std::make_shared<Options>();
     options->binding.kind = kind;
-    CLI::App* command = parent.add_subcommand(
+    Command* command = parent.add_subcommand(
         bind ? "bind" : "unbind",
         bind ? "Route messages of an exchange to this " + kind : "Take a binding away");
     command->add_option(kind, options->binding.destination, "Where messages go")->required();
@@ -63,7 +61,7 @@ void add_one(CLI::App& parent, Context& context, const std::string& kind, bool b
 
 }  // namespace
 
-void add_binding_commands(CLI::App& parent, Context& context, const char* kind) {
+void add_binding_commands(Command& parent, Context& context, const char* kind) {
     add_one(parent, context, kind, true);
     add_one(parent, context, kind, false);
 }

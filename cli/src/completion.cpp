@@ -161,9 +161,9 @@ std::string fish_script(const std::vector<Row>& rows) {
 
 }  // namespace
 
-std::string completion_script(const CLI::App& app, std::string_view shell) {
+std::string completion_script(const Command& program, std::string_view shell) {
     std::vector<Row> rows;
-    collect(app, "", {}, rows);
+    collect(program.app(), "", {}, rows);
     if (shell == "bash") return bash_script(rows);
     if (shell == "zsh") return zsh_script(rows);
     return fish_script(rows);

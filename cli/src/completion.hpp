@@ -3,12 +3,12 @@
 #include <string>
 #include <string_view>
 
-#include <CLI/App.hpp>
+#include "command.hpp"
 
 namespace ferry::cli {
 
 /// A completion script made from the command table itself, so that it cannot lag behind it.
 /// Requires  shell is "bash", "zsh" or "fish".
-[[nodiscard]] std::string completion_script(const CLI::App& app, std::string_view shell);
+[[nodiscard]] std::string completion_script(const Command& program, std::string_view shell);
 
 }  // namespace ferry::cli

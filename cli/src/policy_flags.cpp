@@ -1,22 +1,21 @@
 #include "policy_flags.hpp"
 
-#include <CLI/CLI.hpp>
-
+#include "command.hpp"
 #include "options.hpp"
 
 namespace ferry::cli {
 
-void add_policy_flags(CLI::App& command, PolicyFlags& flags) {
+void add_policy_flags(Command& command, PolicyFlags& flags) {
     transport::QueuePolicy& policy = flags.policy;
     command.add_option("--retry", policy.retry, "How delays between deliveries grow")
-        ->check(CLI::IsMember({"none", "fixed", "linear", "exponential"}));
+        ->one_of({"none", "fixed", "linear", "exponential"});
     add_duration(command, "--retry-delay", flags.retry_delay,
                  "Delay after the first failed delivery, or the step");
     add_duration(command, "--retry-max", flags.retry_delay_max, "No delay is longer");
     command
         .add_option("--retry-jitter", policy.retry_jitter_percent,
                     "Percent by which delays may be shorter")
-        ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{100}));
+        ->range(0, 100);
     command.add_option("--max-deliveries", policy.max_deliveries,
                        "After so many a message is a dead letter (or parked)");
     add_long_duration(command, "--ttl", flags.ttl, "Messages expire after so long in the queue");
@@ -31,7 +30,7 @@ void add_policy_flags(CLI::App& command, PolicyFlags& flags) {
     command
         .add_option("--overflow", policy.overflow,
                     "What happens beyond that: the oldest go, or publishes are refused")
-        ->check(CLI::IsMember({"drop_head", "reject_publish", "dead_letter_head"}));
+        ->one_of({"drop_head", "reject_publish", "dead_letter_head"});
     command.add_option("--dead-letter", policy.dead_letter_key,
                        "Queue for dead letters; with --dead-letter-exchange: routing key");
     command.add_option("--dead-letter-exchange", policy.dead_letter_exchange,

@@ -2,8 +2,7 @@
 
 #include <string>
 
-#include <CLI/App.hpp>
-
+#include "command.hpp"
 #include "ferry/transport/admin.hpp"
 
 namespace ferry::cli {
@@ -19,7 +18,7 @@ struct PolicyFlags {
     std::string dedupe_window;
 };
 
-void add_policy_flags(CLI::App& command, PolicyFlags& flags);
+void add_policy_flags(Command& command, PolicyFlags& flags);
 /// What they say together, once the line was parsed.
 [[nodiscard]] transport::QueuePolicy policy_of(const PolicyFlags& flags);
 

@@ -4,7 +4,6 @@
 #include <string>
 #include <system_error>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -81,8 +80,8 @@ int verify(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_backup(CLI::App& app, Context& context) {
-    CLI::App* backup =
+void add_backup(Command& app, Context& context) {
+    Command* backup =
         app.add_subcommand("backup", "Copy the broker's data while it works, or check such a copy");
     auto options = std::make_shared<Options>();
     backup->add_option("target", options->directory,
@@ -92,7 +91,7 @@ void add_backup(CLI::App& app, Context& context) {
                              "ferry restore /backup/monday ./data"}));
 
     auto check_options = std::make_shared<Options>();
-    CLI::App* check = backup->add_subcommand("verify", "Compare every file with the MANIFEST");
+    Command* check = backup->add_subcommand("verify", "Compare every file with the MANIFEST");
     check->add_option("directory", check_options->directory, "The backup")->required();
     check->footer(examples({"ferry backup verify /backup/monday"}));
 

@@ -4,7 +4,6 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -105,36 +104,36 @@ int run_bench(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand(
+void add_bench(Command& app, Context& context) {
+    Command* command = app.add_subcommand(
         "bench", "Measure the broker; every message is confirmed, and acked where it is consumed");
     auto options = std::make_shared<Options>();
     bench::Settings& settings = options->settings;
     command
         ->add_option("--mode", settings.mode,
                      "produce, consume (a backlog), e2e (both at once), ping (one in flight)")
-        ->check(CLI::IsMember({"produce", "consume", "e2e", "ping"}))
+        ->one_of({"produce", "consume", "e2e", "ping"})
         ->capture_default_str();
     command->add_option("--count", options->count, "Messages (default 1000000; ping: 2000)")
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+        ->range(1, std::uint64_t{1} << 40);
     add_size(*command, "--size", options->size, "Payload bytes (default 100)");
     command->add_option("--window", settings.window, "Unconfirmed messages at most")
-        ->check(CLI::Range(1U, 1'000'000U))
+        ->range(1, 1'000'000)
         ->capture_default_str();
     command->add_option("--batch", settings.batch, "Messages given to the client at a time")
-        ->check(CLI::Range(1U, 65'536U))
+        ->range(1, 65'536)
         ->capture_default_str();
     command->add_option("--prefetch", settings.prefetch, "Unacked messages of each queue at most")
-        ->check(CLI::Range(2U, 100'000U))
+        ->range(2, 100'000)
         ->capture_default_str();
     command->add_option("--queues", settings.queues, "Spread the messages over so many queues")
-        ->check(CLI::Range(1U, 4096U))
+        ->range(1, 4096)
         ->capture_default_str();
     command->add_option("--keys", settings.keys, "Messages have one of so many ordering keys")
-        ->check(CLI::Range(1U, 1'000'000U));
+        ->range(1, 1'000'000);
     command->add_flag("--ordered", settings.ordered, "The queues are ordered");
     command->add_option("--consumers", settings.consumers, "Connections that consume")
-        ->check(CLI::Range(1U, 64U))
+        ->range(1, 64)
         ->capture_default_str();
     command->add_option("--prefix", settings.prefix, "Queues are called PREFIX-0, PREFIX-1 ...")
         ->capture_default_str();

@@ -2,20 +2,18 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "commands/commands.hpp"
 #include "completion.hpp"
 #include "output.hpp"
 
 namespace ferry::cli {
 
-void add_completion(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand("completion", "Print a completion script for a shell");
+void add_completion(Command& app, Context& context) {
+    Command* command = app.add_subcommand("completion", "Print a completion script for a shell");
     auto shell = std::make_shared<std::string>();
     command->add_option("shell", *shell, "bash, zsh or fish")
         ->required()
-        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+        ->one_of({"bash", "zsh", "fish"});
     command->footer(
         examples({"source <(ferry completion bash)", "ferry completion zsh > ~/.zfunc/_ferry",
                   "ferry completion fish > ~/.config/fish/completions/ferry.fish"}));

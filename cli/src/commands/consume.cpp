@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -231,17 +230,17 @@ int run_consume(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_consume(CLI::App& app, Context& context) {
-    CLI::App* command =
+void add_consume(Command& app, Context& context) {
+    Command* command =
         app.add_subcommand("consume", "Print messages of a queue and take them off it");
     auto options = std::make_shared<Options>();
     command->add_option("queue", options->queue, "The queue")->required();
     command
         ->add_option("--count", options->count, "Stop after so many; exit status 1 if fewer came")
-        ->check(CLI::Range(std::uint64_t{1}, UINT64_MAX));
+        ->range(1, UINT64_MAX);
     command->add_flag("--follow,-f", options->follow, "Wait for more until Ctrl-C");
     command->add_option("--format", options->format, "payload (a line each) or json")
-        ->check(CLI::IsMember({"payload", "json"}))
+        ->one_of({"payload", "json"})
         ->capture_default_str();
     command->add_flag(
         "--ack,!--no-ack", options->ack,
@@ -251,13 +250,13 @@ void add_consume(CLI::App& app, Context& context) {
     add_duration(*command, "--nack-delay", options->nack_delay,
                  "Give back what is printed, to come again after so long (0s: at once)");
     command->add_option("--window", options->window, "At most so many unacked at a time")
-        ->check(CLI::Range(1U, 100'000U))
+        ->range(1, 100'000)
         ->capture_default_str();
     add_duration(*command, "--timeout", options->timeout, "Stop when none came for so long");
     command->add_option("--member", options->member,
                         "Ordered queues: a consumer of this name gets the same keys each time");
     command->add_option("--weight", options->weight, "Ordered queues: share of the keys")
-        ->check(CLI::Range(1U, 64U))
+        ->range(1, 64)
         ->capture_default_str();
     command->footer(examples({"ferry consume orders", "ferry consume orders --follow --format json",
                               "ferry consume orders --count 10 --timeout 5s",

@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -428,12 +427,12 @@ int run_import(const Context& context, const ImportOptions& options) {
 
 }  // namespace
 
-void add_definitions(CLI::App& app, Context& context) {
-    CLI::App* definitions = app.add_subcommand(
+void add_definitions(Command& app, Context& context) {
+    Command* definitions = app.add_subcommand(
         "definitions", "Exchanges, queues, bindings, policies and schedules as one JSON file");
     definitions->require_subcommand(1);
     auto file = std::make_shared<std::string>();
-    CLI::App* out = definitions->add_subcommand("export", "Print them, or write them to a file");
+    Command* out = definitions->add_subcommand("export", "Print them, or write them to a file");
     out->add_option("file", *file, "The file to write (default: stdout)");
     out->footer(examples({"ferry definitions export broker.json"}));
     out->callback([&context, file] {
@@ -441,7 +440,7 @@ void add_definitions(CLI::App& app, Context& context) {
     });
 
     auto options = std::make_shared<ImportOptions>();
-    CLI::App* in = definitions->add_subcommand(
+    Command* in = definitions->add_subcommand(
         "import", "Make what a file says; all of it is checked before anything changes");
     in->add_option("file", options->file, "A file that export wrote")->required();
     in->add_flag("--dry-run", options->dry_run, "Only show what would be made or changed");

@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "bindings.hpp"
@@ -118,14 +117,14 @@ int remove(const Context& context, const Options& options) {
     return done.ok() ? exit_done : fail(done.error());
 }
 
-void add_declare(CLI::App& exchange, Context& context) {
+void add_declare(Command& exchange, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         exchange.add_subcommand("declare", "Make an exchange, or check that it is as said");
     command->add_option("exchange", options->name, "The exchange")->required();
     command
         ->add_option("--type", options->type, "direct, topic, fanout, headers or consistent-hash")
-        ->check(CLI::IsMember({"direct", "topic", "fanout", "headers", "consistent-hash"}))
+        ->one_of({"direct", "topic", "fanout", "headers", "consistent-hash"})
         ->capture_default_str();
     command->add_option("--hash", options->declare.hash,
                         "What a consistent-hash exchange hashes: routing_key (default), "
@@ -143,19 +142,19 @@ void add_declare(CLI::App& exchange, Context& context) {
     });
 }
 
-void add_others(CLI::App& exchange, Context& context) {
-    CLI::App* all = exchange.add_subcommand("list", "All exchanges");
+void add_others(Command& exchange, Context& context) {
+    Command* all = exchange.add_subcommand("list", "All exchanges");
     all->footer(examples({"ferry exchange list", "ferry exchange list --json"}));
     all->callback([&context] { context.run = [&context] { return list(context); }; });
 
     auto options = std::make_shared<Options>();
-    CLI::App* one = exchange.add_subcommand("show", "One exchange with its bindings");
+    Command* one = exchange.add_subcommand("show", "One exchange with its bindings");
     one->add_option("exchange", options->name, "The exchange")->required();
     one->footer(examples({"ferry exchange show events"}));
     one->callback([&context, options] {
         context.run = [&context, options] { return show(context, *options); };
     });
-    CLI::App* gone = exchange.add_subcommand("delete", "Delete an exchange and its bindings");
+    Command* gone = exchange.add_subcommand("delete", "Delete an exchange and its bindings");
     gone->add_option("exchange", options->name, "The exchange")->required();
     gone->add_flag("--if-unused", options->if_unused, "Refuse when it has bindings");
     gone->footer(examples({"ferry exchange delete events"}));
@@ -166,8 +165,8 @@ void add_others(CLI::App& exchange, Context& context) {
 
 }  // namespace
 
-void add_exchange(CLI::App& app, Context& context) {
-    CLI::App* exchange =
+void add_exchange(Command& app, Context& context) {
+    Command* exchange =
         app.add_subcommand("exchange", "Declare, look at, bind and delete exchanges");
     exchange->require_subcommand(1);
     exchange->footer(examples({"ferry exchange declare events --type topic",

@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -169,10 +168,10 @@ int verify(const Context& context, const Options& options) {
 
 using Run = int (*)(const Context& context, const Options& options);
 
-CLI::App* add(CLI::App& inbox, Context& context, const char* name, const char* what,
-              const std::shared_ptr<Options>& options, Run run,
-              std::initializer_list<const char*> lines) {
-    CLI::App* command = inbox.add_subcommand(name, what);
+Command* add(Command& inbox, Context& context, const char* name, const char* what,
+             const std::shared_ptr<Options>& options, Run run,
+             std::initializer_list<const char*> lines) {
+    Command* command = inbox.add_subcommand(name, what);
     command->add_option("database", options->database, "The SQLite file")->required();
     command->footer(examples(lines));
     command->callback([&context, options, run] {
@@ -181,9 +180,9 @@ CLI::App* add(CLI::App& inbox, Context& context, const char* name, const char* w
     return command;
 }
 
-void add_changing(CLI::App& inbox, Context& context) {
+void add_changing(Command& inbox, Context& context) {
     auto purge_options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         add(inbox, context, "purge", "Forget ids of a time, or all that a consumer knows",
             purge_options, purge,
             {"ferry inbox purge app.db billing --older-than 720h",
@@ -213,8 +212,8 @@ void add_changing(CLI::App& inbox, Context& context) {
 
 }  // namespace
 
-void add_inbox(CLI::App& app, Context& context) {
-    CLI::App* inbox =
+void add_inbox(Command& app, Context& context) {
+    Command* inbox =
         app.add_subcommand("inbox", "Look after the inbox in a consumer's SQLite database");
     inbox->require_subcommand(1);
     inbox->footer(examples({"ferry inbox init app.db", "ferry inbox status app.db",
@@ -225,12 +224,12 @@ void add_inbox(CLI::App& app, Context& context) {
         {"ferry inbox init app.db"});
     add(*inbox, context, "status", "All consumers with what they keep", options, status,
         {"ferry inbox status app.db", "ferry inbox status app.db --json"});
-    CLI::App* all = add(*inbox, context, "list", "Producers with their cursors", options, list,
-                        {"ferry inbox list app.db", "ferry inbox list app.db billing --json"});
+    Command* all = add(*inbox, context, "list", "Producers with their cursors", options, list,
+                       {"ferry inbox list app.db", "ferry inbox list app.db billing --json"});
     all->add_option("consumer", options->consumer, "Only of this one");
     all->add_option("--count", options->count, "At most so many")->capture_default_str();
-    CLI::App* one = add(*inbox, context, "show", "Was this message applied?", options, show,
-                        {"ferry inbox show app.db 4f2a90c1d5e84b7f8a3b1c2d3e4f5a6b:1:42"});
+    Command* one = add(*inbox, context, "show", "Was this message applied?", options, show,
+                       {"ferry inbox show app.db 4f2a90c1d5e84b7f8a3b1c2d3e4f5a6b:1:42"});
     one->add_option("id", options->id, "The message's id")->required();
     one->add_option("consumer", options->consumer, "Only by this one");
     add_changing(*inbox, context);

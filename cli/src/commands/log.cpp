@@ -5,7 +5,6 @@
 #include <string>
 #include <system_error>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -188,14 +187,13 @@ int dump(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_log(CLI::App& app, Context& context) {
-    CLI::App* log =
-        app.add_subcommand("log", "Read a data directory by itself, without the broker");
+void add_log(Command& app, Context& context) {
+    Command* log = app.add_subcommand("log", "Read a data directory by itself, without the broker");
     log->require_subcommand(1);
     log->footer(examples({"ferry log verify ./data", "ferry log dump ./data --limit 20 --bodies"}));
 
     auto options = std::make_shared<Options>();
-    CLI::App* check = log->add_subcommand(
+    Command* check = log->add_subcommand(
         "verify",
         "Check every byte; exit status 1 and the exact place if confirmed data is damaged");
     check->add_option("directory", options->directory, "Data directory or backup")->required();
@@ -204,7 +202,7 @@ void add_log(CLI::App& app, Context& context) {
         context.run = [&context, options] { return verify(context, *options); };
     });
 
-    CLI::App* print = log->add_subcommand("dump", "Print one line per record");
+    Command* print = log->add_subcommand("dump", "Print one line per record");
     print->add_option("directory", options->directory, "Data directory or backup")->required();
     print->add_option("--from", options->from, "First position to print");
     print->add_option("--limit", options->limit, "At most so many records");

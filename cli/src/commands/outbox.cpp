@@ -6,7 +6,6 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -350,9 +349,9 @@ int verify(const Context& context, const Options& options) {
 
 using Run = int (*)(const Context&, const Options&);
 
-CLI::App* add_command(CLI::App& parent, Context& context, const char* name, const char* about,
-                      const std::shared_ptr<Options>& options, Run run) {
-    CLI::App* command = parent.add_subcommand(name, about);
+Command* add_command(Command& parent, Context& context, const char* name, const char* about,
+                     const std::shared_ptr<Options>& options, Run run) {
+    Command* command = parent.add_subcommand(name, about);
     command->add_option("database", options->database, "The application's SQLite file")->required();
     command->callback([&context, options, run] {
         context.run = [&context, options, run] { return run(context, *options); };
@@ -360,10 +359,10 @@ CLI::App* add_command(CLI::App& parent, Context& context, const char* name, cons
     return command;
 }
 
-void add_readers(CLI::App& parent, Context& context) {
+void add_readers(Command& parent, Context& context) {
     auto status_options = std::make_shared<Options>();
-    CLI::App* command = add_command(parent, context, "status", "Print how much waits to be sent",
-                                    status_options, status);
+    Command* command = add_command(parent, context, "status", "Print how much waits to be sent",
+                                   status_options, status);
     command->add_flag("--exact", status_options->exact,
                       "Count the rows even if there are millions");
     add_duration(*command, "--interval", status_options->interval,
@@ -386,7 +385,7 @@ void add_readers(CLI::App& parent, Context& context) {
     command->add_option("--exchange", list_options->filter.exchange, "Only to this exchange");
     command->add_option("--after", list_options->filter.after_id, "Only with larger ids");
     command->add_option("--count", list_options->filter.count, "At most so many")
-        ->check(CLI::Range(1U, outbox::limits::list_rows_max))
+        ->range(1, outbox::limits::list_rows_max)
         ->capture_default_str();
     command->footer(examples(
         {"ferry outbox list app.db --parked", "ferry outbox list app.db --key customer-7 --json"}));
@@ -400,10 +399,10 @@ void add_readers(CLI::App& parent, Context& context) {
                               "ferry outbox show app.db 17 --payload > message"}));
 }
 
-void add_changers(CLI::App& parent, Context& context) {
+void add_changers(Command& parent, Context& context) {
     auto retry_options = std::make_shared<Options>();
-    CLI::App* command = add_command(parent, context, "retry", "Try refused messages again now",
-                                    retry_options, retry);
+    Command* command = add_command(parent, context, "retry", "Try refused messages again now",
+                                   retry_options, retry);
     command->add_option("id", retry_options->ids, "Their ids");
     command->add_flag("--parked", retry_options->parked, "All that are parked");
     command->footer(
@@ -437,14 +436,14 @@ void add_changers(CLI::App& parent, Context& context) {
 
 }  // namespace
 
-void add_outbox(CLI::App& app, Context& context) {
-    CLI::App* parent = app.add_subcommand(
+void add_outbox(Command& app, Context& context) {
+    Command* parent = app.add_subcommand(
         "outbox", "Make and look after the outbox in an application's SQLite database");
     parent->require_subcommand(1);
     parent->footer(examples({"ferry outbox init app.db", "ferry outbox status app.db",
                              "ferry outbox list app.db --parked", "ferry outbox retry app.db 17"}));
     auto options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         add_command(*parent, context, "init",
                     "Make the tables, or bring older ones up to date; makes the file if need be",
                     options, init);

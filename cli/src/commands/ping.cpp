@@ -3,7 +3,6 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -41,8 +40,8 @@ int run_ping(const Context& context, const std::string& wait) {
 
 }  // namespace
 
-void add_ping(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand("ping", "Ask whether the broker is there");
+void add_ping(Command& app, Context& context) {
+    Command* command = app.add_subcommand("ping", "Ask whether the broker is there");
     auto wait = std::make_shared<std::string>("0");
     add_duration(*command, "--wait", *wait, "Keep trying for so long until the broker answers");
     command->footer(examples({"ferry ping", "ferry ping --wait 30s"}));

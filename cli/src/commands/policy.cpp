@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -124,9 +123,9 @@ int show(const Context& context, const Options& options) {
     return fail(exit_refused, "there is no policy '" + options.name + "'");
 }
 
-void add_set(CLI::App& policy, Context& context) {
+void add_set(Command& policy, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = policy.add_subcommand("set", "Make a policy, or replace it");
+    Command* command = policy.add_subcommand("set", "Make a policy, or replace it");
     command->add_option("name", options->name, "The policy's name")->required();
     command
         ->add_option("--pattern", options->wanted.pattern,
@@ -146,23 +145,23 @@ void add_set(CLI::App& policy, Context& context) {
 
 }  // namespace
 
-void add_policy(CLI::App& app, Context& context) {
-    CLI::App* policy = app.add_subcommand("policy", "Settings of queues by pattern of their names");
+void add_policy(Command& app, Context& context) {
+    Command* policy = app.add_subcommand("policy", "Settings of queues by pattern of their names");
     policy->require_subcommand(1);
     add_set(*policy, context);
-    CLI::App* all = policy->add_subcommand("list", "All policies and what they set");
+    Command* all = policy->add_subcommand("list", "All policies and what they set");
     all->footer(examples({"ferry policy list"}));
     all->callback([&context] { context.run = [&context] { return list(context); }; });
 
     auto shown = std::make_shared<Options>();
-    CLI::App* one = policy->add_subcommand("show", "One policy");
+    Command* one = policy->add_subcommand("show", "One policy");
     one->add_option("name", shown->name, "The policy's name")->required();
     one->footer(examples({"ferry policy show short-lived"}));
     one->callback(
         [&context, shown] { context.run = [&context, shown] { return show(context, *shown); }; });
 
     auto gone = std::make_shared<Options>();
-    CLI::App* end = policy->add_subcommand("delete", "End a policy");
+    Command* end = policy->add_subcommand("delete", "End a policy");
     end->add_option("name", gone->name, "The policy's name")->required();
     end->footer(examples({"ferry policy delete short-lived"}));
     end->callback(

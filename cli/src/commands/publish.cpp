@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -199,13 +198,13 @@ int run_publish(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_publish(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand(
+void add_publish(Command& app, Context& context) {
+    Command* command = app.add_subcommand(
         "publish",
         "Publish one message, a file, or each line of stdin; returns when all are on disk");
     auto options = std::make_shared<Options>();
     command->add_option("queue", options->key, "Queue name, or routing key with --exchange");
-    CLI::Option* payload = command->add_option("message", options->payload, "The payload");
+    Flag* payload = command->add_option("message", options->payload, "The payload");
     command->add_option("--file", options->file, "Publish this whole file as one message")
         ->excludes(payload);
     command->add_option("--exchange", options->exchange, "Exchange to publish to");
@@ -219,8 +218,8 @@ void add_publish(CLI::App& app, Context& context) {
     command->add_option("--id", options->id, "Message id");
     command->add_option("--correlation-id", options->correlation_id, "What it belongs to");
     command->add_option("--reply-to", options->reply_to, "Queue for the answer");
-    CLI::Option* delay = add_long_duration(*command, "--delay", options->delay,
-                                           "Deliver not before so long from now");
+    Flag* delay = add_long_duration(*command, "--delay", options->delay,
+                                    "Deliver not before so long from now");
     command
         ->add_option("--deliver-at", options->deliver_at,
                      "Deliver not before this time, ms since 1970")
@@ -229,7 +228,7 @@ void add_publish(CLI::App& app, Context& context) {
     command
         ->add_option("--priority", options->priority,
                      "0 to 9; higher ones go first in a queue with priorities")
-        ->check(CLI::Range(0U, limits::priority_max));
+        ->range(0, limits::priority_max);
     command->add_option("--producer", options->producer,
                         "Publish as this lasting producer (default: one for this run only)");
     command->add_flag("--mandatory", options->mandatory,

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "bindings.hpp"
@@ -214,9 +213,9 @@ int peek(const Context& context, const Options& options) {
     return exit_done;
 }
 
-void add_peek(CLI::App& queue, Context& context) {
+void add_peek(Command& queue, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = queue.add_subcommand("peek", "Print messages without taking them");
+    Command* command = queue.add_subcommand("peek", "Print messages without taking them");
     command->add_option("queue", options->name, "The queue")->required();
     command->add_option("--skip", options->skip, "Pass over so many first");
     command->add_option("--count", options->count, "At most so many")->capture_default_str();
@@ -260,9 +259,9 @@ int cancel(const Context& context, const Options& options) {
     return report_count(context, "messages", gone);
 }
 
-void add_cancel(CLI::App& queue, Context& context) {
+void add_cancel(Command& queue, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         queue.add_subcommand("cancel", "Take a delayed message back before it is due");
     command->add_option("queue", options->name, "The queue")->required();
     command->add_option("id", options->id, "The message's id")->required();
@@ -272,9 +271,9 @@ void add_cancel(CLI::App& queue, Context& context) {
     });
 }
 
-void add_moves(CLI::App& queue, Context& context) {
+void add_moves(Command& queue, Context& context) {
     auto back = std::make_shared<Options>();
-    CLI::App* redrive =
+    Command* redrive =
         queue.add_subcommand("redrive", "Send dead letters back to the queues in which they died");
     redrive->add_option("queue", back->name, "The queue that holds the dead letters")->required();
     redrive->add_option("--count", back->selection.count, "At most so many, from the head");
@@ -285,7 +284,7 @@ void add_moves(CLI::App& queue, Context& context) {
         [&context, back] { context.run = [&context, back] { return move(context, *back); }; });
 
     auto moved = std::make_shared<Options>();
-    CLI::App* away = queue.add_subcommand("move", "Move messages to another queue");
+    Command* away = queue.add_subcommand("move", "Move messages to another queue");
     away->add_option("queue", moved->name, "The queue that holds them")->required();
     away->add_option("target", moved->target, "The queue that gets them")->required();
     away->add_option("--count", moved->selection.count, "At most so many, from the head");
@@ -299,7 +298,7 @@ void add_moves(CLI::App& queue, Context& context) {
         [&context, moved] { context.run = [&context, moved] { return move(context, *moved); }; });
 
     auto gone = std::make_shared<Options>();
-    CLI::App* one = queue.add_subcommand("drop", "Drop one message");
+    Command* one = queue.add_subcommand("drop", "Drop one message");
     one->add_option("queue", gone->name, "The queue")->required();
     one->add_option("position", gone->selection.position,
                     "Its position (see ferry queue peek --json)")
@@ -309,10 +308,9 @@ void add_moves(CLI::App& queue, Context& context) {
         [&context, gone] { context.run = [&context, gone] { return drop(context, *gone); }; });
 }
 
-void add_declare(CLI::App& queue, Context& context) {
+void add_declare(Command& queue, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        queue.add_subcommand("declare", "Make a queue, or check that it is as said");
+    Command* command = queue.add_subcommand("declare", "Make a queue, or check that it is as said");
     command->add_option("queue", options->name,
                         "The queue; left out: a name is invented and printed");
     command->add_flag("--transient", options->transient, "The queue does not survive a restart");
@@ -338,13 +336,13 @@ void add_declare(CLI::App& queue, Context& context) {
     });
 }
 
-void add_list_and_show(CLI::App& queue, Context& context) {
-    CLI::App* all = queue.add_subcommand("list", "All queues with their figures");
+void add_list_and_show(Command& queue, Context& context) {
+    Command* all = queue.add_subcommand("list", "All queues with their figures");
     all->footer(examples({"ferry queue list", "ferry queue list --json | jq .ready"}));
     all->callback([&context] { context.run = [&context] { return list(context); }; });
 
     auto options = std::make_shared<Options>();
-    CLI::App* one = queue.add_subcommand("show", "One queue with its settings and figures");
+    Command* one = queue.add_subcommand("show", "One queue with its settings and figures");
     one->add_option("queue", options->name, "The queue")->required();
     one->footer(examples({"ferry queue show orders"}));
     one->callback([&context, options] {
@@ -352,15 +350,15 @@ void add_list_and_show(CLI::App& queue, Context& context) {
     });
 }
 
-void add_purge_and_delete(CLI::App& queue, Context& context) {
+void add_purge_and_delete(Command& queue, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* empty = queue.add_subcommand("purge", "Drop what is ready (not what is unacked)");
+    Command* empty = queue.add_subcommand("purge", "Drop what is ready (not what is unacked)");
     empty->add_option("queue", options->name, "The queue")->required();
     empty->footer(examples({"ferry queue purge orders"}));
     empty->callback([&context, options] {
         context.run = [&context, options] { return purge(context, *options); };
     });
-    CLI::App* gone = queue.add_subcommand("delete", "Delete a queue with all that is in it");
+    Command* gone = queue.add_subcommand("delete", "Delete a queue with all that is in it");
     gone->add_option("queue", options->name, "The queue")->required();
     gone->add_flag("--if-empty", options->remove.if_empty, "Refuse when messages are ready");
     gone->add_flag("--if-unused", options->remove.if_unused, "Refuse when it has consumers");
@@ -372,8 +370,8 @@ void add_purge_and_delete(CLI::App& queue, Context& context) {
 
 }  // namespace
 
-void add_queue(CLI::App& app, Context& context) {
-    CLI::App* queue = app.add_subcommand("queue", "Declare, look at, bind and delete queues");
+void add_queue(Command& app, Context& context) {
+    Command* queue = app.add_subcommand("queue", "Declare, look at, bind and delete queues");
     queue->require_subcommand(1);
     queue->footer(examples({"ferry queue declare orders", "ferry queue list",
                             "ferry queue bind orders --exchange events --key 'order.*'"}));

@@ -4,7 +4,6 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "address.hpp"
@@ -121,8 +120,8 @@ int run_relay(const Context& context, const RelayOptions& options) {
 
 }  // namespace
 
-void add_relay(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand(
+void add_relay(Command& app, Context& context) {
+    Command* command = app.add_subcommand(
         "relay", "Send the messages of an outbox to the broker, in order, each once");
     auto options = std::make_shared<RelayOptions>();
     command->add_option("database", options->database, "The application's SQLite file")
@@ -134,17 +133,17 @@ void add_relay(CLI::App& app, Context& context) {
         ->add_option("--policy", options->policy,
                      "When a message is parked, those of its ordering key wait (block) or go on "
                      "(skip)")
-        ->check(CLI::IsMember({"block", "skip"}))
+        ->one_of({"block", "skip"})
         ->capture_default_str();
     command
         ->add_option("--attempts", options->attempts, "Refusals of one message before it is parked")
-        ->check(CLI::Range(1, 1000))
+        ->range(1, 1000)
         ->capture_default_str();
     command
         ->add_option("--pace", options->pace,
                      "Rows of a backlog per second while the application commits, or twice what it "
                      "adds")
-        ->check(CLI::Range(1, 10'000'000))
+        ->range(1, 10'000'000)
         ->capture_default_str();
     command->add_option("--http", options->http, "Serve /metrics and /health/* at HOST:PORT");
     command->add_flag("--optional-queues", options->optional_queues,

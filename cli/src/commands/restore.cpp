@@ -11,7 +11,6 @@
 #include <string>
 #include <system_error>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -167,8 +166,8 @@ int run_restore(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_restore(CLI::App& app, Context& context) {
-    CLI::App* command =
+void add_restore(Command& app, Context& context) {
+    Command* command =
         app.add_subcommand("restore", "Make a data directory from a backup, checking every byte");
     auto options = std::make_shared<Options>();
     command->add_option("backup", options->backup, "The backup")->required();

@@ -5,7 +5,6 @@
 #include <sstream>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -91,15 +90,15 @@ int graph(const Context& context, const Options& options) {
 
 }  // namespace
 
-CLI::App* add_saga_command(CLI::App& saga, Context& context, const char* name, const char* what,
-                           std::function<int()> run, std::initializer_list<const char*> lines) {
-    CLI::App* command = saga.add_subcommand(name, what);
+Command* add_saga_command(Command& saga, Context& context, const char* name, const char* what,
+                          std::function<int()> run, std::initializer_list<const char*> lines) {
+    Command* command = saga.add_subcommand(name, what);
     command->footer(examples(lines));
     command->callback([&context, run = std::move(run)] { context.run = run; });
     return command;
 }
 
-void add_saga_definitions(CLI::App& saga, Context& context) {
+void add_saga_definitions(Command& saga, Context& context) {
     auto options = std::make_shared<Options>();
     add_saga_command(
         saga, context, "check", "What is wrong with a definition",
@@ -107,19 +106,19 @@ void add_saga_definitions(CLI::App& saga, Context& context) {
         {"ferry saga check config/sagas/order.toml", "ferry saga check order.toml --json"})
         ->add_option("file", options->file, "The definition, in TOML")
         ->required();
-    CLI::App* drawing = add_saga_command(
+    Command* drawing = add_saga_command(
         saga, context, "graph", "Draw a definition",
         [&context, options] { return graph(context, *options); },
         {"ferry saga graph order.toml", "ferry saga graph order.toml --format svg > order.svg"});
     drawing->add_option("file", options->file, "The definition, in TOML")->required();
     drawing
         ->add_option("--format", options->format, "text, dot, or svg, which needs Graphviz's dot")
-        ->check(CLI::IsMember({"text", "dot", "svg"}))
+        ->one_of({"text", "dot", "svg"})
         ->capture_default_str();
 }
 
-void add_saga(CLI::App& app, Context& context) {
-    CLI::App* saga = app.add_subcommand(
+void add_saga(Command& app, Context& context) {
+    Command* saga = app.add_subcommand(
         "saga", "Run business operations over several services, and undo them when they fail");
     saga->require_subcommand(1);
     saga->footer(examples({"ferry saga init saga.db",

@@ -4,21 +4,20 @@
 #include <memory>
 #include <string>
 
-#include <CLI/App.hpp>
-
+#include "command.hpp"
 #include "context.hpp"
 
 namespace ferry::cli {
 
 /// The parts of `ferry saga`, each in a file of its own.
-void add_saga_definitions(CLI::App& saga, Context& context);  // check, graph
-void add_saga_serve(CLI::App& saga, Context& context);
-void add_saga_look(CLI::App& saga, Context& context);    // init, list, show
-void add_saga_decide(CLI::App& saga, Context& context);  // start, signal, cancel, retry ...
-void add_saga_demo(CLI::App& saga, Context& context);
+void add_saga_definitions(Command& saga, Context& context);  // check, graph
+void add_saga_serve(Command& saga, Context& context);
+void add_saga_look(Command& saga, Context& context);    // init, list, show
+void add_saga_decide(Command& saga, Context& context);  // start, signal, cancel, retry ...
+void add_saga_demo(Command& saga, Context& context);
 
 /// Adds a subcommand; `run` is what it does.
-CLI::App* add_saga_command(CLI::App& saga, Context& context, const char* name, const char* what,
-                           std::function<int()> run, std::initializer_list<const char*> lines);
+Command* add_saga_command(Command& saga, Context& context, const char* name, const char* what,
+                          std::function<int()> run, std::initializer_list<const char*> lines);
 
 }  // namespace ferry::cli

@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "command.hpp"
 #include "commands/saga.hpp"
 #include "ferry/saga/admin.hpp"
 #include "output.hpp"
@@ -67,16 +67,16 @@ int start(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_saga_decide(CLI::App& saga, Context& context) {
+void add_saga_decide(Command& saga, Context& context) {
     auto options = std::make_shared<Options>();
     const auto add = [&](const char* name, const char* what, std::function<int()> run,
                          std::initializer_list<const char*> lines) {
-        CLI::App* command = add_saga_command(saga, context, name, what, std::move(run), lines);
+        Command* command = add_saga_command(saga, context, name, what, std::move(run), lines);
         command->add_option("database", options->database, "The orchestrator's SQLite file")
             ->required();
         return command;
     };
-    CLI::App* starting =
+    Command* starting =
         add("start", "Start a saga; the same id again is no error and nothing happens",
             [&context, options] { return start(context, *options); },
             {"ferry saga start saga.db order --id order-17 --input '{\"item\": \"book\"}'"});
@@ -88,7 +88,7 @@ void add_saga_decide(CLI::App& saga, Context& context) {
 
     const auto decide = [&](const char* name, const char* what, const char* done, Change change_it,
                             std::initializer_list<const char*> lines) {
-        CLI::App* command = add(
+        Command* command = add(
             name, what,
             [&context, options, done, change_it = std::move(change_it)] {
                 return change(context, *options, done, change_it);
@@ -98,11 +98,11 @@ void add_saga_decide(CLI::App& saga, Context& context) {
         command->add_option("--who", options->who, "For the audit trail; default: $USER");
         return command;
     };
-    const auto note = [&](CLI::App* command) {
+    const auto note = [&](Command* command) {
         command->add_option("--note", options->note, "Why, for the audit trail");
         return command;
     };
-    CLI::App* signalling = decide(
+    Command* signalling = decide(
         "signal", "Tell a saga what it waits for", "signalled",
         [options](saga::Admin& admin) {
             return admin.signal(options->id, options->signal, options->payload, person(*options));
@@ -134,7 +134,7 @@ void add_saga_decide(CLI::App& saga, Context& context) {
                 },
                 {"ferry saga force saga.db order-17 --as compensated --note 'settled by post'"}))
         ->add_option("--as", options->end, "completed or compensated")
-        ->check(CLI::IsMember({"completed", "compensated"}))
+        ->one_of({"completed", "compensated"})
         ->required();
 }
 

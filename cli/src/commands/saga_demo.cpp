@@ -1,9 +1,9 @@
 #include <cstdio>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "command.hpp"
 #include "commands/saga.hpp"
 #include "ferry/saga/harness.hpp"
 #include "output.hpp"
@@ -105,7 +105,7 @@ int demo(const Context& context) {
 
 }  // namespace
 
-void add_saga_demo(CLI::App& saga, Context& context) {
+void add_saga_demo(Command& saga, Context& context) {
     add_saga_command(
         saga, context, "demo", "An order that works, and four that are broken on purpose",
         [&context] { return demo(context); }, {"ferry saga demo", "ferry saga demo --json"});

@@ -2,9 +2,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "command.hpp"
 #include "commands/saga.hpp"
 #include "ferry/platform/clock.hpp"
 #include "ferry/saga/admin.hpp"
@@ -210,24 +210,23 @@ int show(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_saga_look(CLI::App& saga, Context& context) {
+void add_saga_look(Command& saga, Context& context) {
     auto options = std::make_shared<Options>();
     const auto add = [&](const char* name, const char* what, std::function<int()> run,
                          std::initializer_list<const char*> lines) {
-        CLI::App* command = add_saga_command(saga, context, name, what, std::move(run), lines);
+        Command* command = add_saga_command(saga, context, name, what, std::move(run), lines);
         command->add_option("database", options->database, "The orchestrator's SQLite file")
             ->required();
         return command;
     };
     add("init", "Make the tables; makes the database if there is none",
         [options] { return init(*options); }, {"ferry saga init saga.db"});
-    CLI::App* all = add("list", "Sagas, in order of their ids",
-                        [&context, options] { return list(context, *options); },
-                        {"ferry saga list saga.db --open", "ferry saga list saga.db --state parked",
-                         "ferry saga list saga.db --in-doubt --json"});
+    Command* all = add("list", "Sagas, in order of their ids",
+                       [&context, options] { return list(context, *options); },
+                       {"ferry saga list saga.db --open", "ferry saga list saga.db --state parked",
+                        "ferry saga list saga.db --in-doubt --json"});
     all->add_option("--state", options->state, "Only in this state")
-        ->check(CLI::IsMember(
-            {"running", "aborting", "compensating", "parked", "completed", "compensated"}));
+        ->one_of({"running", "aborting", "compensating", "parked", "completed", "compensated"});
     all->add_flag("--open", options->filter.open, "Only those that have not ended");
     all->add_flag("--in-doubt", options->filter.in_doubt,
                   "Only those with a step of which nobody knows whether it happened, or decided "

@@ -9,9 +9,8 @@
 #include <string>
 #include <thread>
 
-#include <CLI/CLI.hpp>
-
 #include "address.hpp"
+#include "command.hpp"
 #include "commands/saga.hpp"
 #include "ferry/http/http_server.hpp"
 #include "ferry/outbox/relay.hpp"
@@ -226,9 +225,9 @@ int serve(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_saga_serve(CLI::App& saga, Context& context) {
+void add_saga_serve(Command& saga, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         add_saga_command(saga, context, "serve", "Run sagas: orchestrator and relay in one process",
                          [&context, options] { return serve(context, *options); },
                          {"ferry saga serve --db saga.db --definitions config/sagas",

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -160,21 +159,21 @@ int pause(const Context& context, const Options& options, bool paused) {
     return done.ok() ? exit_done : fail(done.error());
 }
 
-void add_add(CLI::App& schedule, Context& context) {
+void add_add(Command& schedule, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = schedule.add_subcommand("add", "Make a schedule, or replace it");
+    Command* command = schedule.add_subcommand("add", "Make a schedule, or replace it");
     transport::ScheduleOptions& wanted = options->wanted;
     command->add_option("name", options->name, "The schedule's name")->required();
     command->add_option("--cron", wanted.cron, "minute hour day month weekday, or @daily and such")
         ->required();
     command->add_option("--tz", wanted.zone, "Time zone, as Europe/Berlin")->capture_default_str();
     command->add_option("--missed", wanted.missed, "What becomes of times that were missed")
-        ->check(CLI::IsMember({"once", "skip"}))
+        ->one_of({"once", "skip"})
         ->capture_default_str();
     command->add_option("--queue", options->queue, "Publish to this queue");
     command->add_option("--exchange", wanted.message.exchange, "Publish to this exchange");
     command->add_option("--key", wanted.message.routing_key, "Routing key, with --exchange");
-    CLI::Option* payload = command->add_option("--payload", wanted.message.payload, "The payload");
+    Flag* payload = command->add_option("--payload", wanted.message.payload, "The payload");
     command->add_option("--file", options->file, "The payload is this file")->excludes(payload);
     command->add_option("--header", options->headers, "Header name=value; may be repeated")
         ->allow_extra_args(false);
@@ -192,9 +191,9 @@ void add_add(CLI::App& schedule, Context& context) {
 
 /// A command that takes a schedule's name and nothing else.
 template <class Run>
-void add_named(CLI::App& schedule, Context& context, const char* name, const char* about, Run run) {
+void add_named(Command& schedule, Context& context, const char* name, const char* about, Run run) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = schedule.add_subcommand(name, about);
+    Command* command = schedule.add_subcommand(name, about);
     command->add_option("name", options->name, "The schedule's name")->required();
     const std::string example = std::string("ferry schedule ") + name + " reports";
     command->footer(examples({example.c_str()}));
@@ -205,12 +204,12 @@ void add_named(CLI::App& schedule, Context& context, const char* name, const cha
 
 }  // namespace
 
-void add_schedule(CLI::App& app, Context& context) {
-    CLI::App* schedule =
+void add_schedule(Command& app, Context& context) {
+    Command* schedule =
         app.add_subcommand("schedule", "Messages that are published again and again");
     schedule->require_subcommand(1);
     add_add(*schedule, context);
-    CLI::App* all = schedule->add_subcommand("list", "All schedules and when they are due");
+    Command* all = schedule->add_subcommand("list", "All schedules and when they are due");
     all->footer(examples({"ferry schedule list"}));
     all->callback([&context] { context.run = [&context] { return list(context); }; });
     add_named(*schedule, context, "show", "One schedule with its message", show);
@@ -221,7 +220,7 @@ void add_schedule(CLI::App& app, Context& context) {
               [](const Context& c, const Options& o) { return pause(c, o, false); });
 
     auto options = std::make_shared<Options>();
-    CLI::App* times = schedule->add_subcommand("next", "When it will be due");
+    Command* times = schedule->add_subcommand("next", "When it will be due");
     times->add_option("name", options->name, "A schedule; or --cron");
     times->add_option("--cron", options->wanted.cron, "A cron expression");
     times->add_option("--tz", options->wanted.zone, "Its time zone")->capture_default_str();

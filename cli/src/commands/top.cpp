@@ -9,7 +9,6 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -189,8 +188,8 @@ int run_top(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_top(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand("top", "Watch rates and queues live");
+void add_top(Command& app, Context& context) {
+    Command* command = app.add_subcommand("top", "Watch rates and queues live");
     auto options = std::make_shared<Options>();
     command->add_flag("--once", options->once, "Print one sample and end");
     add_duration(*command, "--interval", options->interval, "Time between samples (default 1s)");

@@ -6,7 +6,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -297,8 +296,8 @@ int run_forward(const Context& context, const ForwardOptions& options) {
 
 }  // namespace
 
-void add_tx(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand(
+void add_tx(Command& app, Context& context) {
+    Command* command = app.add_subcommand(
         "tx", "Take and publish messages in one transaction: all of it or nothing");
     auto options = std::make_shared<TxOptions>();
     command->add_flag("--optional-route", options->optional_route,
@@ -317,18 +316,17 @@ void add_tx(CLI::App& app, Context& context) {
     });
 }
 
-void add_forward(CLI::App& app, Context& context) {
-    CLI::App* command = app.add_subcommand(
+void add_forward(Command& app, Context& context) {
+    Command* command = app.add_subcommand(
         "forward", "Move messages on: taken from a queue and published in one transaction");
     auto options = std::make_shared<ForwardOptions>();
     command->add_option("queue", options->queue, "The queue to take from")->required();
     command->add_option("key", options->key,
                         "Queue to publish to, or routing key with --exchange (then optional)");
     command->add_option("--exchange", options->exchange, "Exchange to publish to");
-    command->add_option("--count", options->count, "Stop after so many")
-        ->check(CLI::Range(std::uint64_t{1}, UINT64_MAX));
+    command->add_option("--count", options->count, "Stop after so many")->range(1, UINT64_MAX);
     command->add_option("--batch", options->batch, "At most so many in one transaction")
-        ->check(CLI::Range(1U, 1000U))
+        ->range(1, 1000)
         ->capture_default_str();
     command->add_flag("--follow,-f", options->follow, "Wait for more until Ctrl-C");
     command->footer(

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
@@ -352,9 +351,9 @@ int why(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_why(CLI::App& app, Context& context) {
+void add_why(Command& app, Context& context) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
+    Command* command =
         app.add_subcommand("why", "Why messages of a queue, or one of them, are not delivered");
     command->add_option("queue", options->queue, "The queue")->required();
     command->add_option("message", options->message, "A message's id, or its position");

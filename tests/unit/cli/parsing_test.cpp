@@ -165,7 +165,8 @@ TEST(Completion, KnowsEveryCommandOfTheTable) {
     const auto app = make_app(context);
     for (const char* shell : {"bash", "zsh", "fish"}) {
         const std::string script = completion_script(*app, shell);
-        for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+        for (const CLI::App* command :
+             app->app().get_subcommands([](const CLI::App*) { return true; })) {
             EXPECT_NE(script.find(command->get_name()), std::string::npos)
                 << shell << " " << command->get_name();
         }
@@ -187,7 +188,7 @@ int check_help(const CLI::App& app) {
 TEST(Help, HasExamplesForEveryCommand) {
     Context context;
     const auto app = make_app(context);
-    EXPECT_GE(check_help(*app), 25);
+    EXPECT_GE(check_help(app->app()), 25);
 }
 
 }  // namespace
