@@ -4,6 +4,7 @@
 
 #include "event_rows.hpp"
 #include "extension.hpp"
+#include "ferry/outbox/decision.hpp"
 #include "ferry/outbox/schema.hpp"
 #include "ferry/outbox/state.hpp"
 #include "ferry/outbox/wake.hpp"
@@ -235,6 +236,26 @@ void sql_init(sqlite3_context* context, int count, sqlite3_value** values) {
     });
 }
 
+// Needs no outbox: who prepares has none.
+void sql_decide(sqlite3_context* context, int, sqlite3_value** values) {
+    guarded(context, [&] {
+        const auto id = needed_text(values[0], "id");
+        if (!id.ok()) return report(context, "ferry_decide", id.error());
+        const auto database = Database::borrow(sqlite3_context_db_handle(context));
+        const Status decided = decide(database, id.value());
+        if (!decided.ok()) return report(context, "ferry_decide", decided.error());
+        sqlite3_result_int64(context, 1);
+    });
+}
+
+void sql_init_decisions(sqlite3_context* context, int, sqlite3_value**) {
+    guarded(context, [&] {
+        const Status made = init_decisions(Database::borrow(sqlite3_context_db_handle(context)));
+        if (!made.ok()) return report(context, "ferry_decision_init", made.error());
+        sqlite3_result_int64(context, 1);
+    });
+}
+
 void sql_version(sqlite3_context* context, int, sqlite3_value**) {
     sqlite3_result_text(context, FERRY_VERSION, -1, SQLITE_STATIC);
 }
@@ -245,10 +266,15 @@ struct Function {
     void (*call)(sqlite3_context*, int, sqlite3_value**);
 };
 constexpr Function functions[] = {
-    {"ferry_outbox_init", 0, sql_init},       {"ferry_outbox_init", 1, sql_init},
-    {"ferry_publish", 3, sql_publish},        {"ferry_publish", 4, sql_publish},
-    {"ferry_append", 4, sql_append},          {"ferry_append", 5, sql_append},
+    {"ferry_outbox_init", 0, sql_init},
+    {"ferry_outbox_init", 1, sql_init},
+    {"ferry_publish", 3, sql_publish},
+    {"ferry_publish", 4, sql_publish},
+    {"ferry_append", 4, sql_append},
+    {"ferry_append", 5, sql_append},
     {"ferry_outbox_version", 0, sql_version},
+    {"ferry_decide", 1, sql_decide},
+    {"ferry_decision_init", 0, sql_init_decisions},
 };
 
 }  // namespace

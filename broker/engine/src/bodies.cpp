@@ -112,7 +112,8 @@ std::uint64_t published_ms(Bytes body) {
     if (body.size() < 9) return 0;
     const auto type = static_cast<RecordType>(body[0]);
     if (type != RecordType::publish && type != RecordType::slice &&
-        type != RecordType::transaction && type != RecordType::schedule_fired)
+        type != RecordType::transaction && type != RecordType::schedule_fired &&
+        type != RecordType::prepared_submit && type != RecordType::prepared_check)
         return 0;
     return load_le<std::uint64_t>(body.data() + 1);
 }

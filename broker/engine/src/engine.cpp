@@ -257,6 +257,9 @@ Totals Engine::totals() const {
     totals.producers = state_->producers.size();
     totals.policies = state_->policies.size();
     totals.schedules = state_->schedules.size();
+    totals.prepared = state_->prepared.all().size();
+    totals.prepared_bytes = state_->prepared.bytes();
+    totals.prepared_parked = state_->prepared.parked();
     totals.sessions = state_->sessions.size();
     for (const auto& [id, queue] : state_->queues) {
         totals.ready += queue->ready.messages();

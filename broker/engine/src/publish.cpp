@@ -556,7 +556,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             queue->published += extent.count;
             const bool levels = queue->options.policy.priorities && queue->gate == nullptr;
             extent.level = levels ? run.priority & 0xfU : 0U;
-            if (replaying && r.producer != 0 && queue->options.policy.dedupe_window_ms != 0)
+            if (replaying && (r.producer != 0 || r.submits()) &&
+                queue->options.policy.dedupe_window_ms != 0)
                 replay_ids(*queue, run, extent.offset);
             if (queue->gate != nullptr && !split) {
                 split_by_key(bytes_of_run(messages, part, offset - part_offset, run.bytes), extent);

@@ -48,10 +48,18 @@ void encode_publish_head(std::vector<std::byte>& out, PublishRecord& record) {
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
 
+namespace {
+RecordType type_of(const PublishRecord& record) {
+    if (!record.schedule.empty()) return RecordType::schedule_fired;
+    if (record.prepared.empty()) return RecordType::transaction;
+    return record.next_check != 0 ? RecordType::prepared_check : RecordType::prepared_submit;
+}
+}  // namespace
+
 void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record) {
     const std::size_t begin = out.size();
     const bool scheduled = !record.schedule.empty();
-    put_publish_head(out, scheduled ? RecordType::schedule_fired : RecordType::transaction, record);
+    put_publish_head(out, type_of(record), record);
     put_varint(out, record.acks.size());
     for (const QueueSpans& group : record.acks) put_ack_group(out, group.queue, group.spans);
     put_varint(out, record.rejects.size());
@@ -90,6 +98,11 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
         put_text(out, record.schedule);
         put_varint(out, record.due_ms);
         put_varint(out, record.next_ms);
+    }
+    if (!record.prepared.empty()) {
+        put_text(out, record.prepared);
+        put_varint(out, record.steady_ms);
+        if (record.next_check != 0) put_varint(out, record.next_check);
     }
     record.messages_offset = static_cast<std::uint32_t>(out.size() - begin);
 }
@@ -175,7 +188,10 @@ bool decode_publish(Bytes body, PublishRecord& out) {
     Reader in(body);
     const auto type = static_cast<RecordType>(in.u8());
     const bool scheduled = type == RecordType::schedule_fired;
-    if (type != RecordType::publish && type != RecordType::transaction && !scheduled) return false;
+    const bool check = type == RecordType::prepared_check;
+    const bool prepared = check || type == RecordType::prepared_submit;
+    if (type != RecordType::publish && type != RecordType::transaction && !scheduled && !prepared)
+        return false;
     out.wall_ms = in.u64();
     out.producer = in.varint();
     if (out.producer != 0) {
@@ -219,6 +235,12 @@ bool decode_publish(Bytes body, PublishRecord& out) {
         out.due_ms = in.varint();
         out.next_ms = in.varint();
         if (out.schedule.empty()) return false;
+    }
+    if (prepared) {
+        out.prepared = in.text();
+        out.steady_ms = in.varint();
+        if (check) out.next_check = in.varint();
+        if (out.prepared.empty() || check != (out.next_check != 0)) return false;
     }
     out.messages_offset = static_cast<std::uint32_t>(in.offset());
     return in.ok() && messages <= limits::messages_per_frame_max && bytes == in.remaining();

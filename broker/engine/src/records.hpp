@@ -40,6 +40,12 @@ enum class RecordType : std::uint8_t {
     schedule_delete = 43,
     schedule_moved = 44,
     schedule_fired = 45,  // a publish
+    prepared = 50,
+    prepared_submit = 51,  // a publish
+    prepared_drop = 52,
+    prepared_check = 53,  // a publish
+    prepared_park = 54,
+    prepared_resume = 55,
 };
 
 // Of queue_declare and of a checkpoint's queues, beside those of 1 to 16.
@@ -96,14 +102,23 @@ struct PublishRecord {
     std::string schedule;
     std::uint64_t due_ms = 0;
     std::uint64_t next_ms = 0;
+    // Of a prepared message that is submitted, or of the check that asks for it: its id, the steady
+    // clock, and when it is asked for next (0: submitted).
+    std::string prepared;
+    std::uint64_t steady_ms = 0;
+    std::uint64_t next_check = 0;
     std::uint32_t messages_offset = 0;  // in the body
 
+    /// A prepared message is published; ids of its messages count as those of a publish.
+    [[nodiscard]] bool submits() const { return !prepared.empty() && next_check == 0; }
     void clear() {
         runs.clear();
         targets.clear();
         acks.clear();
         rejects.clear();
         schedule.clear();
+        prepared.clear();
+        next_check = 0;
         wall_ms = producer = first = sequences = settled = 0;
         messages_offset = 0;
     }

@@ -251,6 +251,9 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             break;
         case RecordType::slice:
             break;  // only in compacted segments, which are never replayed
+        default:
+            fits = replay_prepared(type, place, bytes);
+            break;
     }
     effects.clear();  // replay speaks to nobody
     if (!fits || replay_broken)
@@ -327,6 +330,7 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     put_varint(out, s.last_wall_ms);
     s.save_policies(out);
     s.save_schedules(out);
+    s.prepared.save(out);
     put_varint(out, s.queues.size());
     for (const auto& [id, queue] : s.queues) s.save_queue(out, *queue, clean);
 }
@@ -484,6 +488,7 @@ Status Engine::load(Bytes checkpoint) {
     s.clock.wall_ms = in.varint();
     if (!s.load_policies(in)) return corrupt(0, "the checkpoint's policies are damaged");
     if (!s.load_schedules(in)) return corrupt(0, "the checkpoint's schedules are damaged");
+    if (!s.prepared.load(in)) return corrupt(0, "the checkpoint's prepared messages are damaged");
     const std::size_t count = in.count(6);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         if (Status loaded = s.load_queue(in); !loaded.ok()) return loaded;

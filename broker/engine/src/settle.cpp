@@ -262,6 +262,7 @@ void Engine::tick(Now now) {
     }
     st.ring_alarms(now);
     st.ask_due_schedules(now);
+    st.look_at_prepared(now);
     st.retry_parked();
     constexpr std::uint64_t check_every_ms = 10'000;
     if (now.wall_ms < st.producers_checked_ms + check_every_ms &&
@@ -287,7 +288,7 @@ std::optional<Instant> Engine::next_timer() const {
     std::uint64_t next = UINT64_MAX;
     if (!state_->lease_timers.empty()) next = state_->lease_timers.begin()->first;
     if (!state_->alarms.empty()) next = std::min(next, state_->alarms.begin()->first);
-    next = std::min(next, state_->next_schedule_ns());
+    next = std::min({next, state_->next_schedule_ns(), state_->next_prepared_ns()});
     if (next == UINT64_MAX) return std::nullopt;
     return Instant{next};
 }

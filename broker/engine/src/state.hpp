@@ -11,6 +11,7 @@
 #include "ferry/engine/engine.hpp"
 #include "ferry/wire/message.hpp"
 #include "live_space.hpp"
+#include "prepared.hpp"
 #include "producers.hpp"
 #include "queue.hpp"
 #include "topology.hpp"
@@ -97,7 +98,9 @@ struct Engine::State {
     std::map<std::string, Schedule, std::less<>> schedules;           // by name
     std::set<std::pair<std::uint64_t, std::string>> schedule_alarms;  // by next_ms, wall clock
     std::set<std::string, std::less<>> schedules_asked;  // of which schedule_due() is awaited
-    std::unordered_map<SessionId, Session> sessions;     // looked up, never walked
+    PreparedMessages prepared;
+    std::uint64_t prepared_not_before_ns = 0;         // more were due than a tick looks at
+    std::unordered_map<SessionId, Session> sessions;  // looked up, never walked
     QueueId next_queue_id = 1;
     std::set<QueueId> unused_queue_ids;  // below next_queue_id
     std::uint64_t generated_names = 0;
@@ -372,6 +375,18 @@ struct Engine::State {
     bool replay_schedule(RecordType type, const Journal::Place& place, Bytes bytes);
     void save_schedules(std::vector<std::byte>& out) const;
     bool load_schedules(Reader& in);
+
+    // -- prepared.cpp --
+    [[nodiscard]] PublishCommand publish_of(SessionId session, const Prepared& p) const;
+    void prepared_failure(SessionId session, std::uint64_t request, std::string_view id,
+                          bool submitted);
+    void write_submit(SessionId session, std::uint64_t request, const Prepared& p, Now now);
+    Unasked ask_producer(PreparedMessages::Kept& kept, Now now);
+    void look_at_prepared(Now now);
+    [[nodiscard]] std::uint64_t next_prepared_ns() const;
+    [[nodiscard]] PreparedView view_of(const PreparedMessages::Kept& kept) const;
+    void set_clock(std::uint64_t steady, std::uint64_t wall_ms);
+    bool replay_prepared(RecordType type, const Journal::Place& place, Bytes bytes);
 
     // -- why.cpp --
     struct Explainer;

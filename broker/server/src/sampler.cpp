@@ -16,6 +16,16 @@ void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals
     broker.schedule_skips = totals.schedule_skips;
     broker.schedule_unroutable = totals.schedule_unroutable;
 }
+
+void add_prepared(telemetry::BrokerSample& broker, const engine::Totals& totals) {
+    broker.prepared = totals.prepared;
+    broker.prepared_bytes = totals.prepared_bytes;
+    broker.prepared_parked = totals.prepared_parked;
+    broker.checks = totals.checks;
+    broker.checks_not_put = totals.checks_not_put;
+    broker.prepared_submitted = totals.prepared_submitted;
+    broker.prepared_dropped = totals.prepared_dropped;
+}
 }  // namespace
 
 void Sampler::on_progress() {
@@ -73,6 +83,7 @@ void Sampler::on_second() {
     broker.queues = totals.queues;
     broker.exchanges = totals.exchanges;
     add_schedules(broker, totals);
+    add_prepared(broker, totals);
     const Figures& figures = hub_.figures;
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;

@@ -15,6 +15,7 @@ void add_forward(Command& app, Context& context);
 void add_queue(Command& app, Context& context);
 void add_definitions(Command& app, Context& context);
 void add_schedule(Command& app, Context& context);
+void add_prepared(Command& app, Context& context);
 void add_why(Command& app, Context& context);
 void add_policy(Command& app, Context& context);
 void add_exchange(Command& app, Context& context);

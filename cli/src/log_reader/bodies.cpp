@@ -59,8 +59,11 @@ struct Run {
 Json ack_groups_json(ByteReader& in);
 Json extent_json(ByteReader& in, std::uint64_t& end);
 
+/// What stands before the messages of a publish that is more than one.
+enum class Tail { none, schedule, submit, check };
+
 Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks,
-                  bool scheduled = false) {
+                  Tail tail = Tail::none) {
     Json out{{"wall_ms", in.u64()}};
     const std::uint64_t producer = in.varint();
     if (producer != 0) {
@@ -110,7 +113,12 @@ Json publish_json(ByteReader& in, std::uint64_t position, bool whole, bool acks,
             if (run < list.size()) list[run]["priority"] = priority;
         }
     }
-    if (scheduled) {
+    if (tail == Tail::submit || tail == Tail::check) {
+        out["prepared"] = in.text();
+        out["steady_ms"] = in.varint();
+    }
+    if (tail == Tail::check) out["next_check"] = in.varint();
+    if (tail == Tail::schedule) {
         out["schedule"] = in.text();
         out["due_ms"] = in.varint();
         out["next_ms"] = in.varint();
@@ -386,6 +394,28 @@ Json schedule_moved_json(ByteReader& in, bool& known) {
     return out;
 }
 
+Json prepared_json(ByteReader& in, bool whole) {
+    Json out{{"steady_ms", in.varint()}, {"prepared", in.text()}};
+    out["producer"] = in.text();
+    out["check_queue"] = in.text();
+    for (const char* name : {"check_after_ms", "max_checks", "wall_ms"}) out[name] = in.varint();
+    const std::uint64_t bytes = in.count();
+    Json messages = Json::array();
+    read_messages(in, bytes, 1, 0, messages, whole);
+    if (whole && messages.size() == 1) {
+        messages[0].erase("position");
+        out["message"] = messages[0];
+    }
+    return out;
+}
+
+Json prepared_change_json(ByteReader& in) {
+    Json out{{"prepared", in.text()}};
+    out["steady_ms"] = in.varint();
+    out["wall_ms"] = in.varint();
+    return out;
+}
+
 struct Kind {
     const char* name;
     Json (*read)(ByteReader& in, std::uint64_t position, bool whole, bool& known);
@@ -476,11 +506,30 @@ const std::array<Kind, 6> second_kinds{{
     {"schedule_moved", [](ByteReader& in, std::uint64_t, bool,
                           bool& known) { return schedule_moved_json(in, known); }},
     {"schedule_fired", [](ByteReader& in, std::uint64_t at, bool w,
-                          bool&) { return publish_json(in, at, w, true, true); }},
+                          bool&) { return publish_json(in, at, w, true, Tail::schedule); }},
+}};
+
+constexpr std::uint8_t third_kinds_from = 50;
+const std::array<Kind, 6> third_kinds{{
+    {"prepared", [](ByteReader& in, std::uint64_t, bool w, bool&) { return prepared_json(in, w); }},
+    {"prepared_submit", [](ByteReader& in, std::uint64_t at, bool w,
+                           bool&) { return publish_json(in, at, w, true, Tail::submit); }},
+    {"prepared_drop",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return prepared_change_json(in); }},
+    {"prepared_check", [](ByteReader& in, std::uint64_t at, bool w,
+                          bool&) { return publish_json(in, at, w, true, Tail::check); }},
+    {"prepared_park",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         return Json{{"prepared", in.text()}};
+     }},
+    {"prepared_resume",
+     [](ByteReader& in, std::uint64_t, bool, bool&) { return prepared_change_json(in); }},
 }};
 
 const Kind* kind_of(std::uint8_t type) {
     if (type > 0 && type < kinds.size()) return &kinds[type];
+    const std::size_t third = std::size_t{type} - third_kinds_from;
+    if (type >= third_kinds_from) return third < third_kinds.size() ? &third_kinds[third] : nullptr;
     const std::size_t second = std::size_t{type} - second_kinds_from;
     return type >= second_kinds_from && second < second_kinds.size() ? &second_kinds[second]
                                                                      : nullptr;

@@ -253,6 +253,7 @@ void EngineModel::on(const Settled& s) {
 void EngineModel::on(const Reply& r) {
     mix(r.request);
     on_transaction(r);
+    on_prepared(r);
     const auto opening = opening_.find(r.request);
     if (opening == opening_.end()) return;
     if (const auto* answer = std::get_if<ProducerAnswer>(&r.answer)) {
@@ -298,6 +299,7 @@ void EngineModel::check_queues(bool flushed) {
                     std::to_string(queue.waiting.size()));
         }
     }
+    check_prepared();
     std::uint64_t references = 0;
     for (const SegmentLoad& load : engine_->segment_loads()) references += load.references;
     if (references < all) problem("live messages are not counted as references");
@@ -352,6 +354,7 @@ void EngineModel::crash() {
     unanswered_.clear();
     settling_.clear();
     transacting_.clear();
+    deciding_.clear();
     held_.clear();
     loads_.clear();
     bodies_.clear();
@@ -390,6 +393,7 @@ void EngineModel::restart_cleanly() {
     unanswered_.clear();
     settling_.clear();
     transacting_.clear();
+    deciding_.clear();
     loads_.clear();
     bodies_.clear();
     due_.clear();

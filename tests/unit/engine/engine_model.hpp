@@ -20,7 +20,7 @@ public:
     /// Over every journal byte and every effect: the same for the same seed.
     std::uint64_t fingerprint = 14695981039346656037ULL;
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0,
-                  transactions = 0, scheduled = 0;
+                  transactions = 0, scheduled = 0, checks = 0, submitted = 0;
 
 private:
     struct Held {
@@ -57,6 +57,7 @@ private:
     struct Transacting {
         Position record = 0;  // 0: refused
     };
+    enum class Decide { prepare, submit, drop, resume };
     using SubKey = std::pair<SessionId, std::uint64_t>;
     using MessageKey = std::pair<QueueId, Position>;
 
@@ -101,6 +102,9 @@ private:
     void change_policy();
     void change_schedule();
     void answer_due();
+    void change_prepared();
+    void check_prepared();
+    void on_prepared(const Reply& reply);
     void drain();
 
     [[nodiscard]] std::vector<Range<Tag>> some_tags(const Sub& sub);
@@ -141,7 +145,8 @@ private:
     std::map<std::pair<std::string, std::uint64_t>, Sequence> given_up_;
     std::map<std::tuple<SessionId, std::uint64_t, Sequence>, int> unanswered_;
     std::map<std::uint64_t, std::pair<std::vector<MessageKey>, std::vector<Range<Tag>>>> settling_;
-    std::map<std::uint64_t, Transacting> transacting_;  // by request
+    std::map<std::uint64_t, Transacting> transacting_;                  // by request
+    std::map<std::uint64_t, std::pair<Decide, std::string>> deciding_;  // by request
     std::map<MessageKey, Seen> seen_;
     std::set<MessageKey> held_;
     std::map<std::pair<QueueId, KeyNumber>, Position> first_deliveries_;  // by level or key too

@@ -365,6 +365,7 @@ void EngineModel::answer_due() {
 
 void EngineModel::step() {
     if (random_.below(4) == 0) answer_due();
+    if (random_.below(12) == 0) change_prepared();
     const std::uint64_t dice = random_.below(100);
     if (dice < 30) return publish();
     if (dice < 46) return dispatch();
@@ -397,6 +398,10 @@ void EngineModel::drain() {
         engine_->delete_policy(sessions_[0], next_request_++, name, now());
     for (const char* name : {"s", "t"})
         engine_->delete_schedule(sessions_[0], next_request_++, name, now());
+    for (const PreparedView& view : engine_->prepared("", 1000, false)) {
+        const std::string id = view.prepared->id;
+        engine_->drop_prepared(sessions_[0], next_request_++, id, now());
+    }
     due_.clear();
     after_call();
     while (sessions_.size() > 1) close_session();
@@ -453,6 +458,8 @@ void EngineModel::drain() {
     if (!unanswered_.empty()) problem("a publish was never answered");
     if (!settling_.empty()) problem("an ack was never answered");
     if (!transacting_.empty()) problem("a transaction was never answered");
+    if (!deciding_.empty()) problem("a prepared message's producer was never answered");
+    if (totals.prepared != 0 || totals.prepared_bytes != 0) problem("prepared bytes are left over");
 }
 
 void EngineModel::run(int steps) {

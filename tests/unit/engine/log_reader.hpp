@@ -31,6 +31,17 @@ public:
         std::map<Sequence, Position> taken;  // the record that took it
     };
 
+    /// A prepared message: until it is decided.
+    struct Waiting {
+        std::uint32_t checks = 0;
+        bool parked = false;
+        Position at = 0;
+    };
+    struct Decision {
+        bool submitted = false;
+        Position at = 0;
+    };
+
     void read(const MemoryJournal::Record& record) {
         Reader in(record.body);
         at_ = record.place.position;
@@ -38,7 +49,14 @@ public:
             case RecordType::publish:
             case RecordType::transaction:
             case RecordType::schedule_fired:
+            case RecordType::prepared_submit:
+            case RecordType::prepared_check:
                 return read_publish(record.body);
+            case RecordType::prepared:
+            case RecordType::prepared_drop:
+            case RecordType::prepared_park:
+            case RecordType::prepared_resume:
+                return read_prepared(static_cast<RecordType>(record.body[0]), in);
             case RecordType::delayed:
                 return read_delayed(in);
             case RecordType::due:
@@ -105,6 +123,8 @@ public:
     std::map<std::uint64_t, Producer> producers;
     std::map<std::pair<QueueId, Position>, Position> removed_at;
     std::set<std::pair<std::string, std::uint64_t>> occurrences;  // of schedules
+    std::map<std::string, Waiting> prepared;
+    std::map<std::string, Decision> decided;
     std::uint64_t index_blocks = 0;
     std::vector<std::string> problems;
 
@@ -115,6 +135,11 @@ private:
         if (!record.schedule.empty() &&
             !occurrences.insert({record.schedule, record.due_ms}).second)
             problems.push_back("a due time has two messages");
+        if (!record.prepared.empty() && record.next_check != 0) {
+            ++waiting_for(record.prepared).checks;
+        } else if (!record.prepared.empty()) {
+            decide(record.prepared, true);
+        }
         for (const QueueSpans& group : record.acks) {
             for (const Span& span : group.spans) {
                 for (Position p = span.first; p < span.first + span.count; ++p) {
@@ -138,7 +163,8 @@ private:
                 for (std::uint32_t t = 0; t < run.targets_count; ++t) {
                     const QueueId id = record.targets[run.targets_first + t].queue;
                     queues.at(id).waiting[position] = std::string(as_text(message.payload));
-                    if (record.producer != 0) note_id(queues.at(id), message, record.wall_ms);
+                    if (record.producer != 0 || record.submits())
+                        note_id(queues.at(id), message, record.wall_ms);
                     if (run.deliver_at == 0) continue;
                     queues.at(id).scheduled.insert({run.deliver_at, position});
                     run_of[position] = at_ + static_cast<std::uint64_t>(&run - record.runs.data());
@@ -153,6 +179,31 @@ private:
             p.mark = std::max(p.mark, s);
         }
         p.open.erase(p.open.begin(), p.open.upper_bound(record.settled));
+    }
+    Waiting& waiting_for(const std::string& id) {
+        const auto [at, fresh] = prepared.try_emplace(id);
+        if (fresh || at->second.parked) problems.push_back("asks for " + id + " in vain");
+        return at->second;
+    }
+    void decide(const std::string& id, bool submitted) {
+        if (prepared.erase(id) == 0) problems.push_back("decides what is not prepared: " + id);
+        if (!decided.emplace(id, Decision{submitted, at_}).second)
+            problems.push_back(id + " is decided twice");
+    }
+    void read_prepared(RecordType type, Reader& in) {
+        if (type == RecordType::prepared) {
+            in.varint();
+            const std::string id(in.text());
+            if (decided.count(id) != 0 || !prepared.emplace(id, Waiting{0, false, at_}).second)
+                problems.push_back(id + " is prepared twice");
+            return;
+        }
+        const std::string id(in.text());
+        if (type == RecordType::prepared_drop) return decide(id, false);
+        const auto at = prepared.find(id);
+        if (at == prepared.end()) return problems.push_back(id + " is not prepared");
+        at->second.parked = type == RecordType::prepared_park;
+        if (type == RecordType::prepared_resume) at->second.checks = 0;
     }
     void note_id(Queue& queue, const wire::MessageView& message, std::uint64_t wall_ms) {
         if (queue.name != "q3") return;

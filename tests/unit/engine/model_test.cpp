@@ -18,6 +18,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     const std::uint64_t first = number_from("FERRY_SEED", 1);
     const std::uint64_t seeds = number_from("FERRY_SEEDS", 100);
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, transactions = 0;
+    std::uint64_t checks = 0, submitted = 0;
     for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         SCOPED_TRACE("FERRY_SEED=" + std::to_string(seed) + " FERRY_SEEDS=1");
         EngineModel model(seed);
@@ -27,6 +28,8 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
         blocks += model.blocks;
         loads += model.loads;
         transactions += model.transactions;
+        checks += model.checks;
+        submitted += model.submitted;
         for (const std::string& problem : model.problems) ADD_FAILURE() << problem;
         if (!model.problems.empty()) break;
     }
@@ -38,6 +41,8 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     EXPECT_GT(blocks, seeds / 4);
     EXPECT_GT(loads, seeds / 4);
     EXPECT_GT(transactions, seeds);
+    EXPECT_GT(checks, seeds);
+    EXPECT_GT(submitted, seeds);
 }
 
 TEST(EngineModel, DoesTheSameForTheSameCommands) {

@@ -1,14 +1,17 @@
 #include <chrono>
 
-#include "ferry/platform/random.hpp"
 #include "ferry/transport/client.hpp"
+#include "native/ask.hpp"
 #include "native/core.hpp"
 #include "native/decode.hpp"
 
 // Each call: encode the fields, ask, decode the answer.
 namespace ferry::transport {
 
+using native::ask;
 using native::Core;
+using native::invented_name;
+using native::make_request;
 using native::Request;
 using native::RequestPtr;
 
@@ -16,28 +19,6 @@ namespace {
 
 constexpr std::string_view queue_prefix = "queue ";
 constexpr std::string_view exchange_prefix = "exchange ";
-
-RequestPtr make_request(wire::Verb verb, std::uint32_t field_count, bool repeatable) {
-    auto request = std::make_shared<Request>();
-    request->verb = verb;
-    request->field_count = field_count;
-    request->repeatable = repeatable;
-    return request;
-}
-
-ClientError malformed() {
-    return ClientError{Errc::indeterminate, wire::Code::ok, "the broker's answer is malformed"};
-}
-
-/// Asks and decodes.
-template <class T, class Decode>
-Answer<T> ask(Core& core, RequestPtr request, Timeout timeout, Decode decode) {
-    const auto answer = core.call(std::move(request), timeout);
-    if (!answer.ok()) return answer.error();
-    T out{};
-    if (!decode(answer.value(), out)) return malformed();
-    return out;
-}
 
 bool decode_nothing(Bytes, Done&) {
     return true;
@@ -58,16 +39,6 @@ void forget_on_success(Core& core, const RequestPtr& request, std::string key) {
     request->on_done = [&core, key = std::move(key)](const Request& answered) {
         if (!answered.failed) core.forget_declared(key);
     };
-}
-
-std::string invented_name() {
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string name = "gen-";
-    for (int word = 0; word < 2; ++word) {
-        std::uint64_t bits = system_random().next();
-        for (int i = 0; i < 16; ++i, bits >>= 4) name.push_back(digits[bits & 15]);
-    }
-    return name;
 }
 
 std::string named(std::string_view prefix, std::string_view name) {
@@ -117,7 +88,7 @@ std::uint32_t encode_policy(const QueuePolicy& policy, wire::Buffer& bytes) {
 Answer<DeclaredQueue> Client::declare_queue(std::string_view name, const QueueOptions& options,
                                             Timeout timeout) {
     // The client invents the name itself: the broker would choose another one after each reconnect.
-    const std::string queue = name.empty() ? invented_name() : std::string(name);
+    const std::string queue = name.empty() ? invented_name("gen-") : std::string(name);
     auto request = make_request(wire::Verb::queue_declare, 2, true);
     wire::Encoder out(request->fields);
     wire::Buffer policy;

@@ -160,6 +160,29 @@ bool read_schedule(Cursor& cursor, ScheduleInfo& s) {
     });
 }
 
+bool read_prepared(Cursor& cursor, PreparedInfo& p) {
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "id") return read_text(c, p.id);
+        if (key == "producer") return read_text(c, p.producer);
+        if (key == "check_queue") return read_text(c, p.check_queue);
+        if (key == "check_after_ms") return c.read_uint(p.check_after_ms);
+        if (key == "max_checks") return c.read_uint(p.max_checks);
+        if (key == "prepared_ms") return c.read_uint(p.prepared_ms);
+        if (key == "next_check_ms") return c.read_uint(p.next_check_ms);
+        if (key == "checks") return c.read_uint(p.checks);
+        if (key == "asked") return c.read_uint(p.asked);
+        if (key == "asked_ms") return c.read_uint(p.asked_ms);
+        if (key == "parked") return c.read_bool(p.parked);
+        if (key == "unasked") return read_text(c, p.unasked);
+        if (key == "exchange") return read_text(c, p.exchange);
+        if (key == "routing_key") return read_text(c, p.routing_key);
+        wire::MessageView view;
+        if (key != "message" || !wire::read_message(c, view)) return false;
+        p.has_message = true;
+        return to_message(view, p.message);
+    });
+}
+
 bool read_fact(Cursor& cursor, Fact& fact) {
     return each_entry(cursor, [&](std::string_view key, Cursor& c) {
         if (key == "fact") return read_text(c, fact.name);
@@ -339,6 +362,32 @@ bool decode_schedule_page(Bytes result, SchedulePage& out) {
             ScheduleInfo schedule;
             if (!read_schedule(inner, schedule)) return false;
             out.schedules.push_back(std::move(schedule));
+            return true;
+        });
+    });
+}
+
+bool decode_prepared_result(Bytes result, PreparedResult& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        return key == "duplicate" && c.read_bool(out.duplicate);
+    });
+}
+
+bool decode_prepared(Bytes result, PreparedInfo& out) {
+    Cursor cursor(result);
+    return read_prepared(cursor, out);
+}
+
+bool decode_prepared_page(Bytes result, PreparedPage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "prepared") return false;
+        return each_element(c, [&](Cursor& inner) {
+            PreparedInfo prepared;
+            if (!read_prepared(inner, prepared)) return false;
+            out.prepared.push_back(std::move(prepared));
             return true;
         });
     });

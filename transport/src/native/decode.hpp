@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ferry/transport/admin.hpp"
+#include "ferry/transport/prepared.hpp"
 #include "ferry/wire/cursor.hpp"
 #include "ferry/wire/encoder.hpp"
 #include "native/ranges.hpp"
@@ -34,6 +35,9 @@ bool decode_policy_page(Bytes result, PolicyPage& out);
 bool decode_schedule(Bytes result, ScheduleInfo& out);
 bool decode_schedule_page(Bytes result, SchedulePage& out);
 bool decode_times(Bytes result, std::vector<std::uint64_t>& out);
+bool decode_prepared_result(Bytes result, PreparedResult& out);
+bool decode_prepared(Bytes result, PreparedInfo& out);
+bool decode_prepared_page(Bytes result, PreparedPage& out);
 bool decode_facts(Bytes result, std::vector<Fact>& out);
 bool decode_stats(Bytes result, BrokerStats& out);
 bool decode_backup(Bytes result, BackupInfo& out);

@@ -71,6 +71,11 @@ struct AnswerWriter {
         Encoder(out).str("duplicate").boolean(answer.duplicate);
         end_frame(out, mark);
     }
+    void operator()(const engine::PreparedAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 1);
+        Encoder(out).str("duplicate").boolean(answer.duplicate);
+        end_frame(out, mark);
+    }
     void operator()(const engine::QueueView& queue) const {
         const std::size_t mark = begin_frame(out, Verb::ok, 3);
         Encoder encoder(out);

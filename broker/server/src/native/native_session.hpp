@@ -59,6 +59,7 @@ private:
     bool take_topology(wire::Verb verb, Request& request);
     bool take_policy(wire::Verb verb, Request& request);
     bool take_schedule(wire::Verb verb, Request& request);
+    bool take_prepared(wire::Verb verb, Request& request);
     bool take_query(wire::Verb verb, Request& request);
     bool hello(Request& request);
     bool goodbye(Request& request);
@@ -96,6 +97,10 @@ private:
     bool schedule_show(Request& request);
     bool schedule_pause(Request& request);
     bool schedule_next(Request& request);
+    bool prepare(Request& request);
+    bool prepared_decide(Request& request);
+    bool prepared_list(Request& request);
+    bool prepared_show(Request& request);
     bool stats(Request& request);
     bool backup(Request& request);
 

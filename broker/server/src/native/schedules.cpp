@@ -49,7 +49,7 @@ bool NativeSession::take_schedule(Verb verb, Request& request) {
         case Verb::schedule_next:
             return schedule_next(request);
         default:
-            return take_query(verb, request);
+            return take_prepared(verb, request);
     }
 }
 

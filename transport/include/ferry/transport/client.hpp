@@ -9,6 +9,7 @@
 #include "ferry/transport/admin.hpp"
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
+#include "ferry/transport/prepared.hpp"
 #include "ferry/transport/subscription.hpp"
 #include "ferry/transport/transaction.hpp"
 
@@ -121,6 +122,31 @@ public:
     Transaction transaction(const TransactionOptions& options = {});
     /// Returns when no transaction is under way. would_block: not within `timeout`.
     Status flush_transactions(Timeout timeout = Timeout{0});
+
+    // ---- prepare, then submit or drop: for producers that have no outbox (docs/checkback.md) ----
+
+    /// Returns when the message is on the broker's disk. Nobody gets it before it is submitted. A
+    /// message without an id gets that of its preparation. The same again is a duplicate.
+    ///
+    /// Errors    refused as a publish with mandatory would be (nothing was prepared);
+    /// NO_SUCH_QUEUE:
+    ///           the check queue; PREPARED_DIFFERENTLY, PREPARED_DECIDED: the id was used before;
+    ///           LIMIT_REACHED.
+    Answer<PreparedResult> prepare(const Message& message, const PrepareOptions& options,
+                                   Timeout timeout = Timeout{0});
+    /// Publishes it; returns when that is durable. Ask as often as you like: it is published once.
+    ///
+    /// Errors    NO_ROUTE, QUEUE_FULL, DISK_FULL and others of a publish: it stays prepared.
+    ///           PREPARED_DECIDED: it was dropped. NO_SUCH_PREPARED: never prepared, or decided
+    ///           long ago (decisions are remembered for a day).
+    Answer<PreparedResult> submit(std::string_view id, Timeout timeout = Timeout{0});
+    /// It will not be published. Errors: PREPARED_DECIDED (it was submitted), NO_SUCH_PREPARED.
+    Answer<PreparedResult> drop(std::string_view id, Timeout timeout = Timeout{0});
+    /// The broker asks for it now, and from the first check on.
+    Answer<PreparedResult> resume_prepared(std::string_view id, Timeout timeout = Timeout{0});
+    Answer<PreparedPage> list_prepared(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                       bool parked_only = false, Timeout timeout = Timeout{0});
+    Answer<PreparedInfo> show_prepared(std::string_view id, Timeout timeout = Timeout{0});
 
     // ---- administer ----
 

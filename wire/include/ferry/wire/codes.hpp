@@ -37,6 +37,12 @@ namespace ferry::wire {
     X(241, no_such_schedule, "NO_SUCH_SCHEDULE", false, "there is no such schedule")          \
     X(242, from_configuration, "FROM_CONFIGURATION", false,                                   \
       "it is in the broker's configuration file; change it there")                            \
+    X(250, no_such_prepared, "NO_SUCH_PREPARED", false,                                       \
+      "no message with this id is prepared, nor was one decided lately")                      \
+    X(251, prepared_decided, "PREPARED_DECIDED", false,                                       \
+      "it was decided otherwise before, and stays so")                                        \
+    X(252, prepared_differently, "PREPARED_DIFFERENTLY", false,                               \
+      "another message is prepared under this id; take a new id")                             \
     X(300, sequence_gap, "SEQUENCE_GAP", false,                                               \
       "sequences were skipped; re-send from the broker's high-water mark")                    \
     X(301, fenced, "FENCED", false, "a newer epoch of this producer exists; stop")            \

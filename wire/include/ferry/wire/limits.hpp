@@ -69,6 +69,22 @@ inline constexpr std::uint32_t schedules_max = 1'000;
 inline constexpr std::uint32_t schedule_message_bytes_max = 64U << 10;
 /// Later than this a scheduled message has missed its time.
 inline constexpr std::uint64_t schedule_grace_ms = 60'000;
+inline constexpr std::uint32_t prepared_max = 65'536;             // prepared and not decided
+inline constexpr std::uint64_t prepared_bytes_max = 64ULL << 20;  // of their messages; in memory
+inline constexpr std::uint32_t prepared_id_bytes_max = 200;       // it begins the id of its checks
+/// So many decisions are remembered, and not longer, so that a repeated one is known.
+inline constexpr std::uint32_t prepared_decisions_max = 65'536;
+inline constexpr std::uint64_t prepared_decisions_ms = 24ULL * 3600 * 1000;
+inline constexpr std::uint64_t check_after_ms_min = 100;
+inline constexpr std::uint64_t check_after_ms_default = 10'000;
+inline constexpr std::uint64_t check_after_ms_max = 7ULL * 24 * 3600 * 1000;
+/// Checks come at growing distances up to this one, or to the first if that is longer.
+inline constexpr std::uint64_t check_distance_ms_max = 10ULL * 60 * 1000;
+/// A check that could not be put into its queue is tried again after the first distance, at most
+/// this.
+inline constexpr std::uint64_t check_again_ms_max = 10'000;
+inline constexpr std::uint32_t max_checks_default = 15;
+inline constexpr std::uint32_t max_checks_max = 1'000;
 inline constexpr std::uint32_t policies_max = 256;
 inline constexpr std::uint32_t policy_priority_max = 1'000;
 

@@ -190,6 +190,24 @@ public:
     [[nodiscard]] std::vector<const Schedule*> schedules(std::string_view after,
                                                          std::size_t most) const;
 
+    // -- prepared messages: published when their producer says so; docs/checkback.md --
+    /// Keeps `wanted` until it is submitted or dropped. The id, the check queue, the message and
+    /// what says how to ask are the caller's, the rest is ignored. Answers with PreparedAnswer; the
+    /// same once more is a duplicate. False: the message is malformed; the session must be closed.
+    [[nodiscard]] bool prepare(SessionId session, std::uint64_t request, Prepared wanted, Now now);
+    /// Publishes it, as if that happened now. A failure (no route, a full queue or disk) leaves it
+    /// prepared. Answers with PreparedAnswer; what was submitted before is a duplicate, what was
+    /// dropped a Failure.
+    void submit(SessionId session, std::uint64_t request, std::string_view id, Now now);
+    /// It will never be published. As submit().
+    void drop_prepared(SessionId session, std::uint64_t request, std::string_view id, Now now);
+    /// Asks again from the first check on, now; for what is parked, and for the impatient.
+    void resume_prepared(SessionId session, std::uint64_t request, std::string_view id, Now now);
+    [[nodiscard]] std::optional<PreparedView> prepared(std::string_view id) const;
+    /// At most `most` with ids after `after`, in order.
+    [[nodiscard]] std::vector<PreparedView> prepared(std::string_view after, std::size_t most,
+                                                     bool parked_only) const;
+
     /// Why messages are not delivered: answers with facts about the queue, or about the message at
     /// `position` (not 0), or delayed messages with this id (not empty).
     void why(SessionId session, std::uint64_t request, std::string_view queue, Position position,

@@ -230,6 +230,36 @@ struct Schedule {
     std::uint64_t reached = 0;       // queues that the last message reached
 };
 
+/// A message that is on the disk and in no queue yet, because its producer still has to say whether
+/// it is to be: prepare, then submit or drop. Who is silent is asked (docs/checkback.md).
+struct Prepared {
+    std::string id;           // chosen by the producer, who decides about it
+    std::string producer;     // what it calls itself; only to be shown
+    std::string check_queue;  // where the engine asks
+    std::vector<std::byte> message;
+    std::uint64_t check_after_ms = 0;  // before the first check; 0: the default
+    std::uint32_t max_checks = 0;      // then it is parked; 0: the default
+    std::uint64_t prepared_ms = 0;     // wall clock
+    std::uint64_t next_check = 0;      // steady clock; of a parked one: when it was parked
+    std::uint32_t checks = 0;          // put into the check queue, since it was prepared or resumed
+    std::uint32_t asked = 0;           // the same since it was prepared
+    std::uint64_t asked_ms = 0;        // wall clock of the last one; 0: none
+    bool parked = false;
+};
+/// Why a check that is due is not in its queue.
+enum class Unasked : std::uint8_t {
+    none = 0,
+    no_queue = 1,
+    queue_full = 2,
+    nobody_there = 3,  // nobody consumes, and what was asked before still lies there
+};
+/// As shown to people.
+struct PreparedView {
+    const Prepared* prepared = nullptr;  // valid until the next command
+    std::uint64_t next_check_ms = 0;     // wall clock; 0: parked
+    Unasked unasked = Unasked::none;
+};
+
 /// Something that is so, as an answer to why(). docs/operations.md lists the names.
 struct Fact {
     std::string name;
@@ -271,8 +301,13 @@ struct TransactionAnswer {
     bool duplicate = false;
     std::uint32_t messages = 0;  // that it published
 };
-using Answer = std::variant<Plain, Failure, QueueAnswer, CountAnswer, QueuesAnswer, PullAnswer,
-                            ProducerAnswer, QueueView, TransactionAnswer, WhyAnswer>;
+/// What was asked is so, durably. `duplicate`: it was before.
+struct PreparedAnswer {
+    bool duplicate = false;
+};
+using Answer =
+    std::variant<Plain, Failure, QueueAnswer, CountAnswer, QueuesAnswer, PullAnswer, ProducerAnswer,
+                 QueueView, TransactionAnswer, WhyAnswer, PreparedAnswer>;
 struct Reply {
     SessionId session = 0;
     std::uint64_t request = 0;
@@ -413,6 +448,9 @@ struct Totals {
     std::uint64_t policies = 0, schedules = 0;
     // Since start: messages of schedules, times settled without one, and those that reached nobody.
     std::uint64_t scheduled = 0, schedule_skips = 0, schedule_unroutable = 0;
+    std::uint64_t prepared = 0, prepared_bytes = 0, prepared_parked = 0;
+    // Since start: checks that were put into their queue, those that could not be, and decisions.
+    std::uint64_t checks = 0, checks_not_put = 0, prepared_submitted = 0, prepared_dropped = 0;
 };
 /// Where in a queue to look.
 enum class Where : std::uint8_t {

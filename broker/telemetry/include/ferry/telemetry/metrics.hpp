@@ -59,6 +59,10 @@ struct BrokerSample {
     std::uint64_t scheduled = 0;    // messages of schedules
     std::uint64_t schedule_skips = 0;
     std::uint64_t schedule_unroutable = 0;
+    std::uint64_t checks = 0;  // put into their queues
+    std::uint64_t checks_not_put = 0;
+    std::uint64_t prepared_submitted = 0;
+    std::uint64_t prepared_dropped = 0;
     // Levels.
     std::uint64_t ready = 0;
     std::uint64_t ready_bytes = 0;
@@ -67,6 +71,9 @@ struct BrokerSample {
     std::uint64_t exchanges = 0;
     std::uint64_t policies = 0;
     std::uint64_t schedules = 0;
+    std::uint64_t prepared = 0;
+    std::uint64_t prepared_bytes = 0;
+    std::uint64_t prepared_parked = 0;
     std::uint64_t connections = 0;
     std::uint64_t publishers_blocked = 0;  // connections not read because the log is behind
     std::uint64_t log_file_bytes = 0;
