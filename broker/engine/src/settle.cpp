@@ -260,9 +260,9 @@ void Engine::tick(Now now) {
         FERRY_ASSERT(s != nullptr, "a timer goes with its subscription");
         st.expire_leases(*s, now);
     }
+    st.look_at_prepared(now);  // before the alarms, which its checks may set
     st.ring_alarms(now);
     st.ask_due_schedules(now);
-    st.look_at_prepared(now);
     st.retry_parked();
     constexpr std::uint64_t check_every_ms = 10'000;
     if (now.wall_ms < st.producers_checked_ms + check_every_ms &&

@@ -88,7 +88,10 @@ void EngineModel::after_call() {
                 }
             }
         }
-        if (type != RecordType::leave && type != RecordType::transaction) continue;
+        if (type != RecordType::leave && type != RecordType::transaction &&
+            type != RecordType::prepared_submit) {
+            continue;
+        }
         // A crash may take the move back after later messages were delivered.
         for (const auto& [id, queue] : log_.queues) {
             for (const Position p : queue.leaving) went_back_.insert({id, p});

@@ -7,7 +7,7 @@ namespace ferry::engine::testing {
 void EngineModel::change_prepared() {
     // Few ids, so that decisions meet each other.
     std::string id = "p" + std::to_string(random_.below(12)) + "-" +
-                           std::to_string(static_cast<unsigned>(step_) / 60);
+                     std::to_string(static_cast<unsigned>(step_) / 60);
     const std::uint64_t dice = random_.below(10);
     if (dice >= 5 && !log_.prepared.empty() && random_.below(3) != 0) {
         const auto which = static_cast<std::ptrdiff_t>(random_.below(log_.prepared.size()));
