@@ -9,14 +9,6 @@ namespace {
 constexpr std::uint64_t many_queues = 5'000;
 constexpr std::uint64_t seldom_seconds = 15;
 
-void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals) {
-    broker.policies = totals.policies;
-    broker.schedules = totals.schedules;
-    broker.scheduled = totals.scheduled;
-    broker.schedule_skips = totals.schedule_skips;
-    broker.schedule_unroutable = totals.schedule_unroutable;
-}
-
 void add_prepared(telemetry::BrokerSample& broker, const engine::Totals& totals) {
     broker.prepared = totals.prepared;
     broker.prepared_bytes = totals.prepared_bytes;
@@ -25,6 +17,16 @@ void add_prepared(telemetry::BrokerSample& broker, const engine::Totals& totals)
     broker.checks_not_put = totals.checks_not_put;
     broker.prepared_submitted = totals.prepared_submitted;
     broker.prepared_dropped = totals.prepared_dropped;
+}
+
+// What comes again or waits for a decision.
+void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals) {
+    broker.policies = totals.policies;
+    broker.schedules = totals.schedules;
+    broker.scheduled = totals.scheduled;
+    broker.schedule_skips = totals.schedule_skips;
+    broker.schedule_unroutable = totals.schedule_unroutable;
+    add_prepared(broker, totals);
 }
 }  // namespace
 
@@ -83,7 +85,6 @@ void Sampler::on_second() {
     broker.queues = totals.queues;
     broker.exchanges = totals.exchanges;
     add_schedules(broker, totals);
-    add_prepared(broker, totals);
     const Figures& figures = hub_.figures;
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;
