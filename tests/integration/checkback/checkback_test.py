@@ -36,7 +36,7 @@ class Case(unittest.TestCase):
             self.ferry("queue", "declare", queue)
 
     def tearDown(self):
-        for process in self.running:
+        for process in list(self.running):
             self.end(process, signal.SIGKILL)
         self.shop.close()
         self.broker.end()
@@ -252,6 +252,25 @@ class Checkback(Case):
         self.check()
         self.assertGreater(len(self.orders()), 3)
         wait_until(self.check_queue_empty, "all checks are answered")
+
+    # G85
+    def test_the_log_tells_what_became_of_each(self):
+        self.end(self.producer("a", "committed"), signal.SIGKILL)
+        self.end(self.producer("b", "prepared"), signal.SIGKILL)
+        wait_until(lambda: sum(row["asked"] for row in self.prepared().values()) == 1, "one was asked for")
+        self.ferry("prepared", "resume", "a")
+        self.ferry("prepared", "submit", "a")
+        self.ferry("prepared", "drop", "b")
+        self.assertEqual(self.broker.stop(), 0)
+        verified = subprocess.run([FERRY, "log", "verify", self.broker.log_directory], capture_output=True, text=True)
+        self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
+        done = subprocess.run([FERRY, "log", "dump", self.broker.log_directory, "--bodies", "--json"], capture_output=True, text=True)
+        self.assertNotIn("unreadable", done.stdout)
+        bodies = [line for line in done.stdout.splitlines() if '"prepared' in line]
+        for kind in ("prepared", "prepared_check", "prepared_resume", "prepared_submit", "prepared_drop"):
+            self.assertTrue(any(f'"{kind}"' in line for line in bodies), kind)
+        self.broker.start()
+        self.assertEqual(self.payments(), collections.Counter({"a": 1}))
 
     def test_a_wrong_database_is_refused_instead_of_answering_no(self):
         other = os.path.join(self.scratch, "other.db")

@@ -74,6 +74,24 @@ class Python(Case):
         connection.close()
         self.assertEqual([row[2] for row in self.pending()], ["a", "c"])
 
+    # G88
+    def test_ferry_decide_lets_one_of_commit_and_answer_through(self):
+        connection = self.connect(isolation_level=None)
+        connection.execute("SELECT ferry_decision_init()")
+        with self.assertRaisesRegex(sqlite3.Error, "part of the transaction"):
+            connection.execute("SELECT ferry_decide('a')").fetchall()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("SELECT ferry_decide('a')").fetchall()
+        connection.execute("COMMIT")
+        connection.execute("INSERT INTO ferry_decision(id, outcome) VALUES('b', 'rolled back')")
+        connection.execute("BEGIN IMMEDIATE")
+        with self.assertRaisesRegex(sqlite3.Error, "roll this transaction back"):
+            connection.execute("SELECT ferry_decide('b')").fetchall()
+        connection.execute("ROLLBACK")
+        rows = connection.execute("SELECT id, outcome FROM ferry_decision ORDER BY id").fetchall()
+        self.assertEqual(rows, [("a", "committed"), ("b", "rolled back")])
+        connection.close()
+
     def test_closing_leaves_no_log_behind(self):
         connection = self.connect()
         with connection:
