@@ -13,6 +13,9 @@
 namespace ferry::engine {
 namespace {
 
+// Runs that are passed while every consumer that takes more holds at least so many messages.
+constexpr std::size_t ordered_ahead_busy = 4'096;
+constexpr std::uint64_t ordered_busy_messages = 64;
 // Others want their turn too.
 constexpr std::uint32_t looks_per_turn_max = 65'536;
 
@@ -84,6 +87,18 @@ bool Engine::State::deliver_offered(Queue& queue, Subscription& s, bool any, Now
     return false;
 }
 
+// How many runs may lie aside. Looking far costs: what is found late is cold by then. So it is done
+// only for a consumer that has little to do, to find it another key behind a long run of one.
+std::size_t Engine::State::runs_passed_max(const Queue& queue, const Subscription* puller) const {
+    const auto idle = [](const Subscription& s) { return s.unacked < ordered_busy_messages; };
+    if (puller != nullptr) return idle(*puller) ? limits::ordered_ahead_max : ordered_ahead_busy;
+    for (std::size_t i = 0; i < queue.active_subscriptions(); ++i) {
+        const Subscription& s = *queue.subscriptions[i];
+        if (s.credit_messages() > 0 && idle(s)) return limits::ordered_ahead_max;
+    }
+    return ordered_ahead_busy;
+}
+
 // Looks at the message at the front of the queue: it goes out, or lies aside until its turn comes.
 // False: nothing can be looked at now. `puller`: takes whatever may go out, of any key.
 bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Credit& credit,
@@ -108,8 +123,9 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
         return true;
     }
     // What came back is in memory anyway, so it never has to wait for room.
-    const bool no_room = !queue.ready.front_was_returned() &&
-                         queue.ready.base().aside_extents() >= limits::ordered_ahead_max;
+    const std::size_t aside = queue.ready.base().aside_extents();
+    const bool no_room = !queue.ready.front_was_returned() && aside >= ordered_ahead_busy &&
+                         aside >= runs_passed_max(queue, puller);
     Subscription* s = puller != nullptr ? puller : queue.gate->owner_of(key);
     const bool can_take = puller != nullptr || (s != nullptr && s->credit_messages() > 0);
     if (no_room && !can_take) return false;

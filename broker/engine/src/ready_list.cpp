@@ -119,83 +119,59 @@ void ReadyList::count_out(const Extent& extent, bool release) {
 void ReadyList::set_aside(const Taken& taken) {
     messages_ += taken.extent.count;
     bytes_ += taken.extent.bytes;
-    aside_messages_ += taken.extent.count;
-    // Mostly behind all others.
-    const std::size_t before = aside_.size();
-    aside_.emplace_hint(aside_.end(), taken.extent.first,
-                        Returned{taken.extent, taken.attempts, taken.gate});
-    FERRY_ASSERT(aside_.size() == before + 1, "a message lies aside once");
+    aside_.add({taken.extent, taken.attempts, taken.gate});
 }
 
-std::optional<Position> ReadyList::next_aside(Position first, Position end) const {
-    auto at = aside_.upper_bound(first);
-    if (at != aside_.begin() && std::prev(at)->second.extent.end() > first) return first;
-    if (at == aside_.end() || at->first >= end) return std::nullopt;
-    return at->first;
+ReadyList::Taken ReadyList::taken_from_aside(const AsideList::Item& item) {
+    messages_ -= item.extent.count;
+    bytes_ -= item.extent.bytes;
+    return {item.extent, item.attempts, item.gate};
 }
 
 std::optional<ReadyList::Taken> ReadyList::take_aside(Position position) {
-    auto at = aside_.upper_bound(position);
-    if (at == aside_.begin() || (--at)->second.extent.end() <= position) return std::nullopt;
-    const Returned whole = at->second;
-    const auto skip = static_cast<std::uint32_t>(position - whole.extent.first);
-    const std::uint32_t behind = whole.extent.count - skip - 1;
-    at = aside_.erase(at);
-    const auto keep = [&](std::uint32_t from, std::uint32_t count) {
-        const Extent part = part_of(whole.extent, from, count);
-        aside_.emplace_hint(at, part.first, Returned{part, whole.attempts, whole.gate});
-    };
-    if (skip > 0) keep(0, skip);
-    if (behind > 0) keep(skip + 1, behind);
-    const Taken taken{part_of(whole.extent, skip, 1), whole.attempts, whole.gate};
-    --messages_;
-    --aside_messages_;
-    bytes_ -= taken.extent.bytes;
-    return taken;
+    const auto item = aside_.take(position);
+    return item ? std::optional(taken_from_aside(*item)) : std::nullopt;
 }
 
 std::optional<ReadyList::Taken> ReadyList::take_any_aside(std::uint64_t messages_max) {
-    if (aside_.empty()) return std::nullopt;
-    const auto at = aside_.begin();
-    const Returned whole = at->second;
-    const auto count =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(whole.extent.count, messages_max));
-    aside_.erase(at);
-    const Taken taken{part_of(whole.extent, 0, count), whole.attempts, whole.gate};
-    if (count < whole.extent.count) {
-        const Extent rest = part_of(whole.extent, count, whole.extent.count - count);
-        aside_.emplace(rest.first, Returned{rest, whole.attempts, whole.gate});
-    }
-    messages_ -= count;
-    aside_messages_ -= count;
-    bytes_ -= taken.extent.bytes;
-    return taken;
+    const auto item = aside_.take_front(messages_max);
+    return item ? std::optional(taken_from_aside(*item)) : std::nullopt;
 }
 
-std::uint64_t ReadyList::cut_apart(Apart& apart, Position first, std::uint32_t count, bool release,
+std::uint64_t ReadyList::cut_aside(Position first, std::uint32_t count, bool release,
                                    std::uint32_t* attempts_of) {
     std::uint64_t found = 0;
+    while (const auto item = aside_.take_part(first, first + count)) {
+        if (attempts_of != nullptr) *attempts_of = item->attempts;
+        count_out(item->extent, release);
+        found += item->extent.count;
+    }
+    return found;
+}
+
+std::uint64_t ReadyList::cut_returned(Position first, std::uint32_t count, bool release,
+                                      std::uint32_t* attempts_of) {
+    std::uint64_t found = 0;
     const Position end = first + count;
-    auto at = apart.upper_bound(first);
-    if (at != apart.begin() && std::prev(at)->second.extent.end() > first) --at;
-    while (at != apart.end() && at->first < end) {
+    auto at = returned_.upper_bound(first);
+    if (at != returned_.begin() && std::prev(at)->second.extent.end() > first) --at;
+    while (at != returned_.end() && at->first < end) {
         const Returned r = at->second;
         const Position from = std::max(first, r.extent.first);
         const Position upto = std::min(end, r.extent.end());
         const auto skip = static_cast<std::uint32_t>(from - r.extent.first);
         const auto n = static_cast<std::uint32_t>(upto - from);
-        at = apart.erase(at);
+        at = returned_.erase(at);
         if (skip > 0) {
             const Extent left = part_of(r.extent, 0, skip);
-            apart.emplace(left.first, Returned{left, r.attempts, r.gate});
+            returned_.emplace(left.first, Returned{left, r.attempts, r.gate});
         }
         if (upto < r.extent.end()) {
             const Extent right = part_of(r.extent, skip + n, r.extent.count - skip - n);
-            at = apart.emplace(right.first, Returned{right, r.attempts, r.gate}).first;
+            at = returned_.emplace(right.first, Returned{right, r.attempts, r.gate}).first;
         }
         if (attempts_of != nullptr) *attempts_of = r.attempts;
         count_out(part_of(r.extent, skip, n), release);
-        if (&apart == &aside_) aside_messages_ -= n;
         found += n;
     }
     return found;
@@ -300,8 +276,8 @@ void ReadyList::release_piece_record(const Piece& piece) {
 
 std::uint64_t ReadyList::cut(Position first, std::uint32_t count, bool release,
                              std::uint32_t* attempts_of) {
-    std::uint64_t found = cut_apart(returned_, first, count, release, attempts_of);
-    if (!aside_.empty()) found += cut_apart(aside_, first, count, release, attempts_of);
+    std::uint64_t found = cut_returned(first, count, release, attempts_of);
+    if (!aside_.empty()) found += cut_aside(first, count, release, attempts_of);
     const Position end = first + count;
     if (found == count) return found;
     // Acks mostly concern the front; elsewhere the pieces are few.
@@ -332,12 +308,14 @@ void ReadyList::take_range(Position first, Position end,
                                  static_cast<std::uint32_t>(upto - from)),
                          attempts);
     };
-    for (const Apart* apart : {&returned_, &aside_}) {
-        auto at = apart->upper_bound(first);
-        if (at != apart->begin()) --at;
-        for (; at != apart->end() && at->first < end; ++at)
-            note(at->second.extent, at->second.attempts);
-    }
+    auto at = returned_.upper_bound(first);
+    if (at != returned_.begin()) --at;
+    for (; at != returned_.end() && at->first < end; ++at)
+        note(at->second.extent, at->second.attempts);
+    aside_.visit([&](const AsideList::Item& a) {
+        note(a.extent, a.attempts);
+        return a.extent.first < end;
+    });
     for (const Piece& piece : pieces_) {
         if (piece.on_disk || piece.run.empty() || piece.end_position() <= first) continue;
         if (piece.begin_position() >= end) break;
@@ -351,10 +329,12 @@ void ReadyList::take_range(Position first, Position end,
 
 std::uint64_t ReadyList::clear() {
     const std::uint64_t all = messages_;
-    for (const Apart* apart : {&returned_, &aside_}) {
-        for (const auto& [first, r] : *apart)
-            live_->remove(r.extent.record(), r.extent.count, r.extent.bytes);
-    }
+    for (const auto& [first, r] : returned_)
+        live_->remove(r.extent.record(), r.extent.count, r.extent.bytes);
+    aside_.visit([&](const AsideList::Item& a) {
+        live_->remove(a.extent.record(), a.extent.count, a.extent.bytes);
+        return true;
+    });
     for (const Piece& piece : pieces_) {
         for (const Extent& e : piece.run) live_->remove(e.record(), e.count, e.bytes);
         if (!piece.on_disk) continue;
@@ -365,7 +345,6 @@ std::uint64_t ReadyList::clear() {
     }
     returned_.clear();
     aside_.clear();
-    aside_messages_ = 0;
     pieces_.clear();
     in_memory_ = 0;
     messages_ = bytes_ = 0;
@@ -597,7 +576,10 @@ void ReadyList::live_in(Position base, Position end, LiveSet& out) const {
         if (e.record() >= base && e.record() < end) out.extents.push_back(e);
     };
     for (const auto& [first, r] : returned_) add(r.extent);
-    for (const auto& [first, r] : aside_) add(r.extent);
+    aside_.visit([&](const AsideList::Item& a) {
+        add(a.extent);
+        return true;
+    });
     for (const Piece& piece : pieces_) {
         for (const Extent& e : piece.run) add(e);
         if (!piece.on_disk) continue;
@@ -610,13 +592,16 @@ void ReadyList::save(std::vector<std::byte>& out) const {
     put_varint(out, spilled_upto_);
     put_varint(out, suspects_.size());
     for (const Position suspect : suspects_) put_varint(out, suspect);
-    put_varint(out, returned_.size() + aside_.size());
-    for (const Apart* apart : {&returned_, &aside_}) {
-        for (const auto& [first, r] : *apart) {
-            put_extent(out, r.extent, 0);
-            put_varint(out, r.attempts);
-        }
-    }
+    put_varint(out, returned_.size() + aside_.runs());
+    const auto put = [&](const Extent& extent, std::uint32_t attempts) {
+        put_extent(out, extent, 0);
+        put_varint(out, attempts);
+    };
+    for (const auto& [first, r] : returned_) put(r.extent, r.attempts);
+    aside_.visit([&](const AsideList::Item& a) {
+        put(a.extent, a.attempts);
+        return true;
+    });
     put_varint(out, pieces_.size());
     for (const Piece& piece : pieces_) {
         put_u8(out, piece.on_disk ? 1 : 0);

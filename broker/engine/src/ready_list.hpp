@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "aside_list.hpp"
 #include "live_space.hpp"
 #include "records.hpp"
 
@@ -54,8 +55,8 @@ public:
     [[nodiscard]] std::optional<Position> first_position() const {
         std::optional<Position> first;
         if (!returned_.empty()) first = returned_.begin()->first;
-        if (!aside_.empty() && (!first || aside_.begin()->first < *first))
-            first = aside_.begin()->first;
+        if (!aside_.empty() && (!first || aside_.front().first < *first))
+            first = aside_.front().first;
         for (const Piece& piece : pieces_) {
             if (!piece.on_disk && piece.run.empty()) continue;
             if (!first || piece.begin_position() < *first) first = piece.begin_position();
@@ -71,13 +72,17 @@ public:
     /// Keeps messages that were taken, out of turn, until take_aside() asks for them.
     void set_aside(const Taken& taken);
     /// The first message in [first, end) that lies aside.
-    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end) const;
+    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end) const {
+        return aside_.next(first, end);
+    }
     /// The message at this position, if it lies aside.
     std::optional<Taken> take_aside(Position position);
     /// Takes up to `messages_max` messages that lie aside, one run at a time; nothing if none does.
     std::optional<Taken> take_any_aside(std::uint64_t messages_max);
-    [[nodiscard]] std::size_t aside_extents() const { return aside_.size(); }
-    [[nodiscard]] std::uint64_t aside_messages() const { return aside_messages_; }
+    /// The first run that lies aside. Requires aside_messages() > 0.
+    [[nodiscard]] const Extent& first_aside() const { return aside_.front(); }
+    [[nodiscard]] std::size_t aside_extents() const { return aside_.runs(); }
+    [[nodiscard]] std::uint64_t aside_messages() const { return aside_.messages(); }
 
     /// Puts messages back that were taken. `gate`: the record that says so.
     void give_back(const Extent& extent, std::uint32_t attempts, Position gate);
@@ -112,7 +117,7 @@ public:
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::size_t extents_in_memory() const {
-        return in_memory_ + returned_.size() + aside_.size();
+        return in_memory_ + returned_.size() + aside_.runs();
     }
     [[nodiscard]] std::size_t returned_extents() const { return returned_.size(); }
     /// Past the last message in the pieces; 0 if there are none.
@@ -124,9 +129,8 @@ public:
         for (const auto& [first, r] : returned_) {
             if (!visit(r.extent, r.attempts)) return;
         }
-        for (const auto& [first, r] : aside_) {
-            if (!visit(r.extent, r.attempts)) return;
-        }
+        const auto one = [&](const AsideList::Item& a) { return visit(a.extent, a.attempts); };
+        if (!aside_.visit(one)) return;
         for (const Piece& piece : pieces_) {
             if (piece.on_disk) return;
             for (const Extent& e : piece.run) {
@@ -144,7 +148,10 @@ public:
     template <class Visit>
     void visit_references(Visit&& visit) const {
         for (const auto& [first, r] : returned_) visit(r.extent.record(), r.extent.count);
-        for (const auto& [first, r] : aside_) visit(r.extent.record(), r.extent.count);
+        aside_.visit([&](const AsideList::Item& a) {
+            visit(a.extent.record(), a.extent.count);
+            return true;
+        });
         for (const Piece& piece : pieces_) {
             for (const Extent& e : piece.run) visit(e.record(), e.count);
             for (const Share& share : piece.shares) visit(share.segment, share.references);
@@ -192,8 +199,11 @@ private:
         return count;
     }
     using Apart = std::map<Position, Returned>;
-    std::uint64_t cut_apart(Apart& apart, Position first, std::uint32_t count, bool release,
+    std::uint64_t cut_returned(Position first, std::uint32_t count, bool release,
+                               std::uint32_t* attempts_of);
+    std::uint64_t cut_aside(Position first, std::uint32_t count, bool release,
                             std::uint32_t* attempts_of);
+    [[nodiscard]] Taken taken_from_aside(const AsideList::Item& item);
     std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
     std::uint64_t cut_disk(Piece& piece, Position first, Position end, bool release);
     bool add_hole(Piece& piece, Span hole, bool release);
@@ -206,8 +216,7 @@ private:
 
     LiveSpace* live_;
     Apart returned_;
-    Apart aside_;
-    std::uint64_t aside_messages_ = 0;
+    AsideList aside_;
     std::deque<Piece> pieces_;
     std::size_t in_memory_ = 0;
     std::uint64_t messages_ = 0;

@@ -326,6 +326,7 @@ struct Engine::State {
         std::uint64_t messages = 0;
         std::uint64_t bytes = 0;
     };
+    [[nodiscard]] std::size_t runs_passed_max(const Queue& queue, const Subscription* puller) const;
     bool look_at_front(Queue& queue, Subscription* puller, const Credit& credit, Now now);
     Subscription* next_with_credit(Queue& queue);
     bool serve_pull_ordered(Queue& queue, Subscription& subscription, const WaitingPull& pull,

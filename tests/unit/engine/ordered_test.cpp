@@ -135,6 +135,23 @@ TEST_F(Ordered, C10ANackHoldsItsKeyUntilTheRetryIsSettled) {
     EXPECT_THAT(rig.payloads(), ElementsAre("a:2"));
 }
 
+TEST_F(Ordered, BusyConsumersAreNotLookedAheadForAsFarAsOneWithLittleToDo) {
+    queue_with({});
+    subscribe(5);
+    std::vector<std::string> first;
+    for (int i = 0; i < 100; ++i) first.push_back("k" + std::to_string(i) + ":x");
+    send(first);
+    EXPECT_THAT(rig.payloads(), SizeIs(100));
+    for (int i = 0; i < 50; ++i) send(first);  // 5,000 runs that wait for their keys
+    send({"fresh:1"});
+    EXPECT_THAT(rig.payloads(), IsEmpty());
+    EXPECT_EQ(rig.view("q").blocked, 4'096U);
+    // Somebody with nothing to do: it is worth to look on.
+    subscribe(6);
+    EXPECT_THAT(rig.payloads(), ElementsAre("fresh:1"));
+    EXPECT_EQ(rig.view("q").blocked, 5'000U);
+}
+
 // G62
 TEST_F(Ordered, ANackWithoutDelayComesBackBeforeTheNextOfItsKey) {
     queue_with({});
