@@ -33,6 +33,28 @@ std::uint8_t flags_of(const QueueOptions& options) {
     return static_cast<std::uint8_t>(flags);
 }
 
+// What of a declaration is not what the queue was declared with, and what to do; empty: nothing.
+std::string differences(const Queue& queue, const QueueOptions& asked) {
+    const QueueOptions& there = queue.options;
+    std::vector<std::string> names = engine::differences(queue.declared_policy(), asked.policy);
+    const auto flag = [&](bool a, bool b, const char* name) {
+        if (a != b) names.emplace_back(name);
+    };
+    flag(there.durable, asked.durable, "durable");
+    flag(there.exclusive, asked.exclusive, "exclusive");
+    flag(there.auto_delete, asked.auto_delete, "auto_delete");
+    flag(there.ordered, asked.ordered, "ordered");
+    flag(there.single_active, asked.single_active, "single_active");
+    if (asked.lease_ms != 0 && asked.lease_ms != queue.lease_ms) names.emplace_back("lease_ms");
+    if (names.empty()) return {};
+    std::string text = "queue '" + queue.name + "' exists with other settings:";
+    for (const std::string& name : names) text += " " + name;
+    // A client that copies what it was shown.
+    if (queue.named_policy != nullptr && asked.policy == there.policy)
+        return text + "; leave out what policy '" + queue.named_policy->name + "' lends it";
+    return text + "; declare it as it is, change it by a policy, or delete it first";
+}
+
 bool may_be_declared(std::string_view name) {
     return wire::valid_name(name) && !name.starts_with(reserved_prefix);
 }
@@ -294,21 +316,12 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
     if (std::string wrong = complaint_of(options); !wrong.empty())
         return refuse(Code::bad_option, std::move(wrong));
     if (Queue* queue = s.queue_named(name)) {
-        const std::uint64_t lease = options.lease_ms != 0 ? options.lease_ms : queue->lease_ms;
-        const bool same = options.durable == queue->options.durable &&
-                          options.exclusive == queue->options.exclusive &&
-                          options.auto_delete == queue->options.auto_delete &&
-                          options.ordered == queue->options.ordered &&
-                          options.single_active == queue->options.single_active &&
-                          options.policy == queue->declared_policy() && lease == queue->lease_ms;
         if (queue->owner != 0 && queue->owner != session_id) {
             return refuse(Code::exclusive_elsewhere,
                           "queue '" + name + "' belongs to another connection");
         }
-        if (!options.passive && !same) {
-            return refuse(Code::declared_differently,
-                          "queue '" + name + "' exists with other settings");
-        }
+        std::string wrong = options.passive ? std::string() : differences(*queue, options);
+        if (!wrong.empty()) return refuse(Code::declared_differently, std::move(wrong));
         s.use(*queue);
         return s.reply(s.last_gate, session_id, request,
                        QueueAnswer{name, queue->ready.messages(), queue->subscriptions.size()});

@@ -33,10 +33,12 @@ std::uint64_t beyond(std::uint64_t there, std::uint64_t limit, std::uint64_t wan
 Excess excess_of(const Queue& queue) {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
-    for (const Subscription* s : queue.subscriptions) {
-        const std::uint64_t credit = s->credit_messages();
+    // Of consumers that get messages: the others of a single active one only wait.
+    for (std::size_t i = 0; i < queue.active_subscriptions(); ++i) {
+        const Subscription& s = *queue.subscriptions[i];
+        const std::uint64_t credit = s.credit_messages();
         messages += credit;
-        bytes += credit != 0 ? s->credit_bytes() : 0;
+        bytes += credit != 0 ? s.credit_bytes() : 0;
     }
     for (const WaitingPull& pull : queue.waiting_pulls) {
         messages += pull.messages_max;

@@ -68,20 +68,24 @@ std::uint64_t number_of(const QueuePolicy& p, Setting setting) {
     }
 }
 
-constexpr Setting numbers[] = {
-    Setting::retry,
-    Setting::retry_delay_ms,
-    Setting::retry_delay_max_ms,
-    Setting::retry_jitter_percent,
-    Setting::max_deliveries,
-    Setting::message_ttl_ms,
-    Setting::expires_ms,
-    Setting::max_messages,
-    Setting::max_bytes,
-    Setting::overflow,
-    Setting::priorities,
-    Setting::dedupe_window_ms,
-    Setting::dedupe_max_ids,
+struct Number {
+    Setting setting;
+    const char* name;  // in declarations
+};
+constexpr Number numbers[] = {
+    {Setting::retry, "retry"},
+    {Setting::retry_delay_ms, "retry_delay_ms"},
+    {Setting::retry_delay_max_ms, "retry_delay_max_ms"},
+    {Setting::retry_jitter_percent, "retry_jitter_percent"},
+    {Setting::max_deliveries, "max_deliveries"},
+    {Setting::message_ttl_ms, "message_ttl_ms"},
+    {Setting::expires_ms, "expires_ms"},
+    {Setting::max_messages, "max_length"},
+    {Setting::max_bytes, "max_bytes"},
+    {Setting::overflow, "overflow"},
+    {Setting::priorities, "priorities"},
+    {Setting::dedupe_window_ms, "dedupe_window_ms"},
+    {Setting::dedupe_max_ids, "dedupe_max_ids"},
 };
 
 void set_number(QueuePolicy& p, Setting setting, Reader& in) {
@@ -177,6 +181,17 @@ std::string complaint_of(const QueuePolicy& p) {
     return {};
 }
 
+std::vector<std::string> differences(const QueuePolicy& a, const QueuePolicy& b) {
+    std::vector<std::string> names;
+    for (const auto& [setting, name] : numbers) {
+        if (number_of(a, setting) != number_of(b, setting)) names.emplace_back(name);
+    }
+    if (a.dead_letter_exchange != b.dead_letter_exchange)
+        names.emplace_back("dead_letter_exchange");
+    if (a.dead_letter_key != b.dead_letter_key) names.emplace_back("dead_letter_key");
+    return names;
+}
+
 std::uint64_t retry_delay_ms(const QueuePolicy& policy, std::uint32_t attempts, Position position) {
     if (policy.retry == RetryKind::none) return 0;
     const std::uint64_t cap =
@@ -195,10 +210,10 @@ std::uint64_t retry_delay_ms(const QueuePolicy& policy, std::uint32_t attempts, 
 
 void put_policy(std::vector<std::byte>& out, const QueuePolicy& policy) {
     std::size_t count = 0;
-    for (const Setting setting : numbers) count += number_of(policy, setting) != 0 ? 1U : 0U;
+    for (const auto& [setting, name] : numbers) count += number_of(policy, setting) != 0 ? 1U : 0U;
     const bool letters = policy.dead_letters();
     put_varint(out, count + (letters ? 2 : 0));
-    for (const Setting setting : numbers) {
+    for (const auto& [setting, name] : numbers) {
         const std::uint64_t number = number_of(policy, setting);
         if (number == 0) continue;
         put_u8(out, static_cast<std::uint8_t>(setting));

@@ -9,6 +9,9 @@ namespace ferry::engine {
 /// Empty if the policy is sound; otherwise what is wrong with it and what is allowed.
 [[nodiscard]] std::string complaint_of(const QueuePolicy& policy);
 
+/// The names of the settings in which two policies differ, as declarations call them.
+[[nodiscard]] std::vector<std::string> differences(const QueuePolicy& a, const QueuePolicy& b);
+
 /// How long a message waits that was delivered `attempts` (> 0) times and failed; 0: not at all.
 /// The jitter is a hash of position and attempts: the same for the same message, and different for
 /// neighbours.
