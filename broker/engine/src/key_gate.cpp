@@ -1,5 +1,7 @@
 #include "key_gate.hpp"
 
+#include <algorithm>
+
 #include "ferry/platform/assert.hpp"
 #include "ferry/platform/xxh64.hpp"
 #include "queue.hpp"
@@ -202,6 +204,36 @@ KeyGate::Share KeyGate::share_of(const Subscription& subscription) const {
         share.draining += slot.owner != slot.wanted ? 1U : 0U;
     }
     return share;
+}
+
+KeyGate::Standing KeyGate::standing_of(KeyNumber key) const {
+    Standing standing;
+    standing.slot = slot_of(key);
+    const Slot& slot = slots_[standing.slot];
+    standing.in_flight = slot.in_flight;
+    standing.owner = subscription_at(slot.owner);
+    standing.wanted = subscription_at(slot.wanted);
+    const auto found = keys_.find(key);
+    if (found == keys_.end()) return standing;
+    standing.held = true;
+    standing.by = found->second.by;
+    return standing;
+}
+
+std::vector<KeyGate::Move> KeyGate::moves() const {
+    std::vector<Move> moves;
+    for (const Slot& slot : slots_) {
+        if (slot.owner == slot.wanted || slot.in_flight == 0) continue;
+        const Subscription* from = subscription_at(slot.owner);
+        const Subscription* to = subscription_at(slot.wanted);
+        auto at = std::find_if(moves.begin(), moves.end(), [&](const Move& move) {
+            return move.from == from && move.to == to;
+        });
+        if (at == moves.end()) at = moves.insert(at, Move{from, to, 0, 0});
+        ++at->slots;
+        at->in_flight += slot.in_flight;
+    }
+    return moves;
 }
 
 std::string KeyGate::member_name(const Subscription& subscription) const {

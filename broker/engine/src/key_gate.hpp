@@ -77,6 +77,25 @@ public:
     [[nodiscard]] Share share_of(const Subscription& subscription) const;
     [[nodiscard]] std::string member_name(const Subscription& subscription) const;
 
+    // -- to explain what waits --
+    struct Standing {
+        bool held = false;
+        Position by = 0;                       // if held: the message that has the key
+        std::uint32_t slot = 0;                // of the key
+        std::uint32_t in_flight = 0;           // messages of the slot that are delivered
+        const Subscription* owner = nullptr;   // has the slot; null: nobody, or who pulled
+        const Subscription* wanted = nullptr;  // is to have it
+    };
+    [[nodiscard]] Standing standing_of(KeyNumber key) const;
+    /// Slots that go from one consumer to another when what is delivered of them is settled.
+    struct Move {
+        const Subscription* from = nullptr;  // null: who pulled
+        const Subscription* to = nullptr;    // null: nobody consumes
+        std::uint64_t slots = 0;
+        std::uint64_t in_flight = 0;
+    };
+    [[nodiscard]] std::vector<Move> moves() const;
+
     static constexpr std::uint32_t none = UINT32_MAX;
     [[nodiscard]] static std::uint32_t slot_of(KeyNumber key) { return key % limits::key_slots; }
     /// What stands for a message's ordering key.
@@ -114,6 +133,9 @@ private:
     void list(std::uint32_t slot);
     std::optional<Offer> pop_offer(std::uint32_t slot);
     void choose_owners();
+    [[nodiscard]] const Subscription* subscription_at(std::uint32_t member) const {
+        return member == none ? nullptr : members_[member].subscription;
+    }
 
     ReadyList* ready_;
     std::pmr::unsynchronized_pool_resource pool_;

@@ -210,6 +210,29 @@ class Talking(Case):
         self.ferry("queue", "declare", "wrong", "--overflow", "reject_publish", status=REFUSED)
         self.ferry("queue", "declare", "wrong", "--max-length", "5", "--overflow", "sometimes", status=USAGE)
 
+    def test_why_names_the_key_and_what_has_it_and_says_where_it_looked(self):
+        name = "why-ordered"
+        self.ferry("queue", "declare", name, "--ordered")
+        for text, key in (("one", "a"), ("two", "a"), ("three", "b"), ("four", "b")):
+            self.ferry("publish", name, text, "--id", text, "--key", key)
+        self.assertEqual(self.ferry("consume", name, "--count", "1", "--nack-delay", "1h"), "one\n")
+        facts = {fact["fact"]: fact["details"] for fact in self.json("why", name, "two")}
+        self.assertEqual(facts["waits_for_key"]["key"], "a")
+        self.assertGreater(facts["holder_is_waiting_for_retry"]["in_ms"], 3_500_000)
+        self.assertIn("waits for its key 'a'", self.ferry("why", name, "two"))
+        # By its position it is the same.
+        position = str(facts["is_ready"]["position"])
+        self.assertIn("waits for its key 'a'", self.ferry("why", name, position))
+        # What was not looked at is no reason to say that it is not there.
+        self.assertIn("is_ready", self.ferry("why", name, "four", "--json"))
+        missed = self.json("why", name, "four", "--search", "1", status=REFUSED)
+        self.assertEqual(missed, [{"fact": "id_not_found", "details": {"looked_at": 2, "all": False}}])
+        done = run("why", name, "four", "--search", "1", url=self.broker.url)
+        self.assertIn("1 of 3 ready", done.stderr.decode())
+        gone = self.json("why", name, "five", status=REFUSED)
+        self.assertEqual(gone, [{"fact": "id_not_found", "details": {"looked_at": 4, "all": True}}])
+        self.ferry("why", name, "four", "--search", "0", status=USAGE)
+
     def test_a_transaction_takes_and_publishes_or_changes_nothing(self):
         jobs = self.queue("one", "two")
         self.ferry("queue", "declare", "tx-done")

@@ -120,8 +120,6 @@ private:
     void name_clients(engine::WhyAnswer& answer);
     void on_damaged(std::uint64_t subscription, const Error& error);
     void backed_up(std::uint64_t request, const Result<log::CommitLog::BackupResult>& result);
-    void send_queue_page(std::uint64_t request, std::string_view after, std::size_t most);
-    void send_exchange_page(std::uint64_t request, std::string_view after, std::size_t most);
 
     Hub& hub_;
     Link& link_;

@@ -5,6 +5,7 @@
 #include "ferry/wire/limits.hpp"
 #include "fields.hpp"
 #include "frames.hpp"
+#include "list_page.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
 #include "policy_fields.hpp"
@@ -15,8 +16,6 @@ using wire::Code;
 using wire::Verb;
 
 namespace {
-
-constexpr std::size_t page_reserve_bytes = 4096;
 
 void write_policy_row(wire::Encoder& out, const engine::PolicyView& view) {
     const engine::NamedPolicy& policy = view.policy;
@@ -126,27 +125,11 @@ bool NativeSession::policy_delete(Request& request) {
 }
 
 bool NativeSession::policy_list(Request& request) {
-    std::string_view after;
-    std::uint64_t at_most = 0;
-    if (request.count < 4 || !request.fields.read_str(after) ||
-        !request.fields.read_uint(at_most)) {
-        return false;
-    }
-    const auto most =
-        static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
-    const auto policies = hub_.engine.policies(after, most + 1);
-    wire::Buffer rows;
-    wire::Encoder row(rows);
-    std::uint32_t count = 0;
-    for (const engine::PolicyView& policy : policies) {
-        if (count == most || rows.size() + page_reserve_bytes > hub_.config.frame_bytes_max) break;
-        write_policy_row(row, policy);
-        ++count;
-    }
-    const std::size_t mark = begin_ok(link_.out(), request.id, 2);
-    wire::Encoder out(link_.out());
-    out.str("policies").array(count).raw(rows).str("more").boolean(count < policies.size());
-    wire::end_frame(link_.out(), mark);
+    const auto list = read_list_request(request.fields, request.count);
+    if (!list) return false;
+    write_page(link_.out(), request.id, "policies",
+               hub_.engine.policies(list->after, list->wanted()), list->most,
+               hub_.config.frame_bytes_max, write_policy_row);
     link_.sent();
     return true;
 }

@@ -5,6 +5,7 @@
 #include "ferry/wire/limits.hpp"
 #include "fields.hpp"
 #include "frames.hpp"
+#include "list_page.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
 
@@ -18,10 +19,6 @@ using wire::Code;
 
 namespace {
 
-std::size_t page_size(std::uint64_t at_most) {
-    return static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
-}
-
 std::optional<engine::Where> where_named(std::string_view name) {
     if (name == "ready") return engine::Where::ready;
     if (name == "unacked") return engine::Where::unacked;
@@ -30,67 +27,30 @@ std::optional<engine::Where> where_named(std::string_view name) {
     return std::nullopt;
 }
 
-// Pages end before the frame limit does, whatever the names' lengths.
-constexpr std::size_t page_reserve_bytes = 2048;
-
 }  // namespace
 
 bool NativeSession::queue_list(Request& request) {
-    std::string_view after;
-    std::uint64_t at_most = 0;
-    if (request.count < 4 || !request.fields.read_str(after) ||
-        !request.fields.read_uint(at_most)) {
-        return false;
-    }
-    send_queue_page(request.id, after, page_size(at_most));
-    return true;
-}
-
-void NativeSession::send_queue_page(std::uint64_t request, std::string_view after,
-                                    std::size_t most) {
-    const auto queues = hub_.engine.queues(after, most + 1, hub_.now());
-    wire::Buffer rows;
-    wire::Encoder row(rows);
-    std::uint32_t count = 0;
-    for (const engine::QueueView& queue : queues) {
-        if (count == most || rows.size() + page_reserve_bytes > hub_.config.frame_bytes_max) break;
-        write_queue(row, queue);
-        ++count;
-    }
-    const std::size_t mark = begin_ok(link_.out(), request, 2);
-    wire::Encoder out(link_.out());
-    out.str("queues").array(count).raw(rows).str("more").boolean(count < queues.size());
-    wire::end_frame(link_.out(), mark);
+    const auto list = read_list_request(request.fields, request.count);
+    if (!list) return false;
+    write_page(link_.out(), request.id, "queues",
+               hub_.engine.queues(list->after, list->wanted(), hub_.now()), list->most,
+               hub_.config.frame_bytes_max,
+               [](wire::Encoder& out, const engine::QueueView& queue) { write_queue(out, queue); });
     link_.sent();
+    return true;
 }
 
 bool NativeSession::exchange_list(Request& request) {
-    std::string_view after;
-    std::uint64_t at_most = 0;
-    if (request.count < 4 || !request.fields.read_str(after) ||
-        !request.fields.read_uint(at_most)) {
-        return false;
-    }
-    send_exchange_page(request.id, after, page_size(at_most));
-    return true;
-}
-
-void NativeSession::send_exchange_page(std::uint64_t request, std::string_view after,
-                                       std::size_t most) {
-    const auto exchanges = hub_.engine.exchanges(after, most + 1);
-    wire::Buffer rows;
-    wire::Encoder row(rows);
-    std::uint32_t count = 0;
-    for (const engine::ExchangeView& exchange : exchanges) {
-        if (count == most || rows.size() + page_reserve_bytes > hub_.config.frame_bytes_max) break;
-        write_exchange(row, exchange, nullptr);
-        ++count;
-    }
-    const std::size_t mark = begin_ok(link_.out(), request, 2);
-    wire::Encoder out(link_.out());
-    out.str("exchanges").array(count).raw(rows).str("more").boolean(count < exchanges.size());
-    wire::end_frame(link_.out(), mark);
+    const auto list = read_list_request(request.fields, request.count);
+    if (!list) return false;
+    write_page(link_.out(), request.id, "exchanges",
+               hub_.engine.exchanges(list->after, list->wanted()), list->most,
+               hub_.config.frame_bytes_max,
+               [](wire::Encoder& out, const engine::ExchangeView& exchange) {
+                   write_exchange(out, exchange, nullptr);
+               });
     link_.sent();
+    return true;
 }
 
 bool NativeSession::queue_show(Request& request) {
@@ -141,13 +101,17 @@ bool NativeSession::why(Request& request) {
 void NativeSession::name_clients(engine::WhyAnswer& answer) {
     for (engine::Fact& fact : answer.facts) {
         for (std::size_t i = 0; i < fact.details.size(); ++i) {
+            constexpr std::string_view session = "session";
+            const std::string& name = fact.details[i].first;
             const auto* number = std::get_if<std::int64_t>(&fact.details[i].second);
-            if (fact.details[i].first != "session" || number == nullptr) continue;
+            if (!name.ends_with(session) || number == nullptr) continue;
             const auto* found = dynamic_cast<const NativeSession*>(
                 hub_.session(static_cast<engine::SessionId>(*number)));
             if (found == nullptr || found->client_name().empty()) continue;
+            // session: client; to_session: to_client
+            std::string client = name.substr(0, name.size() - session.size()) + "client";
             fact.details.emplace(fact.details.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                                 "client", found->client_name());
+                                 std::move(client), found->client_name());
         }
     }
 }

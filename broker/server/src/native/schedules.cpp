@@ -8,6 +8,7 @@
 #include "ferry/wire/message.hpp"
 #include "fields.hpp"
 #include "frames.hpp"
+#include "list_page.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
 
@@ -18,7 +19,6 @@ using wire::Verb;
 
 namespace {
 
-constexpr std::size_t page_reserve_bytes = 4096;
 constexpr std::uint32_t next_times_max = 1000;
 
 // With `whole` the message too, which a listing has no room for.
@@ -114,27 +114,14 @@ bool NativeSession::schedule_pause(Request& request) {
 }
 
 bool NativeSession::schedule_list(Request& request) {
-    std::string_view after;
-    std::uint64_t at_most = 0;
-    if (request.count < 4 || !request.fields.read_str(after) ||
-        !request.fields.read_uint(at_most)) {
-        return false;
-    }
-    const auto most =
-        static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
-    const auto schedules = hub_.engine.schedules(after, most + 1);
-    wire::Buffer rows;
-    wire::Encoder row(rows);
-    std::uint32_t count = 0;
-    for (const engine::Schedule* schedule : schedules) {
-        if (count == most || rows.size() + page_reserve_bytes > hub_.config.frame_bytes_max) break;
-        write_schedule(row, *schedule, false);
-        ++count;
-    }
-    const std::size_t mark = begin_ok(link_.out(), request.id, 2);
-    wire::Encoder out(link_.out());
-    out.str("schedules").array(count).raw(rows).str("more").boolean(count < schedules.size());
-    wire::end_frame(link_.out(), mark);
+    const auto list = read_list_request(request.fields, request.count);
+    if (!list) return false;
+    write_page(link_.out(), request.id, "schedules",
+               hub_.engine.schedules(list->after, list->wanted()), list->most,
+               hub_.config.frame_bytes_max,
+               [](wire::Encoder& out, const engine::Schedule* schedule) {
+                   write_schedule(out, *schedule, false);
+               });
     link_.sent();
     return true;
 }
