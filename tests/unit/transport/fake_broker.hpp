@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -42,6 +43,16 @@ public:
     /// The next PUBLISH is stored, and then the connection ends instead of a confirm.
     void cut_after_next_publish();
     void forget_producers();
+    /// What becomes of the next transactions, one after another; then they are carried out.
+    enum class Fate : std::uint8_t {
+        commit,
+        refuse,      // with NO_ROUTE
+        cut_before,  // the connection ends, and nothing of it was read
+        cut_after,   // carried out, and the connection ends instead of an answer
+        late,        // the connection ends; the transaction arrives when the next HOLD does
+        silent,      // not read, and no answer: as if it were still on its way
+    };
+    void next_transactions(std::deque<Fate> fates);
     void answer_with_error(wire::Verb verb, wire::Code code);
     void set_frame_bytes_max(std::uint64_t bytes);
     void set_heartbeat_ms(std::uint64_t ms);
@@ -83,6 +94,16 @@ private:
     void answer_producer(std::uint64_t request, wire::Cursor& cursor);
     bool handle_hold(const wire::FrameHead& head, wire::Cursor& cursor);
     bool handle_publish(const wire::FrameHead& head, wire::Cursor& cursor);
+    bool handle_transaction(const wire::FrameHead& head, wire::Cursor& cursor);
+    void carry_out_late();
+    struct Transaction {
+        std::string producer;
+        std::uint64_t sequence = 0;
+        std::vector<std::string> payloads;
+    };
+    static bool read_transaction(wire::Cursor& cursor, Transaction& out);
+    void carry_out(const Transaction& transaction);
+    void answer_transaction(std::uint64_t request, bool duplicate);
     void confirm(std::uint64_t first, std::uint64_t last, bool duplicate);
     void refused(std::uint64_t sequence, wire::Code code);
     void answer_ok(std::uint64_t request);
@@ -109,6 +130,8 @@ private:
     std::map<std::string, Producer> producers_;
     std::string producer_;  // of this connection
     std::vector<Stored> stored_;
+    std::deque<Fate> fates_;
+    std::vector<Transaction> late_;
     std::vector<Frame> frames_;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> unconfirmed_;
     std::thread thread_;

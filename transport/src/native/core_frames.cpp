@@ -155,37 +155,23 @@ void Core::on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor) {
 // ---- publishing ----
 
 void Core::on_confirm(const wire::FrameHead& head, wire::Cursor& cursor) {
-    std::uint64_t producer = 0;
-    std::uint64_t last = 0;
-    std::uint64_t flags = 0;
+    ConfirmFields fields;
     PublishPipe::Told told;
-    const bool read =
-        cursor.read_uint(producer) && cursor.read_uint(last) && cursor.read_uint(flags);
-    if (!read || phase_ != Phase::ready || producer != handle_ ||
-        !pipe_.confirm(head.request, last, told)) {
+    if (!read_confirm(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_ ||
+        !pipe_.confirm(head.request, fields.last, told)) {
         protocol_error("a confirm of what was not sent");
         return;
     }
-    const bool duplicate = (flags & wire::confirm_duplicate) != 0;
-    Outcome outcome;
-    outcome.kind = duplicate ? Outcome::Kind::duplicate : Outcome::Kind::confirmed;
-    outcome.repeated = (flags & wire::confirm_repeated) != 0;
-    tell(told, outcome);
+    tell(told, fields.outcome());
 }
 
 void Core::on_refused(const wire::FrameHead& head, wire::Cursor& cursor) {
-    std::uint64_t producer = 0;
-    std::uint64_t last = 0;
-    std::uint64_t number = 0;
-    std::string_view text;
-    const bool read = cursor.read_uint(producer) && cursor.read_uint(last) &&
-                      cursor.read_uint(number) && number > 0 && number <= 0xffff &&
-                      cursor.read_str(text);
-    if (!read || phase_ != Phase::ready || producer != handle_) {
+    RefusedFields fields;
+    if (!read_refused(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_) {
         protocol_error("a refusal of what was not sent");
         return;
     }
-    refuse(head.request, last, static_cast<wire::Code>(number), text);
+    refuse(head.request, fields.last, fields.code, fields.text);
 }
 
 void Core::refuse(std::uint64_t first, std::uint64_t last, wire::Code code, std::string_view text) {

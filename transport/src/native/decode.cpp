@@ -4,6 +4,7 @@
 
 #include "ferry/transport/message.hpp"
 #include "ferry/wire/limits.hpp"
+#include "ferry/wire/verbs.hpp"
 
 namespace ferry::transport::native {
 namespace {
@@ -236,6 +237,29 @@ bool read_peeked(Cursor& cursor, PeekedMessage& out) {
 }
 
 }  // namespace
+
+bool read_confirm(wire::Cursor& cursor, ConfirmFields& out) {
+    return cursor.read_uint(out.producer) && cursor.read_uint(out.last) &&
+           cursor.read_uint(out.flags);
+}
+
+Outcome ConfirmFields::outcome() const {
+    Outcome outcome;
+    const bool duplicate = (flags & wire::confirm_duplicate) != 0;
+    outcome.kind = duplicate ? Outcome::Kind::duplicate : Outcome::Kind::confirmed;
+    outcome.repeated = (flags & wire::confirm_repeated) != 0;
+    return outcome;
+}
+
+bool read_refused(wire::Cursor& cursor, RefusedFields& out) {
+    std::uint64_t number = 0;
+    if (!cursor.read_uint(out.producer) || !cursor.read_uint(out.last) ||
+        !cursor.read_uint(number) || number == 0 || number > 0xffff || !cursor.read_str(out.text)) {
+        return false;
+    }
+    out.code = static_cast<wire::Code>(number);
+    return true;
+}
 
 bool decode_hello(Bytes result, ServerInfo& out) {
     Cursor cursor(result);

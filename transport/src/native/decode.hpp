@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ferry/transport/admin.hpp"
+#include "ferry/transport/message.hpp"
 #include "ferry/transport/prepared.hpp"
 #include "ferry/wire/cursor.hpp"
 #include "ferry/wire/encoder.hpp"
@@ -20,6 +22,23 @@ struct ProducerAnswer {
     std::uint64_t mark = 0;
     std::vector<Range> open;
 };
+
+/// What a broker says of publishes, behind the frame's head (whose request is the first sequence).
+struct ConfirmFields {
+    std::uint64_t producer = 0;
+    std::uint64_t last = 0;
+    std::uint64_t flags = 0;
+
+    [[nodiscard]] Outcome outcome() const;
+};
+struct RefusedFields {
+    std::uint64_t producer = 0;
+    std::uint64_t last = 0;
+    wire::Code code = wire::Code::ok;
+    std::string_view text;  // into the frame
+};
+bool read_confirm(wire::Cursor& cursor, ConfirmFields& out);
+bool read_refused(wire::Cursor& cursor, RefusedFields& out);
 
 bool decode_hello(Bytes result, ServerInfo& out);
 bool decode_producer(Bytes result, ProducerAnswer& out);

@@ -142,41 +142,27 @@ bool SequencedCore::take_answer(std::uint64_t first, std::uint64_t last) {
 }
 
 void SequencedCore::on_confirm(const wire::FrameHead& head, wire::Cursor& cursor) {
-    std::uint64_t producer = 0;
-    std::uint64_t last = 0;
-    std::uint64_t flags = 0;
-    const bool read =
-        cursor.read_uint(producer) && cursor.read_uint(last) && cursor.read_uint(flags);
-    if (!read || phase_ != Phase::ready || producer != handle_ ||
-        !take_answer(head.request, last)) {
+    ConfirmFields fields;
+    if (!read_confirm(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_ ||
+        !take_answer(head.request, fields.last)) {
         return protocol_error("a confirm of what was not sent");
     }
-    const bool duplicate = (flags & wire::confirm_duplicate) != 0;
-    events_.on_answered(
-        {head.request, last},
-        Outcome{
-            duplicate ? Outcome::Kind::duplicate : Outcome::Kind::confirmed, wire::Code::ok, {}});
+    events_.on_answered({head.request, fields.last}, fields.outcome());
 }
 
 void SequencedCore::on_refused(const wire::FrameHead& head, wire::Cursor& cursor) {
-    std::uint64_t producer = 0;
-    std::uint64_t last = 0;
-    std::uint64_t number = 0;
-    std::string_view text;
-    const bool read = cursor.read_uint(producer) && cursor.read_uint(last) &&
-                      cursor.read_uint(number) && number > 0 && number <= 0xffff &&
-                      cursor.read_str(text);
-    if (!read || phase_ != Phase::ready || producer != handle_) {
+    RefusedFields fields;
+    if (!read_refused(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_) {
         return protocol_error("a refusal of what was not sent");
     }
-    const auto code = static_cast<wire::Code>(number);
-    if (code == wire::Code::fenced || code == wire::Code::no_such_producer) {
-        return fail(refused_by_broker(code, text));
+    if (fields.code == wire::Code::fenced || fields.code == wire::Code::no_such_producer) {
+        return fail(refused_by_broker(fields.code, fields.text));
     }
-    if (!take_answer(head.request, last)) {
+    if (!take_answer(head.request, fields.last)) {
         return protocol_error("a refusal of what was not sent");
     }
-    events_.on_answered({head.request, last}, Outcome{Outcome::Kind::refused, code, text});
+    events_.on_answered({head.request, fields.last},
+                        Outcome{Outcome::Kind::refused, fields.code, fields.text});
 }
 
 void SequencedCore::on_error(const wire::FrameHead& head, wire::Cursor& cursor) {

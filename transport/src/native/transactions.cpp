@@ -127,6 +127,7 @@ void Transactions::send(Ptr state) {
     const std::uint64_t sequence = ++last_;
     const std::uint64_t first_open = under_way_.empty() ? sequence : under_way_.begin()->first;
     const RequestPtr request = core_.session_request(wire::Verb::transaction, 6);
+    request->fields.reserve(state->bytes());
     wire::Encoder out(request->fields);
     out.uint(handle_).uint(sequence);
     out.uint(state->mandatory ? wire::publish_mandatory : 0).uint(first_open - 1);
