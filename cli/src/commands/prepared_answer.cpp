@@ -84,8 +84,19 @@ bool declare(transport::Client& client, const Options& options) {
     return true;
 }
 
-/// Every check has its answer.
+/// Every check has its answer, and none is due that waited for somebody to take it.
 bool nothing_left(transport::Client& client, const std::string& queue) {
+    std::string after;
+    for (bool more = true; more;) {
+        const auto page = client.list_prepared(after);
+        if (!page.ok()) return false;
+        for (const transport::PreparedInfo& p : page.value().prepared) {
+            if (p.check_queue == queue && !p.unasked.empty()) return false;
+        }
+        more = page.value().more && !page.value().prepared.empty();
+        if (more) after = page.value().prepared.back().id;
+    }
+    // Behind the list: what was put there meanwhile is seen here.
     const auto shown = client.show_queue(queue);
     return shown.ok() && shown.value().ready == 0 && shown.value().unacked == 0;
 }
@@ -150,7 +161,7 @@ void add_prepared_answer(Command& prepared, Context& context) {
                       "prepared stay");
     add_duration(*answering, "--drain", options->drain,
                  "On SIGTERM wait so long for what is under way");
-    answering->add_flag("--once", options->once, "End when the queue is empty");
+    answering->add_flag("--once", options->once, "End when all that was due is answered");
     answering->footer(
         examples({"ferry prepared answer --db orders.db --queue order.checks",
                   "ferry prepared answer --db orders.db --queue order.checks --once --json"}));

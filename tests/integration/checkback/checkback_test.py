@@ -272,6 +272,16 @@ class Checkback(Case):
         self.broker.start()
         self.assertEqual(self.payments(), collections.Counter({"a": 1}))
 
+    # G88
+    def test_once_answers_all_that_was_due_and_ends(self):
+        for name in ("a", "b", "c"):
+            self.end(self.producer(name, "committed"), signal.SIGKILL)
+        wait_until(lambda: sum(row["unasked"] == "nobody_there" for row in self.prepared().values()) >= 2, "checks wait")
+        done = self.ferry("prepared", "answer", "--db", self.path, "--queue", "checks", "--once", "--json")
+        self.assertEqual(json.loads(done.stdout)["submitted"], 3)
+        self.assertEqual(self.prepared(), {})
+        self.check()
+
     def test_a_wrong_database_is_refused_instead_of_answering_no(self):
         other = os.path.join(self.scratch, "other.db")
         missing = self.ferry("prepared", "answer", "--db", other, "--queue", "checks", "--once", status=1)
