@@ -90,7 +90,8 @@ struct CheckBack::Impl {
         const bool submit = reply.kind == Kind::submit;
         const auto told = submit ? client.submit(check.id) : client.drop(check.id);
         if (told.ok()) {
-            ++(submit ? counts.submitted : counts.dropped);
+            auto& count = submit ? counts.submitted : counts.dropped;
+            ++(told.value().duplicate ? counts.gone : count);
             return Handled::done();
         }
         const ClientError& error = told.error();

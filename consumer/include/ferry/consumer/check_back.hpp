@@ -56,7 +56,7 @@ struct CheckBackFigures {
     std::uint64_t dropped = 0;
     std::uint64_t unknown = 0;
     std::uint64_t again = 0;      // the database was busy, the broker away, a queue full
-    std::uint64_t gone = 0;       // decided before, and forgotten by the broker
+    std::uint64_t gone = 0;       // decided so before: asked for twice, or the producer was faster
     std::uint64_t conflicts = 0;  // decided otherwise at the broker: an operator was there
     std::uint64_t forgotten = 0;  // rows
 };
