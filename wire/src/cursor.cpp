@@ -6,17 +6,6 @@
 
 namespace ferry::wire {
 
-bool Cursor::next_is_str() const {
-    if (at_ == end_) return false;
-    const std::uint8_t t = tag();
-    return (t & 0xe0U) == 0xa0 || (t >= 0xd9 && t <= 0xdb);
-}
-bool Cursor::next_is_bin() const {
-    return at_ != end_ && tag() >= 0xc4 && tag() <= 0xc6;
-}
-bool Cursor::next_is_map() const {
-    return at_ != end_ && ((tag() & 0xf0U) == 0x80 || tag() == 0xde || tag() == 0xdf);
-}
 bool Cursor::next_is_bool() const {
     return at_ != end_ && (tag() == 0xc2 || tag() == 0xc3);
 }
@@ -27,14 +16,9 @@ bool Cursor::next_is_double() const {
     return at_ != end_ && (tag() == 0xca || tag() == 0xcb);
 }
 
-bool Cursor::read_uint(std::uint64_t& out) {
+bool Cursor::read_wide_uint(std::uint64_t& out) {
     if (at_ == end_) return false;
     const std::uint8_t t = tag();
-    if (t < 0x80) {
-        out = t;
-        ++at_;
-        return true;
-    }
     std::size_t width = 0;
     switch (t) {
         case 0xcc:
@@ -140,116 +124,12 @@ bool Cursor::read_double(double& out) {
     return true;
 }
 
-bool Cursor::read_nil() {
-    if (!next_is_nil()) return false;
-    ++at_;
-    return true;
-}
-
-bool Cursor::take(std::size_t header, std::size_t length, Bytes& out) {
-    if (remaining() < header || remaining() - header < length) return false;
-    out = Bytes(at_ + header, length);
-    at_ += header + length;
-    return true;
-}
-
-bool Cursor::read_str(std::string_view& out) {
-    if (at_ == end_) return false;
-    const std::uint8_t t = tag();
-    Bytes bytes;
-    bool done = false;
-    if ((t & 0xe0U) == 0xa0) {
-        done = take(1, t & 0x1fU, bytes);
-    } else if (t == 0xd9 && remaining() >= 2) {
-        done = take(2, static_cast<std::size_t>(at_[1]), bytes);
-    } else if (t == 0xda && remaining() >= 3) {
-        done = take(3, load_be16(at_ + 1), bytes);
-    } else if (t == 0xdb && remaining() >= 5) {
-        done = take(5, load_be32(at_ + 1), bytes);
-    }
-    if (done) out = as_text(bytes);
-    return done;
-}
-
-bool Cursor::read_bin(Bytes& out) {
-    if (at_ == end_) return false;
-    const std::uint8_t t = tag();
-    if (t == 0xc4 && remaining() >= 2) return take(2, static_cast<std::size_t>(at_[1]), out);
-    if (t == 0xc5 && remaining() >= 3) return take(3, load_be16(at_ + 1), out);
-    if (t == 0xc6 && remaining() >= 5) return take(5, load_be32(at_ + 1), out);
-    return false;
-}
-
-bool Cursor::read_count(std::uint8_t fix_base, std::uint8_t fix_mask, std::uint8_t tag16,
-                        std::uint32_t& count) {
-    if (at_ == end_) return false;
-    const std::uint8_t t = tag();
-    if ((t & static_cast<std::uint8_t>(~fix_mask)) == fix_base) {
-        count = t & fix_mask;
-        ++at_;
-        return true;
-    }
-    if (t == tag16 && remaining() >= 3) {
-        count = load_be16(at_ + 1);
-        at_ += 3;
-        return true;
-    }
-    if (t == tag16 + 1 && remaining() >= 5) {
-        count = load_be32(at_ + 1);
-        at_ += 5;
-        return true;
-    }
-    return false;
-}
-
-bool Cursor::read_array(std::uint32_t& count) {
-    return read_count(0x90, 0x0f, 0xdc, count);
-}
-bool Cursor::read_map(std::uint32_t& count) {
-    return read_count(0x80, 0x0f, 0xde, count);
-}
-
-namespace {
-// Bytes of a scalar beginning with `t`, without its declared length; 0: not a scalar this function
-// knows.
-std::size_t scalar_bytes(std::uint8_t t) {
-    if (t < 0x80 || t >= 0xe0 || t == 0xc0 || t == 0xc2 || t == 0xc3) return 1;
-    switch (t) {
-        case 0xcc:
-        case 0xd0:
-            return 2;
-        case 0xcd:
-        case 0xd1:
-            return 3;
-        case 0xca:
-        case 0xce:
-        case 0xd2:
-            return 5;
-        case 0xcb:
-        case 0xcf:
-        case 0xd3:
-            return 9;
-        case 0xd4:
-            return 3;
-        case 0xd5:
-            return 4;
-        case 0xd6:
-            return 6;
-        case 0xd7:
-            return 10;
-        case 0xd8:
-            return 18;
-        default:
-            return 0;
-    }
-}
-}  // namespace
-
-bool Cursor::skip() {
+bool Cursor::skip_deep() {
     const std::byte* const before = at_;
     // How many values are still to come on each open level; depth counts here as it does when
     // decoding.
-    std::uint64_t left[limits::msgpack_depth_max + 1] = {1};
+    std::uint64_t left[limits::msgpack_depth_max + 1];
+    left[0] = 1;
     std::uint32_t depth = 0;
     const auto fail = [&] {
         at_ = before;
@@ -282,7 +162,7 @@ bool Cursor::skip() {
                                                     : load_be32(at_ + 1);
             if (!take(2 + width, length, bytes)) return fail();
         } else {
-            const std::size_t size = scalar_bytes(tag());
+            const std::size_t size = detail::tag_bytes[tag()];
             if (size == 0 || remaining() < size) return fail();
             at_ += size;
         }

@@ -67,6 +67,16 @@ struct Message {
 /// limit. Hot path: does not look into a property map beyond checking its shape.
 bool read_message(Cursor& cursor, MessageView& out);
 
+/// Steps over a message that read_message accepted before. False: there is none.
+inline bool skip_message(Cursor& cursor) {
+    std::uint32_t fields = 0;
+    std::string_view text;
+    Bytes payload;
+    return cursor.read_array(fields) && fields == 4 && cursor.read_str(text) &&
+           cursor.read_str(text) && (cursor.read_nil() || cursor.skip()) &&
+           cursor.read_bin(payload);
+}
+
 /// Decodes a property map that read_message accepted. False: an unknown key's value is fine, a
 /// known key of the wrong type is not.
 bool read_properties(Bytes properties, Properties& out);
