@@ -48,12 +48,21 @@ void ColdReader::read_ahead(Cached& cached) {
     start(std::move(read));  // nobody waits: if there is no record at `next`, nothing is lost
 }
 
+// Right behind a block that is here, somebody reads in order.
+std::size_t ColdReader::bytes_at(Position record) const {
+    const auto behind = blocks_.upper_bound(record);
+    if (behind == blocks_.begin()) return first_bytes;
+    const log::Block& block = std::prev(behind)->second->block;
+    if (record > block.next + first_bytes) return first_bytes;
+    return std::min(block_bytes, 2 * block.bytes.size());
+}
+
 // A read that began a little before the record will probably bring it too.
 ColdReader::Read* ColdReader::under_way(Position record) {
     auto at = reads_.upper_bound(record);
     if (at == reads_.begin()) return nullptr;
     --at;
-    return record < at->first + block_bytes * 3 / 4 ? at->second.get() : nullptr;
+    return record < at->first + at->second->bytes * 3 / 4 ? at->second.get() : nullptr;
 }
 
 void ColdReader::fetch(Position record, Done done) {
@@ -80,13 +89,14 @@ void ColdReader::fetch(Position record, Done done) {
 void ColdReader::start(std::unique_ptr<Read> read) {
     Read* raw = read.get();
     raw->reader = this;
+    raw->bytes = bytes_at(raw->record);
     raw->work.data = raw;
     reads_.emplace(raw->record, std::move(read));
     const int status = uv_queue_work(
         loop_, &raw->work,
         [](uv_work_t* work) {
             auto* self = static_cast<Read*>(work->data);
-            self->result = self->reader->log_.read_block(self->record, block_bytes);
+            self->result = self->reader->log_.read_block(self->record, self->bytes);
         },
         [](uv_work_t* work, int) {
             auto* self = static_cast<Read*>(work->data);
@@ -125,23 +135,30 @@ void ColdReader::finished(Read* raw) {
     }
 }
 
+void ColdReader::drop(std::map<Position, Lru::iterator>::iterator at) {
+    cached_bytes_ -= at->second->block.bytes.size();
+    lru_.erase(at->second);
+    blocks_.erase(at);
+}
+
 void ColdReader::insert(log::Block block) {
     if (block.records.empty()) return;
     const Position first = block.records.front().position;
-    if (const auto old = blocks_.find(first); old != blocks_.end()) {
-        cached_bytes_ -= old->second->block.bytes.size();
-        lru_.erase(old->second);
-        blocks_.erase(old);
+    // A search looks only into the last block that begins before it: none may hide another.
+    const auto behind = blocks_.upper_bound(first);
+    if (behind != blocks_.begin() && std::prev(behind)->second->block.next >= block.next) {
+        if (!search(*std::prev(behind)->second, first).empty()) return;
+        drop(std::prev(behind));
+    }
+    for (auto at = blocks_.lower_bound(first); at != blocks_.end() && at->first < block.next;) {
+        if (at->second->block.next > block.next) break;
+        drop(at++);
     }
     cached_bytes_ += block.bytes.size();
     lru_.push_front(Cached{std::move(block), 0, false});
     blocks_[first] = lru_.begin();
-    while (cached_bytes_ > cache_bytes_max && lru_.size() > 1) {
-        const Cached& last = lru_.back();
-        cached_bytes_ -= last.block.bytes.size();
-        blocks_.erase(last.block.records.front().position);
-        lru_.pop_back();
-    }
+    while (cached_bytes_ > cache_bytes_max && lru_.size() > 1)
+        drop(blocks_.find(lru_.back().block.records.front().position));
 }
 
 void ColdReader::stop() {

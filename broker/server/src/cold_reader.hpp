@@ -16,11 +16,16 @@ namespace ferry::server {
 /// Record bodies: the log's newest ones from its memory, others from disk by libuv's pool, with a
 /// small cache of verified blocks.
 ///
+/// A backlog that is drained in order is read in blocks that double in size up to block_bytes.
+/// Records from here and there, as a queue with priorities or delayed messages want them, are read
+/// one by one: blocks around them would be read many times over.
+///
 /// Threads   The loop's. Lifetime: `loop` and `log` outlive it; destroy it only when idle().
 /// Memory    cache_bytes_max, and a block per read under way (reads_max of them).
 class ColdReader final : public Bodies {
 public:
     static constexpr std::size_t block_bytes = 1U << 20;
+    static constexpr std::size_t first_bytes = 16U << 10;  // where nothing near it was read before
     static constexpr std::size_t cache_bytes_max = 32U << 20;
     static constexpr std::size_t reads_max = 8;
 
@@ -37,6 +42,7 @@ private:
         uv_work_t work{};
         ColdReader* reader = nullptr;
         engine::Position record = 0;
+        std::size_t bytes = 0;  // to read; a record that is longer is read whole all the same
         Result<log::Block> result{Error{}};
         std::vector<std::pair<engine::Position, Done>> waiting;
     };
@@ -47,12 +53,14 @@ private:
     };
     using Lru = std::list<Cached>;
 
+    [[nodiscard]] std::size_t bytes_at(engine::Position record) const;
     void start(std::unique_ptr<Read> read);
     void finished(Read* read);
     Bytes search(Cached& cached, engine::Position record);
     void read_ahead(Cached& cached);
     Read* under_way(engine::Position record);
     void insert(log::Block block);
+    void drop(std::map<engine::Position, Lru::iterator>::iterator at);
 
     uv_loop_t* loop_;
     const log::CommitLog& log_;

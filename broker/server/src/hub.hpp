@@ -56,6 +56,7 @@ public:
 
     // Reused by every session of the loop, so that idle ones cost nothing.
     std::vector<std::byte> scratch;
+    engine::MessageOffsets offsets;
     std::vector<engine::Range<std::uint64_t>> ranges;
     std::vector<engine::TransactionPart> transaction_parts;
 

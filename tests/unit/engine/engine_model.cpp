@@ -167,6 +167,11 @@ void EngineModel::on(const Deliver& d) {
     const Result<Bytes> bytes =
         message_bytes(journal_.body_at(d.extent.record()), d.extent, 0, d.extent.count, scratch);
     if (!bytes.ok()) return problem("a delivered message has no bytes");
+    std::vector<std::byte> more_scratch;
+    const Result<Bytes> again = message_bytes(journal_.body_at(d.extent.record()), d.extent, 0,
+                                              d.extent.count, more_scratch, &offsets_);
+    if (!again.ok() || as_text(again.value()) != as_text(bytes.value()))
+        problem("remembered offsets give other bytes");
     wire::Cursor cursor(bytes.value());
     auto& waiting = log_.queues[sub.queue_id].waiting;
     for (std::uint32_t i = 0; i < d.extent.count; ++i) {

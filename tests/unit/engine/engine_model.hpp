@@ -121,6 +121,7 @@ private:
     SeededRandom random_;
     Settings settings_;
     MemoryJournal journal_;
+    MessageOffsets offsets_;
     LogReader log_;
     std::size_t read_upto_ = 0;
     Effects effects_;

@@ -117,7 +117,7 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
         const Bytes body = hub_.bodies.find(extent.record());
         if (body.empty()) break;
         const Result<Bytes> messages =
-            engine::message_bytes(body, extent, 0, extent.count, hub_.scratch);
+            engine::message_bytes(body, extent, 0, extent.count, hub_.scratch, &hub_.offsets);
         if (!messages.ok()) {
             damage_ = messages.error();
             damage_.position = extent.record();
@@ -176,7 +176,7 @@ void Deliveries::note_sent(const engine::Deliver& deliver, std::uint64_t message
 Status Deliveries::render(const engine::Deliver& deliver, Bytes body, std::uint32_t skip,
                           std::uint32_t count) {
     const Result<Bytes> messages =
-        engine::message_bytes(body, deliver.extent, skip, count, hub_.scratch);
+        engine::message_bytes(body, deliver.extent, skip, count, hub_.scratch, &hub_.offsets);
     if (!messages.ok()) return messages.error();
     if (messages.value().size() + deliver_head_bytes > hub_.config.frame_bytes_max && count > 1) {
         if (Status half = render(deliver, body, skip, count / 2); !half.ok()) return half;

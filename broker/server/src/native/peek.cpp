@@ -41,7 +41,8 @@ bool Peek::go_on() {
 bool Peek::add(const engine::PeekItem& item, Bytes body) {
     for (std::uint32_t i = 0; i < item.extent.count; ++i) {
         if (count_ == messages_max_) return false;
-        const Result<Bytes> message = engine::message_bytes(body, item.extent, i, 1, hub_.scratch);
+        const Result<Bytes> message =
+            engine::message_bytes(body, item.extent, i, 1, hub_.scratch, &hub_.offsets);
         if (!message.ok()) return true;  // shown by the delivery that will meet it
         const std::size_t size = rows_.size() + message.value().size() + 32;
         if (count_ != 0 && size > bytes_max_) return false;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ferry/engine/message_offsets.hpp"
 #include "ferry/engine/types.hpp"
 #include "ferry/platform/result.hpp"
 #include "ferry/wire/limits.hpp"
@@ -272,9 +273,11 @@ private:
 // -- reading record bodies; pure functions, any thread --
 
 /// The bytes of `count` messages of `extent`, beginning with its `skip`-th, one behind another.
+/// `offsets`: for who reads parts of one record again and again; null: not needed.
 /// Errors    corrupt: the body is no publish record or does not hold them.
 Result<Bytes> message_bytes(Bytes body, const Extent& extent, std::uint32_t skip,
-                            std::uint32_t count, std::vector<std::byte>& scratch);
+                            std::uint32_t count, std::vector<std::byte>& scratch,
+                            MessageOffsets* offsets = nullptr);
 /// When the broker took the record's messages; 0 if the body is no publish record.
 [[nodiscard]] std::uint64_t published_ms(Bytes body);
 /// A publish record reduced to some of its messages, for compaction. Ranges: (first index, count),
