@@ -364,7 +364,7 @@ void Engine::declare_queue(SessionId session_id, std::uint64_t request,
 void Engine::State::drop_waiting(Queue& queue) {
     Extras& x = *queue.extras;
     for (TimerList* list : {&x.retries, &x.scheduled}) {
-        list->visit([&](const TimerList::Entry& e) {
+        list->visit_in_any_order([&](const TimerList::Entry& e) {
             live.remove(e.extent.record(), e.extent.count, e.extent.bytes);
         });
         list->clear();
@@ -664,7 +664,8 @@ Position Engine::State::floor_of(const Queue& q) const {
     }
     if (q.extras == nullptr) return floor;
     for (const TimerList* list : {&q.extras->retries, &q.extras->scheduled}) {
-        list->visit([&](const TimerList::Entry& e) { floor = std::min(floor, e.extent.first); });
+        list->visit_in_any_order(
+            [&](const TimerList::Entry& e) { floor = std::min(floor, e.extent.first); });
     }
     if (!q.extras->leaving.empty()) floor = std::min(floor, q.extras->leaving.begin()->first);
     return floor;

@@ -91,7 +91,9 @@ void Engine::State::schedule(Queue& queue, const Run& run, const Extent& extent)
         const std::uint64_t over = first == nullptr ? UINT64_MAX : first->due;
         std::erase_if(x.ids, [&](const auto& id) { return id.second.due < over; });
     }
-    if (!replaying) set_alarm(queue);
+    // Only the first one is waited for.
+    if (!replaying && x.scheduled.front()->key() == TimerList::Key{run.deliver_at, extent.first})
+        set_alarm(queue);
 }
 
 bool Engine::State::apply_cancel(Queue& queue, TimerList::Key key) {

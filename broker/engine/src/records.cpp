@@ -2,6 +2,7 @@
 
 #include "timer_list.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "ferry/platform/assert.hpp"
@@ -29,14 +30,15 @@ void put_publish_head(std::vector<std::byte>& out, RecordType type, const Publis
         put_varint(out, record.sequences);
         put_varint(out, record.settled);
     }
-    put_varint(out, record.runs.size());
+    VarintWriter runs(out, 1 + 3 * record.runs.size() + record.targets.size());
+    runs.put(record.runs.size());
     for (const Run& run : record.runs) {
-        put_varint(out, run.count);
-        put_varint(out, run.bytes);
-        put_varint(out, run.targets_count);
+        runs.put(run.count);
+        runs.put(run.bytes);
+        runs.put(run.targets_count);
         for (std::uint32_t i = 0; i < run.targets_count; ++i) {
             const Target& target = record.targets[run.targets_first + i];
-            put_varint(out, std::uint64_t{target.queue} << 1 | (target.immediate ? 1U : 0U));
+            runs.put(std::uint64_t{target.queue} << 1 | (target.immediate ? 1U : 0U));
         }
     }
 }
@@ -53,6 +55,20 @@ RecordType type_of(const PublishRecord& record) {
     if (!record.schedule.empty()) return RecordType::schedule_fired;
     if (record.prepared.empty()) return RecordType::transaction;
     return record.next_check != 0 ? RecordType::prepared_check : RecordType::prepared_submit;
+}
+
+void put_run_times(std::vector<std::byte>& out, const std::vector<Run>& runs) {
+    const auto timed = static_cast<std::size_t>(
+        std::count_if(runs.begin(), runs.end(), [](const Run& run) { return run.timed(); }));
+    VarintWriter times(out, 1 + 4 * timed);
+    times.put(timed);
+    for (std::size_t i = 0; timed > 0 && i < runs.size(); ++i) {
+        if (!runs[i].timed()) continue;
+        times.put(i);
+        times.put(runs[i].deliver_at);
+        times.put(runs[i].expires_at);
+        times.put(runs[i].id_hash);
+    }
 }
 }  // namespace
 
@@ -73,21 +89,9 @@ void encode_transaction_head(std::vector<std::byte>& out, PublishRecord& record)
             end = extent.end();
         }
     }
-    std::uint64_t timed = 0;
-    std::uint64_t weighty = 0;
-    for (const Run& run : record.runs) {
-        timed += run.timed() ? 1U : 0U;
-        weighty += run.priority != 0 ? 1U : 0U;
-    }
-    put_varint(out, timed);
-    for (std::size_t i = 0; i < record.runs.size(); ++i) {
-        const Run& run = record.runs[i];
-        if (!run.timed()) continue;
-        put_varint(out, i);
-        put_varint(out, run.deliver_at);
-        put_varint(out, run.expires_at);
-        put_varint(out, run.id_hash);
-    }
+    put_run_times(out, record.runs);
+    const auto weighty = static_cast<std::uint64_t>(std::count_if(
+        record.runs.begin(), record.runs.end(), [](const Run& run) { return run.priority != 0; }));
     put_varint(out, weighty);
     for (std::size_t i = 0; i < record.runs.size(); ++i) {
         if (record.runs[i].priority == 0) continue;

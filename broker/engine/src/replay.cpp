@@ -430,8 +430,8 @@ bool Engine::State::books_agree() {
         const auto timer = [&](const TimerList::Entry& e) {
             note(e.extent.record(), e.extent.count);
         };
-        queue->extras->retries.visit(timer);
-        queue->extras->scheduled.visit(timer);
+        queue->extras->retries.visit_in_any_order(timer);
+        queue->extras->scheduled.visit_in_any_order(timer);
         for (const auto& [first, leaving] : queue->extras->leaving)
             note(leaving.extent.record(), leaving.extent.count);
     }

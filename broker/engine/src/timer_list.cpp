@@ -6,67 +6,116 @@
 
 namespace ferry::engine {
 namespace {
-constexpr std::size_t block_entries = 256;
+constexpr std::size_t block_entries = 512;
 constexpr std::uint32_t attempts_max = UINT16_MAX;
 }  // namespace
 
 // The block whose range holds `key`: the last that begins at or before it, or the first of all.
-TimerList::Blocks::iterator TimerList::block_of(const Key& key) {
+TimerList::Blocks::iterator TimerList::block_of(const Key& key) const {
     auto at = blocks_.upper_bound(key);
     return at == blocks_.begin() ? at : std::prev(at);
 }
 
-void TimerList::insert(const Entry& entry) {
+void TimerList::sort(Block& block) {
+    if (block.sorted == block.entries.size()) return;
+    const auto before = [](const Entry& a, const Entry& b) { return a.key() < b.key(); };
+    const auto middle = block.entries.begin() + static_cast<std::ptrdiff_t>(block.sorted);
+    std::sort(middle, block.entries.end(), before);
+    std::inplace_merge(block.entries.begin(), middle, block.entries.end(), before);
+    block.sorted = block.entries.size();
+}
+
+std::size_t TimerList::lower_bound(const Block& block, const Key& key) {
+    const auto begin = block.entries.begin();
+    const auto at =
+        std::partition_point(begin + static_cast<std::ptrdiff_t>(block.head), block.entries.end(),
+                             [&](const Entry& e) { return e.key() < key; });
+    return static_cast<std::size_t>(at - begin);
+}
+
+void TimerList::insert_sorted(Block& block, const Entry& entry) {
+    // What was taken off the front is dropped when it is as much as what is left.
+    if (block.head > 0 && block.head >= block.size()) {
+        block.entries.erase(block.entries.begin(),
+                            block.entries.begin() + static_cast<std::ptrdiff_t>(block.head));
+        block.head = 0;
+    }
+    const auto at = static_cast<std::ptrdiff_t>(lower_bound(block, entry.key()));
+    block.entries.insert(block.entries.begin() + at, entry);
+    block.sorted = block.entries.size();
+}
+
+// Makes room in a full block; returns the one that `key` belongs into now.
+TimerList::Blocks::iterator TimerList::split(Blocks::iterator block, const Key& key) {
+    Block& full = block->second;
+    const bool sorted = full.sorted == full.entries.size();
+    // Most retries are set in order of their time: then the full block stays full.
+    if (sorted && std::next(block) == blocks_.end() && full.entries.back().key() < key)
+        return blocks_.emplace(key, Block{}).first;
+    full.entries.erase(full.entries.begin(),
+                       full.entries.begin() + static_cast<std::ptrdiff_t>(full.head));
+    full.head = 0;
+    const auto middle = full.entries.begin() + static_cast<std::ptrdiff_t>(full.entries.size() / 2);
+    if (!sorted) {
+        std::nth_element(full.entries.begin(), middle, full.entries.end(),
+                         [](const Entry& a, const Entry& b) { return a.key() < b.key(); });
+    }
+    Block upper;
+    upper.entries.reserve(block_entries);
+    upper.entries.assign(middle, full.entries.end());
+    full.entries.erase(middle, full.entries.end());
+    upper.sorted = sorted ? upper.entries.size() : 0;
+    full.sorted = sorted ? full.entries.size() : 0;
+    const Key bound = upper.entries.front().key();
+    const auto next = blocks_.emplace(bound, std::move(upper)).first;
+    return key < bound ? block : next;
+}
+
+// `block`: block_of() the entry.
+void TimerList::insert(const Entry& entry, Blocks::iterator block) {
     const Key key = entry.key();
     messages_ += entry.extent.count;
     bytes_ += entry.extent.bytes;
+    newest_ = std::max(newest_, key.first);
     ++entries_;
-    if (blocks_.empty()) {
-        blocks_[key].push_back(entry);
-        return;
-    }
-    auto block = block_of(key);
-    if (key < block->first) {
+    if (block == blocks_.end()) {
+        block = blocks_.emplace(key, Block{}).first;
+    } else if (key < block->first) {
         // Before all others: the first block's bound moves down.
         auto node = blocks_.extract(block);
         node.key() = key;
         block = blocks_.insert(std::move(node)).position;
     }
-    if (block->second.size() >= block_entries) {
-        Block& full = block->second;
-        // Most timers are set in order of their time: then the full block stays full.
-        const bool behind_all = std::next(block) == blocks_.end() && full.back().key() < key;
-        if (behind_all) {
-            blocks_[key].push_back(entry);
-            return;
-        }
-        const auto middle = full.begin() + block_entries / 2;
-        Block upper(middle, full.end());
-        full.erase(middle, full.end());
-        const Key bound = upper.front().key();
-        const auto next = blocks_.emplace(bound, std::move(upper)).first;
-        if (!(key < bound)) block = next;
-    }
-    Block& entries = block->second;
-    const auto at = std::partition_point(entries.begin(), entries.end(),
-                                         [&](const Entry& e) { return e.key() < key; });
-    entries.insert(at, entry);
+    if (block->second.size() >= block_entries) block = split(block, key);
+    Block& into = block->second;
+    if (block == blocks_.begin()) return insert_sorted(into, entry);
+    const bool in_order = into.sorted == into.entries.size() &&
+                          (into.entries.empty() || into.entries.back().key() < key);
+    into.entries.push_back(entry);
+    if (in_order) ++into.sorted;
 }
 
 bool TimerList::contains(const Key& key) const {
-    auto at = blocks_.upper_bound(key);
-    if (at == blocks_.begin()) return false;
-    --at;
-    const auto found = std::partition_point(at->second.begin(), at->second.end(),
-                                            [&](const Entry& e) { return e.key() < key; });
-    return found != at->second.end() && found->key() == key;
+    if (blocks_.empty()) return false;
+    Block& block = block_of(key)->second;
+    sort(block);
+    const std::size_t at = lower_bound(block, key);
+    return at < block.entries.size() && block.entries[at].key() == key;
 }
 
 TimerList::Entry TimerList::remove(Blocks::iterator block, std::size_t at) {
-    Block& entries = block->second;
-    const Entry taken = entries[at];
-    entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(at));
-    if (entries.empty()) blocks_.erase(block);
+    Block& from = block->second;
+    const Entry taken = from.entries[at];
+    if (at == from.head && block == blocks_.begin()) {
+        ++from.head;
+    } else {
+        from.entries.erase(from.entries.begin() + static_cast<std::ptrdiff_t>(at));
+        from.sorted = from.entries.size();
+    }
+    if (from.size() == 0) {
+        blocks_.erase(block);
+        if (!blocks_.empty()) sort(blocks_.begin()->second);
+    }
     messages_ -= taken.extent.count;
     bytes_ -= taken.extent.bytes;
     --entries_;
@@ -79,26 +128,25 @@ bool TimerList::add(std::uint64_t due, std::uint32_t attempts, const Extent& ext
     entry.due = due & due_max;
     entry.attempts = std::min(attempts, attempts_max) & attempts_max;
     entry.extent = extent;
-    if (!blocks_.empty()) {
-        const Block& near = block_of(entry.key())->second;
-        const auto same = std::partition_point(
-            near.begin(), near.end(), [&](const Entry& e) { return e.key() < entry.key(); });
-        if (same != near.end() && same->key() == entry.key()) return false;
-    }
-    insert(entry);
+    // What is newer than all others needs no look into its block.
+    if (extent.first <= newest_ && contains(entry.key())) return false;
+    insert(entry, block_of(entry.key()));
     return true;
 }
 
 TimerList::Entry TimerList::pop_front() {
     FERRY_ASSERT(!blocks_.empty(), "there is a timer to take");
-    return remove(blocks_.begin(), 0);
+    return remove(blocks_.begin(), blocks_.begin()->second.head);
 }
 
 TimerList::Key TimerList::last_due(std::uint64_t now, std::size_t most) const {
     Key last;
     std::size_t seen = 0;
-    for (const auto& [bound, block] : blocks_) {
-        for (const Entry& entry : block) {
+    for (auto& [bound, block] : blocks_) {
+        if (bound.due > now) return last;
+        sort(block);
+        for (std::size_t i = block.head; i < block.entries.size(); ++i) {
+            const Entry& entry = block.entries[i];
             if (entry.due > now || seen == most) return last;
             last = entry.key();
             ++seen;
@@ -112,11 +160,13 @@ std::optional<TimerList::Entry> TimerList::take(std::uint64_t due, Position posi
     // The run that holds the position is the last one that begins at or before it.
     const Key key{due, position};
     const auto block = block_of(key);
-    const Block& entries = block->second;
-    const auto after = std::partition_point(entries.begin(), entries.end(),
-                                            [&](const Entry& e) { return !(key < e.key()); });
-    if (after == entries.begin()) return std::nullopt;
-    const auto at = static_cast<std::size_t>(std::prev(after) - entries.begin());
+    sort(block->second);
+    const std::vector<Entry>& entries = block->second.entries;
+    std::size_t at = lower_bound(block->second, key);
+    if (at == entries.size() || key < entries[at].key()) {
+        if (at == block->second.head) return std::nullopt;
+        --at;
+    }
     if (entries[at].due != due || entries[at].extent.end() <= position) return std::nullopt;
     Entry whole = remove(block, at);
     const auto skip = static_cast<std::uint32_t>(position - whole.extent.first);
@@ -125,7 +175,7 @@ std::optional<TimerList::Entry> TimerList::take(std::uint64_t due, Position posi
     const auto put_back = [&](std::uint32_t from, std::uint32_t count) {
         if (count == 0) return;
         part.extent = part_of(whole.extent, from, count);
-        insert(part);
+        insert(part, block_of(part.key()));
     };
     put_back(0, skip);
     put_back(skip + 1, behind);
@@ -135,7 +185,7 @@ std::optional<TimerList::Entry> TimerList::take(std::uint64_t due, Position posi
 
 void TimerList::clear() {
     blocks_.clear();
-    messages_ = entries_ = bytes_ = 0;
+    messages_ = entries_ = bytes_ = newest_ = 0;
 }
 
 void TimerList::save(std::vector<std::byte>& out) const {

@@ -8,9 +8,11 @@
 
 namespace ferry::engine {
 
-/// Messages that wait for their time, in order of (due, position): runs of 32 bytes in sorted
-/// blocks, so that a million of them cost about 40 MB, adding and taking one costs a search and a
-/// short move, and nothing is ever scanned.
+/// Messages that wait for their time, in order of (due, position): runs of 32 bytes in blocks that
+/// are sorted among each other, so that a million of them cost about 40 MB, adding one costs a
+/// search among blocks, and nothing is ever scanned. Within a block order is made when somebody
+/// needs it, at the latest when the block becomes the first one: most are far in the future, and
+/// come in any order.
 ///
 /// Threads   The engine's. Live space is the caller's to keep.
 class TimerList {
@@ -32,7 +34,7 @@ public:
     /// False: there is one with this key, or `due` is too large.
     bool add(std::uint64_t due, std::uint32_t attempts, const Extent& extent);
     [[nodiscard]] const Entry* front() const {
-        return blocks_.empty() ? nullptr : &blocks_.begin()->second.front();
+        return blocks_.empty() ? nullptr : &blocks_.begin()->second.first();
     }
     Entry pop_front();
     /// Key of the last of the first `most` entries that are due by then. Requires one that is.
@@ -46,10 +48,20 @@ public:
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::uint64_t entries() const { return entries_; }
+    /// In order.
     template <class Visit>
     void visit(Visit&& visit) const {
+        for (auto& [key, block] : blocks_) {
+            sort(block);
+            for (std::size_t i = block.head; i < block.entries.size(); ++i) visit(block.entries[i]);
+        }
+    }
+
+    /// The same for who does not care about the order: nothing is sorted for it.
+    template <class Visit>
+    void visit_in_any_order(Visit&& visit) const {
         for (const auto& [key, block] : blocks_) {
-            for (const Entry& entry : block) visit(entry);
+            for (std::size_t i = block.head; i < block.entries.size(); ++i) visit(block.entries[i]);
         }
     }
 
@@ -57,13 +69,26 @@ public:
     [[nodiscard]] bool load(Reader& in);
 
 private:
-    using Block = std::vector<Entry>;
+    struct Block {
+        std::vector<Entry> entries;
+        std::size_t head = 0;    // taken off the front already; of the first block
+        std::size_t sorted = 0;  // the first so many are in order; of the first block all are
+
+        [[nodiscard]] const Entry& first() const { return entries[head]; }
+        [[nodiscard]] std::size_t size() const { return entries.size() - head; }
+    };
     using Blocks = std::map<Key, Block>;
-    Blocks::iterator block_of(const Key& key);
-    void insert(const Entry& entry);
+    [[nodiscard]] Blocks::iterator block_of(const Key& key) const;
+    static void sort(Block& block);
+    static void insert_sorted(Block& block, const Entry& entry);
+    /// Its place in the sorted block, or nothing.
+    [[nodiscard]] static std::size_t lower_bound(const Block& block, const Key& key);
+    Blocks::iterator split(Blocks::iterator block, const Key& key);
+    void insert(const Entry& entry, Blocks::iterator block);
     Entry remove(Blocks::iterator block, std::size_t at);
 
-    Blocks blocks_;  // by a lower bound of its keys; none is empty
+    mutable Blocks blocks_;  // by a lower bound of its keys; none is empty. Sorted by whoever looks
+    Position newest_ = 0;    // no position is above it
     std::uint64_t messages_ = 0;
     std::uint64_t bytes_ = 0;
     std::uint64_t entries_ = 0;

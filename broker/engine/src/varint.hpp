@@ -14,12 +14,34 @@ inline void put_u8(std::vector<std::byte>& out, std::uint8_t value) {
     out.push_back(static_cast<std::byte>(value));
 }
 inline void put_varint(std::vector<std::byte>& out, std::uint64_t value) {
-    while (value >= 0x80) {
-        put_u8(out, static_cast<std::uint8_t>(value | 0x80));
-        value >>= 7;
-    }
-    put_u8(out, static_cast<std::uint8_t>(value));
+    if (value < 0x80) return put_u8(out, static_cast<std::uint8_t>(value));
+    std::byte bytes[10];
+    std::size_t size = 0;
+    for (; value >= 0x80; value >>= 7) bytes[size++] = static_cast<std::byte>(value | 0x80);
+    bytes[size++] = static_cast<std::byte>(value);
+    out.insert(out.end(), bytes, bytes + size);
 }
+/// Appends varints, for who has many of them: room for `most` is made at once.
+class VarintWriter {
+public:
+    VarintWriter(std::vector<std::byte>& out, std::size_t most) : out_(out) {
+        const std::size_t before = out.size();
+        out.resize(before + most * 10);
+        at_ = out.data() + before;
+    }
+    ~VarintWriter() { out_.resize(static_cast<std::size_t>(at_ - out_.data())); }
+    VarintWriter(const VarintWriter&) = delete;
+    VarintWriter& operator=(const VarintWriter&) = delete;
+
+    void put(std::uint64_t value) {
+        for (; value >= 0x80; value >>= 7) *at_++ = static_cast<std::byte>(value | 0x80);
+        *at_++ = static_cast<std::byte>(value);
+    }
+
+private:
+    std::vector<std::byte>& out_;
+    std::byte* at_;
+};
 inline void put_u64(std::vector<std::byte>& out, std::uint64_t value) {
     std::byte bytes[8];
     store_le(bytes, value);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "ferry/platform/random.hpp"
@@ -79,6 +80,14 @@ TEST(TimerList, DoesWhatAMapDoesOverManyBlocks) {
                 map.erase(at);
             }
             ASSERT_EQ(list.entries(), map.size());
+            const TimerList::Key any{random.below(5000), random.below(next)};
+            ASSERT_EQ(list.contains(any), map.count(any) != 0);
+            if (!map.empty()) {
+                ASSERT_EQ(list.front()->key(), map.begin()->first);
+                const TimerList::Key known =
+                    map.lower_bound(std::min(any, map.rbegin()->first))->first;
+                ASSERT_FALSE(list.add(known.due, 1, extent_at(known.first)));
+            }
         }
         std::vector<std::byte> saved;
         list.save(saved);
@@ -90,6 +99,22 @@ TEST(TimerList, DoesWhatAMapDoesOverManyBlocks) {
             ASSERT_EQ(copy.pop_front().key(), entry.first);
         }
     }
+}
+
+TEST(TimerList, KeepsManyThatComeInAnyOrderInTheirs) {
+    SeededRandom random(6);
+    TimerList list;
+    std::vector<TimerList::Key> keys;
+    for (Position p = 1; p <= 20'000; ++p) {
+        keys.push_back({random.below(1'000'000), p});
+        ASSERT_TRUE(list.add(keys.back().due, 0, extent_at(p)));
+    }
+    std::sort(keys.begin(), keys.end());
+    EXPECT_EQ(list.last_due(keys[9'999].due, 100'000), keys[9'999]);
+    std::vector<TimerList::Key> visited;
+    list.visit([&](const TimerList::Entry& e) { visited.push_back(e.key()); });
+    EXPECT_EQ(visited, keys);
+    for (const TimerList::Key& key : keys) ASSERT_EQ(list.pop_front().key(), key);
 }
 
 TEST(TimerList, FindsTheLastOfThoseThatAreDue) {
