@@ -20,6 +20,13 @@ std::uint64_t ids_max(const QueuePolicy& policy) {
 
 }  // namespace
 
+void Engine::State::expect_id(const Route& route, const IdHash& id) {
+    for (const QueueId queue_id : route.queues) {
+        const Queue& queue = *queue_of(queue_id);
+        if (queue.extras != nullptr) queue.extras->seen.expect(id);
+    }
+}
+
 // Takes the queues that have seen the id out of the plan's route.
 void Engine::State::leave_out_repeats(PublishPlan& plan, const IdHash& id) {
     std::size_t seen = 0;

@@ -10,6 +10,7 @@ namespace ferry::engine {
 namespace {
 
 constexpr std::size_t ring_min = 64;
+constexpr std::uint64_t looked_ahead = 8;  // slots of so many ids are on their way from memory
 
 struct Sip {
     std::uint64_t v0, v1, v2, v3;
@@ -58,63 +59,76 @@ IdHash hash_id(std::uint64_t key_low, std::uint64_t key_high, std::string_view i
     return hash;
 }
 
-std::size_t IdWindow::find(const IdHash& id) const {
-    if (table_.empty()) return not_found;
-    for (std::size_t at = home(id); table_[at] != 0; at = (at + 1) & (table_.size() - 1)) {
-        if (ring_[table_[at] - 1].id == id) return at;
-    }
-    return not_found;
-}
-
 bool IdWindow::contains(const IdHash& id) const {
-    return find(id) != not_found;
+    if (table_.empty()) return false;
+    const std::uint32_t hash = bits_of(id);
+    const std::size_t mask = table_.size() - 1;
+    for (std::size_t at = home(hash); table_[at].place != 0; at = (at + 1) & mask) {
+        if (table_[at].hash == hash && ring_[table_[at].place - 1].id == id) return true;
+    }
+    return false;
 }
 
 void IdWindow::put(const IdHash& id, std::uint64_t number) {
-    std::size_t at = home(id);
-    while (table_[at] != 0) at = (at + 1) & (table_.size() - 1);
-    table_[at] = static_cast<std::uint32_t>(number & (ring_.size() - 1)) + 1;
+    const std::uint32_t hash = bits_of(id);
+    const std::size_t mask = table_.size() - 1;
+    std::size_t at = home(hash);
+    while (table_[at].place != 0) at = (at + 1) & mask;
+    table_[at] = {place_of(number), hash};
 }
 
-void IdWindow::grow() {
+void IdWindow::grow_ring() {
     std::vector<Entry> old(std::max(ring_min, ring_.size() * 2));
     old.swap(ring_);
-    table_.assign(ring_.size() * 2, 0);
+    for (std::uint64_t n = first_; n < next_; ++n) entry(n) = old[n & (old.size() - 1)];
+    grow_table();
+}
+
+// Makes the table anew, larger if it is full: places in the ring have changed.
+void IdWindow::grow_table() {
+    const bool full = (size() + 1) * 8 > table_.size() * 5;
+    table_.assign(std::max(ring_min, full ? table_.size() * 2 : table_.size()), {});
     for (std::uint64_t n = first_; n < next_; ++n) {
-        entry(n) = old[n & (old.size() - 1)];
+        expect(entry(n + looked_ahead).id);
         put(entry(n).id, n);
     }
 }
 
 void IdWindow::add(const IdHash& id, std::uint64_t now_ms) {
-    if (size() == ring_.size()) grow();
+    if (size() == ring_.size()) grow_ring();
+    if ((size() + 1) * 8 > table_.size() * 5) grow_table();
     entry(next_) = {id, now_ms};
     put(id, next_);
     ++next_;
 }
 
 // Closes the gap, so that a free slot still ends every search.
-void IdWindow::erase(const IdHash& id) {
-    std::size_t gap = find(id);
-    FERRY_ASSERT(gap != not_found, "what is in the ring is in the table");
+void IdWindow::erase(std::uint64_t number) {
     const std::size_t mask = table_.size() - 1;
-    for (std::size_t at = (gap + 1) & mask; table_[at] != 0; at = (at + 1) & mask) {
-        const std::size_t wanted = home(ring_[table_[at] - 1].id);
+    const std::uint32_t place = place_of(number);
+    std::size_t gap = home(bits_of(entry(number).id));
+    while (table_[gap].place != place) {
+        FERRY_ASSERT(table_[gap].place != 0, "what is in the ring is in the table");
+        gap = (gap + 1) & mask;
+    }
+    for (std::size_t at = (gap + 1) & mask; table_[at].place != 0; at = (at + 1) & mask) {
+        const std::size_t wanted = home(table_[at].hash);
         if (((at - wanted) & mask) < ((at - gap) & mask)) continue;
         table_[gap] = table_[at];
         gap = at;
     }
-    table_[gap] = 0;
+    table_[gap] = {};
 }
 
 void IdWindow::take_back() {
     FERRY_ASSERT(size() > 0, "there is one to take back");
-    erase(entry(--next_).id);
+    erase(--next_);
 }
 
 void IdWindow::trim(std::uint64_t now_ms, std::uint64_t window_ms, std::uint64_t ids_max) {
     while (size() > 0 && (size() > ids_max || entry(first_).seen_ms + window_ms <= now_ms)) {
-        erase(entry(first_).id);
+        expect(entry(first_ + looked_ahead).id);
+        erase(first_);
         ++first_;
     }
 }

@@ -42,14 +42,6 @@ bool check_headers(wire::Cursor& cursor) {
     return before - cursor.remaining() <= limits::headers_bytes_max;
 }
 
-/// What a message's properties ask of the engine.
-struct Wishes {
-    std::uint64_t deliver_at = 0;
-    std::uint64_t expires_at = 0;
-    std::uint8_t priority = 0;
-    std::string_view id;
-};
-
 // Type-checks a property map without decoding it. False: malformed.
 bool check_properties(Bytes properties, Wishes& wishes) {
     wire::Cursor cursor(properties);
@@ -196,6 +188,8 @@ struct Engine::State::Planning {
     std::string_view last_key = {};
     const Route* last_route = nullptr;
     RouteTraits traits = {};  // of the message's route
+    wire::Cursor cursor{command.messages};
+    std::uint32_t read = 0;  // messages
 };
 
 // What the queues of a route have that plain ones do not.
@@ -239,6 +233,28 @@ Code Engine::State::refusal_of(const Planning& planning, const wire::MessageView
     return Code::ok;
 }
 
+// The next message of the command. Null: it is malformed.
+const ReadMessage* Engine::State::read_next(Planning& planning, std::uint32_t index) {
+    const bool by_id = planning.traits.dedupes && planning.last_route != nullptr;
+    const std::uint32_t upto =
+        by_id ? std::min(planning.command.count, index + messages_ahead_max) : index + 1;
+    for (; planning.read < upto; ++planning.read) {
+        ReadMessage& next = messages_ahead[planning.read % messages_ahead.size()];
+        next.wishes = {};
+        next.hashed = false;
+        if (!wire::read_message(planning.cursor, next.view)) return nullptr;
+        if (next.view.properties.size() > 1 &&
+            !check_properties(next.view.properties, next.wishes)) {
+            return nullptr;
+        }
+        if (!by_id || next.wishes.id.empty()) continue;
+        next.id = hash_id(settings.id_key_low, settings.id_key_high, next.wishes.id);
+        next.hashed = true;
+        expect_id(*planning.last_route, next.id);
+    }
+    return &messages_ahead[index % messages_ahead.size()];
+}
+
 bool Engine::State::plan_publish(const PublishCommand& command, const Producer& producer, Now now) {
     plans.clear();
     plans_open = 0;
@@ -247,16 +263,14 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     ++plan_number;
     planned_ids.clear();
     plans_sortable = true;
-    wire::Cursor cursor(command.messages);
     Planning planning{command, producer, now};
     const bool in_order = (command.flags & wire::publish_in_order) != 0;
     std::uint32_t offset = 0;
     for (std::uint32_t i = 0; i < command.count; ++i) {
-        wire::MessageView message;
-        if (!wire::read_message(cursor, message)) return false;
-        Wishes wishes;
-        if (message.properties.size() > 1 && !check_properties(message.properties, wishes))
-            return false;
+        const ReadMessage* const next = read_next(planning, i);
+        if (next == nullptr) return false;
+        const wire::MessageView& message = next->view;
+        Wishes wishes = next->wishes;
         if (wishes.deliver_at <= now.wall_ms) wishes.deliver_at = 0;
         const Route* route = find_route(planning, message);
         PublishPlan plan;
@@ -272,7 +286,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             const bool by_id = planning.traits.dedupes && !wishes.id.empty();
             IdHash id;
             if (by_id && plan.code == Code::ok) {
-                id = hash_id(settings.id_key_low, settings.id_key_high, wishes.id);
+                id = next->hashed ? next->id
+                                  : hash_id(settings.id_key_low, settings.id_key_high, wishes.id);
                 leave_out_repeats(plan, id);
             }
             if (plan.code == Code::ok && planning.traits.guarded) take_room(*plan.route, plan);
@@ -298,7 +313,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         offset += plan.bytes;
         add_plan(plans, plan);
     }
-    return cursor.at_end();
+    return planning.cursor.at_end();
 }
 
 bool Engine::State::counts_as_delivered(const Queue& queue) const {
@@ -371,12 +386,21 @@ void Engine::State::sort_plans_by_priority() {
     const auto stored = [](const PublishPlan& plan) {
         return plan.fate == PublishPlan::Fate::store && !plan.repeated;
     };
+    // Of a command that takes several records, a crash may leave the first sequences only: these
+    // must be the first messages.
+    std::size_t targets = 0;
+    for (const PublishPlan& plan : plans)
+        targets += plan.route == nullptr ? 0 : plan.route->queues.size();
+    if (targets > targets_per_record_max) return;
     for (auto begin = plans.begin(); begin != plans.end();) {
         begin = std::find_if(begin, plans.end(), stored);
         const auto end = std::find_if_not(begin, plans.end(), stored);
-        std::stable_sort(begin, end, [](const PublishPlan& a, const PublishPlan& b) {
-            return a.priority > b.priority;
-        });
+        by_priority.clear();
+        for (std::uint8_t level = limits::priority_max + 1; level-- > 0;) {
+            std::copy_if(begin, end, std::back_inserter(by_priority),
+                         [&](const PublishPlan& plan) { return plan.priority == level; });
+        }
+        std::copy(by_priority.begin(), by_priority.end(), begin);
         begin = end;
     }
 }
@@ -533,6 +557,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
     std::size_t offset = r.messages_offset;
     std::size_t part = 0;  // of `messages`
     std::size_t part_offset = r.messages_offset;
+    std::uint64_t references = 0;
+    std::uint64_t bytes = 0;
     for (const Run& run : r.runs) {
         while (part < messages.size() && part_offset + messages[part].size() <= offset)
             part_offset += messages[part++].size();
@@ -552,7 +578,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 replay_broken = true;  // a checkpoint of another log
                 return;
             }
-            live.add(place.position, extent.count, extent.bytes);
+            references += extent.count;
+            bytes += extent.bytes;
             queue->published += extent.count;
             const bool levels = queue->options.policy.priorities && queue->gate == nullptr;
             extent.level = levels ? run.priority & 0xfU : 0U;
@@ -580,6 +607,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
         index += run.count;
         offset += run.bytes;
     }
+    if (references > 0) live.add(place.position, references, bytes);
     if (r.producer != 0) {
         Producer* producer = producers.find(r.producer);
         if (producer != nullptr) Producers::advance(*producer, r.first, r.sequences, r.settled);

@@ -12,13 +12,19 @@ ReadyQueue::Front ReadyQueue::choose(Position durable) {
     Front found = Front::empty;
     unsigned ready = 0;
     std::uint8_t oldest = 0;
+    others_from_ = UINT64_MAX;
     for (std::size_t n = more_.size() + 1; n-- > 0;) {
         const auto of_level = static_cast<std::uint8_t>(n);
         const ReadyList& list = at(of_level);
         const Front front = list.front(durable);
         if (front == Front::ready) {
-            if (ready == 0) chosen_ = oldest = of_level;
-            if (list.front_position() < at(oldest).front_position()) oldest = of_level;
+            const Position first = list.front_position();
+            if (ready == 0) {
+                chosen_ = oldest = of_level;
+            } else {
+                if (first < at(oldest).front_position()) oldest = of_level;
+                others_from_ = std::min(others_from_, first);
+            }
             ++ready;
         } else if (front == Front::waits_for_index || found == Front::empty) {
             found = front;
@@ -27,15 +33,21 @@ ReadyQueue::Front ReadyQueue::choose(Position durable) {
     }
     several_ = ready > 1;
     if (ready == 0) return found;
-    if (several_ && turn_ >= turn_messages - turn_for_oldest) chosen_ = oldest;
+    if (several_ && turn_ >= turn_messages - turn_for_oldest && chosen_ != oldest) {
+        chosen_ = oldest;
+        others_from_ = 0;
+    }
     return Front::ready;
 }
 
 ReadyQueue::Taken ReadyQueue::take(std::uint64_t messages_max, std::uint64_t bytes_max) {
     if (more_.empty() || !several_) return chosen().take(messages_max, bytes_max);
     constexpr std::uint32_t for_highest = turn_messages - turn_for_oldest;
-    const std::uint32_t left = turn_ < for_highest ? for_highest - turn_ : turn_messages - turn_;
-    const Taken taken = chosen().take(std::min<std::uint64_t>(messages_max, left), bytes_max);
+    std::uint64_t most = turn_ < for_highest ? for_highest - turn_ : turn_messages - turn_;
+    // What is the highest and the oldest at once goes in either share: a run stays whole.
+    const Position first = chosen().front_position();
+    if (first < others_from_) most = std::max(most, others_from_ - first);
+    const Taken taken = chosen().take(std::min(messages_max, most), bytes_max);
     turn_ = (turn_ + taken.extent.count) % turn_messages;
     return taken;
 }

@@ -182,7 +182,10 @@ private:
     ReadyList base_;               // level 0
     std::vector<ReadyList> more_;  // levels 1 to 9, or none
     std::uint8_t chosen_ = 0;
-    bool several_ = false;    // front() found more than one level
+    bool several_ = false;  // front() found more than one level
+    // Of these, where the oldest message of a lower level than the chosen one lies; 0: the chosen
+    // one is not the highest.
+    Position others_from_ = 0;
     std::uint32_t turn_ = 0;  // messages handed out of this turn
 };
 

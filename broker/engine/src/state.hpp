@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -52,6 +53,24 @@ struct PublishPlan {
     bool repeated = false;  // some queue has seen its id
     QueueId full = 0;       // refused: this queue has no room
 };
+
+/// What a message's properties ask of the engine.
+struct Wishes {
+    std::uint64_t deliver_at = 0;
+    std::uint64_t expires_at = 0;
+    std::uint8_t priority = 0;
+    std::string_view id;
+};
+
+/// A message of a publish command that was read and is not planned yet.
+struct ReadMessage {
+    wire::MessageView view;
+    Wishes wishes;
+    IdHash id;  // if `hashed`
+    bool hashed = false;
+};
+/// So many are read ahead where ids are looked up, while the memory of their places is on its way.
+constexpr std::uint32_t messages_ahead_max = 16;
 
 /// A failed delivery that is tried again later.
 struct DelayedPart {
@@ -149,6 +168,8 @@ struct Engine::State {
     // Scratch memory of publish(), kept to avoid allocation.
     PublishRecord record;
     std::vector<PublishPlan> plans;
+    std::vector<PublishPlan> by_priority;
+    std::array<ReadMessage, messages_ahead_max> messages_ahead;
     std::deque<Route> uncached_routes;
     std::uint64_t plan_number = 0;     // of the command being planned
     std::vector<QueueId> planned_ids;  // queues that remembered one for the command being planned
@@ -208,6 +229,7 @@ struct Engine::State {
         bool dedupes = false;     // some queue remembers ids
     };
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;
+    const ReadMessage* read_next(Planning& planning, std::uint32_t index);
     const Route* find_route(Planning& planning, const wire::MessageView& message);
     [[nodiscard]] Code refusal_of(const Planning& planning, const wire::MessageView& message,
                                   const Route& route, std::uint64_t deliver_at) const;
@@ -223,6 +245,7 @@ struct Engine::State {
     void spill(Queue& queue);
 
     // -- dedupe.cpp --
+    void expect_id(const Route& route, const IdHash& id);
     void leave_out_repeats(PublishPlan& plan, const IdHash& id);
     void remember_id(const PublishPlan& plan, const IdHash& id);
     void forget_planned_ids();
