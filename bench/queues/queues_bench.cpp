@@ -4,10 +4,13 @@
 //   it
 //               the same by two publishes and an ack that have nothing to do with one another
 //   priorities  end to end through a queue that heeds priorities, ten of them, one per publish
-//   burst mixed       the same with another priority for each message dedupe      end to end
-//   through a queue that remembers ids; the plain queue gets them as well
+//               burst
+//   mixed       the same with another priority for each message
+//   dedupe      end to end through a queue that remembers ids; the plain queue gets them as well
 //
-// Usage: queues_bench MODE [COUNT [URL]]
+// Usage: queues_bench MODE [COUNT [URL [PID OF FERRYD]]]
+// With the process the broker's processor time is told, too: on a machine that does other work it
+// is what can be compared.
 
 #include <algorithm>
 #include <chrono>
@@ -19,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu_meter.hpp"
 #include "ferry/transport/client.hpp"
 
 namespace {
@@ -175,16 +179,37 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-void compare(const char* what, const std::function<double(bool)>& measure) {
-    std::vector<double> plain;
-    std::vector<double> featured;
+struct Figures {
+    std::vector<double> rate;
+    std::vector<double> broker_us;
+    std::vector<double> client_us;
+};
+
+void compare(const char* what, std::uint64_t count, int broker_pid,
+             const std::function<double(bool)>& measure) {
+    Figures plain;
+    Figures featured;
+    const auto run = [&](bool on, Figures& figures) {
+        const bench::CpuMeter meter(broker_pid);
+        figures.rate.push_back(measure(on));
+        figures.broker_us.push_back(meter.broker_us(count));
+        figures.client_us.push_back(meter.own_us(count));
+    };
+    const auto ratio = [](const std::vector<double>& a, const std::vector<double>& b) {
+        return median(b) > 0 ? median(a) / median(b) : 0;
+    };
     for (int round = 0; round < rounds; ++round) {
-        plain.push_back(measure(false));
-        featured.push_back(measure(true));
-        std::printf("%s: plain %.0f/s, with it %.0f/s\n", what, plain.back(), featured.back());
+        run(false, plain);
+        run(true, featured);
+        std::printf("%s: plain %.0f/s, with it %.0f/s\n", what, plain.rate.back(),
+                    featured.rate.back());
     }
-    std::printf("%s, medians: plain %.0f/s, with it %.0f/s: %.2f x\n", what, median(plain),
-                median(featured), median(featured) / median(plain));
+    std::printf("%s, medians: plain %.0f/s, with it %.0f/s: %.2f x\n", what, median(plain.rate),
+                median(featured.rate), ratio(featured.rate, plain.rate));
+    std::printf("%s, CPU us a message: broker %.3f, with it %.3f (%.2f x); client %.3f, %.3f\n",
+                what, median(plain.broker_us), median(featured.broker_us),
+                ratio(plain.broker_us, featured.broker_us), median(plain.client_us),
+                median(featured.client_us));
 }
 
 }  // namespace
@@ -192,13 +217,14 @@ void compare(const char* what, const std::function<double(bool)>& measure) {
 int main(int argc, char** argv) {
     const std::string mode = argc > 1 ? argv[1] : "";
     const std::uint64_t count = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 200'000;
-    const Bench bench(std::max<std::uint64_t>(count / 500, 1) * 500,
-                      argc > 3 ? argv[3] : "ferry://127.0.0.1:7420");
+    const std::uint64_t rounded = std::max<std::uint64_t>(count / 500, 1) * 500;
+    const Bench bench(rounded, argc > 3 ? argv[3] : "ferry://127.0.0.1:7420");
+    const int pid = argc > 4 ? static_cast<int>(std::strtol(argv[4], nullptr, 10)) : 0;
     if (mode == "tx") {
-        compare("tx", [&](bool on) { return bench.answer(on); });
+        compare("tx", rounded, pid, [&](bool on) { return bench.answer(on); });
     } else if (mode == "priorities" || mode == "mixed") {
         const std::uint64_t burst = mode == "mixed" ? 1 : 512;
-        compare(mode.c_str(), [&](bool on) {
+        compare(mode.c_str(), rounded, pid, [&](bool on) {
             QueuePolicy policy;
             policy.priorities = on;
             return bench.end_to_end(policy, [burst](std::uint64_t i, Properties& p) {
@@ -206,7 +232,7 @@ int main(int argc, char** argv) {
             });
         });
     } else if (mode == "dedupe") {
-        compare("dedupe", [&](bool on) {
+        compare("dedupe", rounded, pid, [&](bool on) {
             QueuePolicy policy;
             policy.dedupe_window_ms = on ? 3'600'000 : 0;
             return bench.end_to_end(policy, [](std::uint64_t i, Properties& p) {
