@@ -22,9 +22,8 @@ EntryHead decode_entry(Bytes bytes) {
                      load_le<std::uint32_t>(bytes.data() + 12)};
 }
 
-Result<std::vector<std::byte>> read_piece(const Segment& segment, std::uint64_t offset,
-                                          std::uint64_t bytes) {
-    std::vector<std::byte> out(bytes);
+Result<RawBytes> read_piece(const Segment& segment, std::uint64_t offset, std::uint64_t bytes) {
+    RawBytes out(bytes);
     auto got = segment.file->read_at(offset, out);
     if (!got.ok()) {
         Error error = got.error();
@@ -130,7 +129,7 @@ Result<Located> locate(const Segment& segment, Position record) {
     std::uint64_t at = start_offset(*index.value(), record);
     const std::uint64_t end = std::min(segment.header.entries_end, segment.file_bytes);
     const std::uint64_t piece = format::compacted_index_stride + format::compacted_entry_bytes;
-    std::vector<std::byte> window;
+    RawBytes window;
     std::uint64_t window_at = 0;
     while (at < end && end - at >= format::compacted_entry_bytes) {
         if (at < window_at || at + format::compacted_entry_bytes > window_at + window.size()) {

@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ferry/platform/bytes.hpp"
@@ -88,9 +90,24 @@ struct StoredRecord {
     Bytes body;  // into Block::bytes
 };
 
+/// Memory that a read fills: it is not set to zero before.
+template <class T>
+struct RawAllocator : std::allocator<T> {
+    template <class U>
+    struct rebind {
+        using other = RawAllocator<U>;
+    };
+    void construct(T* at) { ::new (static_cast<void*>(at)) T; }
+    template <class... Args>
+    void construct(T* at, Args&&... args) {
+        ::new (static_cast<void*>(at)) T(std::forward<Args>(args)...);
+    }
+};
+using RawBytes = std::vector<std::byte, RawAllocator<std::byte>>;
+
 /// A run of whole records read from disk with every CRC checked. Owns its bytes.
 struct Block {
-    std::vector<std::byte> bytes;
+    RawBytes bytes;
     std::vector<StoredRecord>
         records;        // in order of position; gaps are batch headers or compacted-away records
     Position next = 0;  // where reading on would start
