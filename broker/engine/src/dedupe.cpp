@@ -33,13 +33,9 @@ void Engine::State::leave_out_repeats(PublishPlan& plan, const IdHash& id) {
     const auto has_seen = [&](QueueId queue_id) {
         Queue& queue = *queue_of(queue_id);
         const QueuePolicy& policy = queue.options.policy;
-        if (policy.dedupe_window_ms == 0 || queue.extras == nullptr) return false;
+        const IdWindow* const window = policy.dedupe_window_ms == 0 ? nullptr : window_of(queue);
+        if (window == nullptr || !window->contains(id)) return false;
         Extras& x = *queue.extras;
-        if (x.seen_trimmed != plan_number) {
-            x.seen_trimmed = plan_number;
-            x.seen.trim(steady_ms(last_now), policy.dedupe_window_ms, ids_max(policy));
-        }
-        if (!x.seen.contains(id)) return false;
         ++x.repeated;
         ++totals.repeated;
         return true;
@@ -59,7 +55,25 @@ void Engine::State::leave_out_repeats(PublishPlan& plan, const IdHash& id) {
     plan.route = &rest;
 }
 
-void Engine::State::remember_id(const PublishPlan& plan, const IdHash& id) {
+// The ids that the queue remembers, without those whose time is over. Null: none yet.
+IdWindow* Engine::State::window_of(Queue& queue) {
+    if (queue.extras == nullptr) return nullptr;
+    Extras& x = *queue.extras;
+    if (x.seen_trimmed != plan_number) {
+        const QueuePolicy& policy = queue.options.policy;
+        x.seen_trimmed = plan_number;
+        x.seen.trim(steady_ms(last_now), policy.dedupe_window_ms, ids_max(policy));
+    }
+    return &x.seen;
+}
+
+// `only`: the window of the route's only queue, if it is at hand.
+void Engine::State::remember_id(const PublishPlan& plan, const IdHash& id, IdWindow* only) {
+    if (only != nullptr && plan.route->queues.size() == 1) {
+        only->add(id, steady_ms(last_now));
+        planned_ids.push_back(plan.route->queues.front());
+        return;
+    }
     for (const QueueId queue_id : plan.route->queues) {
         Queue& queue = *queue_of(queue_id);
         if (queue.options.policy.dedupe_window_ms == 0) continue;

@@ -187,7 +187,8 @@ struct Engine::State::Planning {
     std::string_view last_exchange = {};
     std::string_view last_key = {};
     const Route* last_route = nullptr;
-    RouteTraits traits = {};  // of the message's route
+    RouteTraits traits = {};     // of the message's route
+    IdWindow* window = nullptr;  // of its only queue, if that has remembered ids before
     wire::Cursor cursor{command.messages};
     std::uint32_t read = 0;  // messages
 };
@@ -216,6 +217,9 @@ const Route* Engine::State::find_route(Planning& planning, const wire::MessageVi
     planning.last_exchange = message.exchange;
     if (route->by_headers) route = &uncached_routes.emplace_back(*route);
     planning.traits = traits_of(*route);
+    planning.window = planning.traits.dedupes && route->queues.size() == 1
+                          ? window_of(*queue_of(route->queues.front()))
+                          : nullptr;
     return route;
 }
 
@@ -250,7 +254,11 @@ const ReadMessage* Engine::State::read_next(Planning& planning, std::uint32_t in
         if (!by_id || next.wishes.id.empty()) continue;
         next.id = hash_id(settings.id_key_low, settings.id_key_high, next.wishes.id);
         next.hashed = true;
-        expect_id(*planning.last_route, next.id);
+        if (planning.window != nullptr) {
+            planning.window->expect(next.id);
+        } else {
+            expect_id(*planning.last_route, next.id);
+        }
     }
     return &messages_ahead[index % messages_ahead.size()];
 }
@@ -288,10 +296,11 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
             if (by_id && plan.code == Code::ok) {
                 id = next->hashed ? next->id
                                   : hash_id(settings.id_key_low, settings.id_key_high, wishes.id);
-                leave_out_repeats(plan, id);
+                if (planning.window == nullptr || planning.window->contains(id))
+                    leave_out_repeats(plan, id);
             }
             if (plan.code == Code::ok && planning.traits.guarded) take_room(*plan.route, plan);
-            if (by_id && plan.code == Code::ok) remember_id(plan, id);
+            if (by_id && plan.code == Code::ok) remember_id(plan, id, planning.window);
             if (plan.code != Code::ok) {
                 plan.fate = PublishPlan::Fate::refuse;
             } else if (plan.route->queues.empty()) {

@@ -247,7 +247,8 @@ struct Engine::State {
     // -- dedupe.cpp --
     void expect_id(const Route& route, const IdHash& id);
     void leave_out_repeats(PublishPlan& plan, const IdHash& id);
-    void remember_id(const PublishPlan& plan, const IdHash& id);
+    void remember_id(const PublishPlan& plan, const IdHash& id, IdWindow* only);
+    IdWindow* window_of(Queue& queue);
     void forget_planned_ids();
     void replay_ids(Queue& queue, const Run& run, std::uint32_t offset);
 
