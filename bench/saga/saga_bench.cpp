@@ -1,189 +1,200 @@
-// What an orchestrator alone can do: three-step sagas against a null transport, which reads its
-// outbox and answers every command at once. Every change is a durable transaction.
+// What sagas cost. Every change is a durable transaction (synchronous=FULL).
 //
-//   saga_bench [SAGAS] [DIRECTORY]
+//   saga_bench null     [SAGAS] [DIR]         an orchestrator alone: three-step sagas against a
+//   null
+//                                             transport, which reads its outbox and answers at once
+//   saga_bench full     FERRYD [SAGAS] [DIR]  the full path: broker, relays, three participants
+//   saga_bench alone    FERRYD [SAGAS] [DIR]  the same, one saga at a time: how long it takes
+//   saga_bench sleeping [SAGAS] [DIR]         memory that sagas take which wait for a signal
+//   saga_bench start    [ENDED] [OPEN] [DIR]  how long a start takes with so many sagas stored
 
 #include <stdlib.h>
 
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <filesystem>
+#include <fstream>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "ferry/saga/orchestrator.hpp"
-#include "ferry/sqlite/database.hpp"
-#include "ferry/wire/cursor.hpp"
-#include "ferry/wire/encoder.hpp"
+#include "full_path.hpp"
+#include "null_transport.hpp"
 
 namespace {
 
 using namespace ferry;
-using SteadyClock = std::chrono::steady_clock;
+using Time = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
-struct Command {
-    std::int64_t id = 0;
-    std::string saga;
-    std::string step;
-};
+[[noreturn]] void die(const std::string& why) {
+    std::fprintf(stderr, "saga_bench: %s\n", why.c_str());
+    std::exit(1);
+}
 
-/// The broker, the relay and all participants in one: what is in the outbox is answered.
-class NullTransport final : public consumer::Source {
+double seconds_since(Time::time_point begin) {
+    return std::chrono::duration<double>(Time::now() - begin).count();
+}
+
+std::uint64_t memory_kib() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmRSS:")) return std::stoull(line.substr(6));
+    }
+    return 0;
+}
+
+/// Removed with everything in it.
+class Folder {
 public:
-    explicit NullTransport(const std::string& path)
-        : database_(std::move(sqlite::Database::open(path, sqlite::Database::Access::read_write))
-                        .value()),
-          reader_([this] { read(); }) {}
-    ~NullTransport() override {
-        close();
-        reader_.join();
+    explicit Folder(const std::string& under) : path_(under + "/saga-bench-XXXXXX") {
+        if (::mkdtemp(path_.data()) == nullptr) die("no directory " + path_);
     }
-
-    Result<transport::Received> next(consumer::Duration timeout) override {
-        std::unique_lock lock(mutex_);
-        changed_.wait_for(lock, timeout, [this] { return closed_ || !commands_.empty(); });
-        if (closed_) return Error{Errc::not_found, 0, 0, "closed"};
-        if (commands_.empty()) return Error{Errc::would_block, 0, 0, "nothing"};
-        const Command command = std::move(commands_.front());
-        commands_.pop_front();
-        lock.unlock();
-        return answer(command);
+    ~Folder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
     }
-    Result<std::vector<transport::DeliveryTag>> settle(
-        std::span<const transport::DeliveryTag>) override {
-        return std::vector<transport::DeliveryTag>{};
-    }
-    Status give_back(const transport::DeliveryTag&, consumer::Duration) override {
-        return ok_status();
-    }
-    Status extend(std::span<const transport::DeliveryTag>, consumer::Duration) override {
-        return ok_status();
-    }
-    Status dead_letter(const consumer::Incoming&, std::string_view reason) override {
-        std::fprintf(stderr, "poison: %.*s\n", static_cast<int>(reason.size()), reason.data());
-        return ok_status();
-    }
-    Result<consumer::Place> place() override {
-        return consumer::Place{"replies", "log", static_cast<std::uint64_t>(last_.load())};
-    }
-    std::vector<transport::DeliveryTag> lost() override { return {}; }
-    [[nodiscard]] bool connected() const override { return true; }
-    void close() override {
-        const std::scoped_lock lock(mutex_);
-        closed_ = true;
-        changed_.notify_all();
-    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    [[nodiscard]] const std::string& path() const { return path_; }
 
 private:
-    void read() {
-        auto rows = database_.prepare(
-            "SELECT id, correlation_id, json_extract(headers, '$.ferry-saga-step') FROM "
-            "ferry_outbox WHERE id > ?1 ORDER BY id LIMIT 2000",
-            true);
-        if (!rows.ok()) std::abort();
-        for (;;) {
-            std::deque<Command> found;
-            rows.value().bind(1, last_.load());
-            for (;;) {
-                auto row = rows.value().step();
-                if (!row.ok() || !row.value()) break;
-                last_ = rows.value().integer(0);
-                found.push_back(
-                    {last_, std::string(rows.value().text(1)), std::string(rows.value().text(2))});
-            }
-            const bool none = found.empty();
-            {
-                const std::scoped_lock lock(mutex_);
-                if (closed_) return;
-                for (Command& one : found) commands_.push_back(std::move(one));
-            }
-            changed_.notify_one();
-            if (none) std::this_thread::sleep_for(std::chrono::microseconds(500));
-        }
-    }
-    static transport::Received answer(const Command& command) {
-        wire::Message message;
-        message.routing_key = "replies";
-        message.payload = "{}";
-        message.properties.id = std::string(32, 'a') + ":1:" + std::to_string(command.id);
-        message.properties.correlation_id = command.saga;
-        message.properties.ordering_key = command.saga;
-        message.properties.headers = {{"ferry-saga-step", command.step},
-                                      {"ferry-saga-op", std::string("act")},
-                                      {"ferry-saga-answer", std::string("done")}};
-        auto bytes = std::make_shared<std::vector<std::byte>>();
-        wire::Encoder encoder(*bytes);
-        wire::write_message(encoder, message);
-        transport::Received received;
-        wire::Cursor cursor(*bytes);
-        if (!wire::read_message(cursor, received.delivery.message)) std::abort();
-        received.bytes = std::move(bytes);
-        received.delivery.position = static_cast<std::uint64_t>(command.id);
-        received.delivery.attempt = 1;
-        received.delivery.token = received.delivery.position;
-        received.delivery.tag = {1, received.delivery.position, 1};
-        return received;
-    }
-
-    sqlite::Database database_;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::deque<Command> commands_;
-    std::atomic<std::int64_t> last_{0};
-    bool closed_ = false;
-    std::thread reader_;
+    std::string path_;
 };
 
 saga::Definition three_steps() {
-    using namespace std::chrono_literals;
     saga::Builder b("three");
     b.deadline(1h);
     for (const char* step : {"a", "b", "c"}) b.step(step).command(step).compensation("undo");
     return std::move(b.build()).value();
 }
 
+saga::Definition sleeper() {
+    saga::Builder b("sleeper");
+    b.deadline(24h).signal("wake").step("a").command("a").compensation("undo");
+    return std::move(b.build()).value();
+}
+
+std::unique_ptr<saga::Orchestrator> open(const std::string& path) {
+    if (auto made = saga::Orchestrator::init(path); !made.ok()) die(made.error().text);
+    saga::OrchestratorOptions options;
+    options.database = path;
+    auto opened = saga::Orchestrator::open(options);
+    if (!opened.ok()) die(opened.error().text);
+    for (const saga::Definition& one : {three_steps(), sleeper()}) {
+        if (auto added = opened.value()->add(one); !added.ok()) die(added.error().text);
+    }
+    return std::move(opened).value();
+}
+
+void start_all(saga::Orchestrator& orchestrator, const char* definition, const char* prefix,
+               std::uint64_t sagas) {
+    const std::uint64_t before = orchestrator.figures().started;
+    for (std::uint64_t i = 0; i < sagas; ++i) {
+        orchestrator.start_async(definition, prefix + std::to_string(i), R"({"n":1})", {});
+        while (i % 1000 == 0 && orchestrator.figures().started + 20'000 < before + i) {
+            std::this_thread::sleep_for(1ms);
+        }
+    }
+    while (orchestrator.figures().started < before + sagas) std::this_thread::sleep_for(1ms);
+}
+
+int null_path(std::uint64_t sagas, const std::string& directory) {
+    const Folder folder(directory);
+    const std::string path = folder.path() + "/saga.db";
+    const auto orchestrator = open(path);
+    if (!orchestrator->run(std::make_unique<bench::NullTransport>(path)).ok()) die("cannot run");
+    const auto begin = Time::now();
+    for (std::uint64_t i = 0; i < sagas; ++i) {
+        orchestrator->start_async("three", "s" + std::to_string(i), R"({"n":1})", {});
+    }
+    while (orchestrator->figures().completed < sagas) std::this_thread::sleep_for(2ms);
+    const double seconds = seconds_since(begin);
+    std::printf("null: %llu sagas of three steps in %.2f s: %.0f sagas/s, %llu transactions\n",
+                static_cast<unsigned long long>(sagas), seconds,
+                static_cast<double>(sagas) / seconds,
+                static_cast<unsigned long long>(orchestrator->figures().transactions));
+    orchestrator->stop(10s).ignore("it is over");
+    return 0;
+}
+
+int sleeping(std::uint64_t sagas, const std::string& directory) {
+    const Folder folder(directory);
+    const std::string path = folder.path() + "/saga.db";
+    const std::uint64_t nothing = memory_kib();
+    const auto orchestrator = open(path);
+    const std::uint64_t before = memory_kib();
+    const auto begin = Time::now();
+    start_all(*orchestrator, "sleeper", "s", sagas);
+    std::printf(
+        "sleeping: %llu sagas started in %.2f s; memory %llu KiB before the orchestrator, %llu "
+        "with it, %llu with them; database %llu KiB\n",
+        static_cast<unsigned long long>(sagas), seconds_since(begin),
+        static_cast<unsigned long long>(nothing), static_cast<unsigned long long>(before),
+        static_cast<unsigned long long>(memory_kib()),
+        static_cast<unsigned long long>(std::filesystem::file_size(path) / 1024));
+    return 0;
+}
+
+int starting(std::uint64_t ended, std::uint64_t running, const std::string& directory) {
+    const Folder folder(directory);
+    const std::string path = folder.path() + "/saga.db";
+    {
+        const auto orchestrator = open(path);
+        orchestrator->run(std::make_unique<bench::NullTransport>(path)).ignore("it is checked");
+        start_all(*orchestrator, "three", "s", 1);
+        while (orchestrator->figures().completed < 1) std::this_thread::sleep_for(1ms);
+        start_all(*orchestrator, "sleeper", "open", running);
+        orchestrator->stop(10s).ignore("it is over");
+    }
+    {
+        // As many as wanted of the one that has ended.
+        auto database = sqlite::Database::open(path, sqlite::Database::Access::read_write);
+        if (!database.ok()) die(database.error().text);
+        const auto made = database.value().run(
+            "PRAGMA synchronous = OFF; INSERT INTO ferry_saga(id, definition, state, revision, "
+            "started_ms, ended_ms, body) WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 "
+            "FROM n WHERE x < " +
+            std::to_string(ended) +
+            ") SELECT 'ended' || x, definition, state, revision, started_ms, ended_ms, body FROM "
+            "n, (SELECT * FROM ferry_saga WHERE id = 's0')");
+        if (!made.ok()) die(made.error().text);
+    }
+    const auto begin = Time::now();
+    const auto orchestrator = open(path);
+    const double opened = seconds_since(begin);
+    if (!orchestrator->start("three", "first", R"({"n":1})").ok()) die("cannot start a saga");
+    std::printf("start: %llu ended and %llu open sagas: open in %.1f ms, first commit %.1f ms\n",
+                static_cast<unsigned long long>(ended), static_cast<unsigned long long>(running),
+                opened * 1000, seconds_since(begin) * 1000);
+    return 0;
+}
+
+std::uint64_t number(const std::vector<std::string>& words, std::size_t at, std::uint64_t other) {
+    return words.size() > at ? std::stoull(words[at]) : other;
+}
+std::string place(const std::vector<std::string>& words, std::size_t at) {
+    return words.size() > at ? words[at] : std::string("/var/tmp");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::uint64_t sagas = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20'000;
-    std::string pattern = argc > 2 ? std::string(argv[2]) + "/saga-bench-XXXXXX"
-                                   : std::string("/var/tmp/saga-bench-XXXXXX");
-    if (::mkdtemp(pattern.data()) == nullptr) return 1;
-    const std::string path = pattern + "/saga.db";
-    if (auto made = saga::Orchestrator::init(path); !made.ok()) {
-        std::fprintf(stderr, "%s\n", made.error().text.c_str());
-        return 1;
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    const std::string what = words.empty() ? "null" : words[0];
+    if (what == "null") return null_path(number(words, 1, 20'000), place(words, 2));
+    if (what == "sleeping") return sleeping(number(words, 1, 100'000), place(words, 2));
+    if (what == "start") {
+        return starting(number(words, 1, 1'000'000), number(words, 2, 10'000), place(words, 3));
     }
-    {
-        saga::OrchestratorOptions options;
-        options.database = path;
-        auto opened = saga::Orchestrator::open(options);
-        if (!opened.ok()) return 1;
-        saga::Orchestrator& orchestrator = *opened.value();
-        if (!orchestrator.add(three_steps()).ok()) return 1;
-        if (!orchestrator.run(std::make_unique<NullTransport>(path)).ok()) return 1;
-        const auto began = SteadyClock::now();
-        for (std::uint64_t i = 0; i < sagas; ++i) {
-            orchestrator.start_async("three", "s" + std::to_string(i), R"({"n":1})", {});
-        }
-        while (orchestrator.figures().completed < sagas) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(2));
-        }
-        const double seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
-        const saga::SagaFigures figures = orchestrator.figures();
-        std::printf("%llu sagas of three steps in %.2f s: %.0f sagas/s, %llu transactions\n",
-                    static_cast<unsigned long long>(sagas), seconds,
-                    static_cast<double>(sagas) / seconds,
-                    static_cast<unsigned long long>(figures.transactions));
-        orchestrator.stop(std::chrono::seconds(10)).ignore("it is over");
+    if ((what == "full" || what == "alone") && words.size() > 1) {
+        const bool alone = what == "alone";
+        const Folder folder(place(words, 3));
+        return bench::full_path(words[1], number(words, 2, alone ? 500 : 20'000), folder.path(),
+                                alone);
     }
-    std::error_code ignored;
-    std::filesystem::remove_all(pattern, ignored);
-    return 0;
+    die("usage: saga_bench null|sleeping|start|full FERRYD|alone FERRYD; its source says more");
 }
