@@ -11,9 +11,10 @@ set_target_properties(ferry_outbox PROPERTIES EXPORT_NAME outbox)
 set_target_properties(ferry_relay PROPERTIES EXPORT_NAME relay)
 set_target_properties(ferry_consumer PROPERTIES EXPORT_NAME consumer)
 set_target_properties(ferry_saga PROPERTIES EXPORT_NAME saga)
-install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer ferry_saga EXPORT ferrymq
+set_target_properties(ferry_saga_http PROPERTIES EXPORT_NAME saga_http)
+install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer ferry_saga ferry_saga_http EXPORT ferrymq
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer saga)
+foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer saga saga/http)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 endforeach()

@@ -16,6 +16,7 @@ using sqlite::Problem;
 using sqlite::Status;
 
 std::string route_of(const Route& route) {
+    if (!route.url.empty()) return route.method + " " + route.url;
     return route.exchange.empty() ? route.key : route.exchange + ":" + route.key;
 }
 

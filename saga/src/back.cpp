@@ -71,10 +71,10 @@ void Turn::answered_undo(std::uint32_t at, const Reply& reply) {
         return refuse("it answers an attempt that is over");
     }
     note_error(step, reply.reason.empty() ? "its compensation failed" : reply.reason);
-    compensation_failed(at);
+    compensation_failed(at, reply.wait_ms);
 }
 
-void Turn::compensation_failed(std::uint32_t at) {
+void Turn::compensation_failed(std::uint32_t at, std::uint64_t wait_ms) {
     const Step& spec = definition.steps[at];
     StepRecord& step = instance.steps[at];
     if (now >= step.undo_ms + spec.undo.give_up_ms || spec.kind == StepKind::saga) {
@@ -82,7 +82,9 @@ void Turn::compensation_failed(std::uint32_t at) {
         return;
     }
     move(step, StepEvent::again);
-    step.due_ms = now + backoff_ms(spec.undo.first_ms, spec.undo.cap_ms, step.attempt, random);
+    const UndoPolicy& policy = spec.undo;
+    step.due_ms = now + std::max(backoff_ms(policy.first_ms, policy.cap_ms, step.attempt, random),
+                                 std::min(wait_ms, policy.cap_ms));
 }
 
 // ---- from outside ----

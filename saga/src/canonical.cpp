@@ -12,6 +12,7 @@ namespace {
 using Ordered = nlohmann::ordered_json;
 
 Ordered route(const Route& r) {
+    if (!r.url.empty()) return Ordered::array({r.exchange, r.key, r.url, r.method});
     return Ordered::array({r.exchange, r.key});
 }
 Ordered mappings(const std::vector<Mapping>& all) {
@@ -42,7 +43,10 @@ Ordered step(const Step& s) {
 }
 
 Route read_route(const Json& j) {
-    return {j.at(0).get<std::string>(), j.at(1).get<std::string>()};
+    Route out{j.at(0).get<std::string>(), j.at(1).get<std::string>()};
+    if (j.size() > 2) out.url = j.at(2).get<std::string>();
+    if (j.size() > 3) out.method = j.at(3).get<std::string>();
+    return out;
 }
 std::vector<Mapping> read_mappings(const Json& j) {
     std::vector<Mapping> out;

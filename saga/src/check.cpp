@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <initializer_list>
+#include <map>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "ferry/outbox/limits.hpp"
 #include "ferry/saga/definition.hpp"
+#include "ferry/saga/http_calls.hpp"
 #include "values.hpp"
 
 // What is wrong with a definition. Whatever is found here can not go wrong while a saga runs, so
@@ -135,10 +138,28 @@ private:
     }
 
     void route(const std::string& where, const Route& to) {
+        if (!to.url.empty()) return url(where, to);
+        if (!to.method.empty()) add(where, "a method goes with http");
         if (to.key.empty()) add(where, "is missing: the queue, or the routing key");
         if (to.key.size() > outbox::limits::routing_key_bytes_max) add(where, "is too long");
         if (to.exchange.size() > outbox::limits::name_bytes_max) {
             add(where, "the exchange's name is too long");
+        }
+    }
+
+    void url(const std::string& where, const Route& to) {
+        if (!to.key.empty() || !to.exchange.empty()) {
+            add(where, "is either an HTTP call or a message, not both");
+        }
+        if (!split_url(to.url)) {
+            add(where, "\"" + sqlite::bounded(to.url, 200) +
+                           "\" is no URL such as http://host:8080/path: only http and https, "
+                           "without name and password, of printable ASCII, at most " +
+                           std::to_string(limits::url_bytes_max) + " bytes");
+        }
+        const auto methods = {"POST", "PUT", "PATCH", "DELETE"};
+        if (std::find(methods.begin(), methods.end(), to.method) == methods.end()) {
+            add(where, "the method must be POST, PUT, PATCH or DELETE");
         }
     }
 
@@ -231,6 +252,55 @@ private:
 
 std::vector<Complaint> check(const Definition& definition) {
     return Checker(definition).run();
+}
+
+namespace {
+
+using Newest = std::map<std::string, const Definition*>;
+
+/// Whether `from` starts `wanted`, at whatever depth. `seen` ends rings of others.
+bool contains(const Newest& all, const Definition& from, const std::string& wanted,
+              std::set<std::string>& seen) {
+    for (const Step& step : from.steps) {
+        if (step.kind != StepKind::saga) continue;
+        if (step.saga == wanted) return true;
+        const auto child = all.find(step.saga);
+        if (child == all.end() || !seen.insert(step.saga).second) continue;
+        if (contains(all, *child->second, wanted, seen)) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+std::vector<Complaint> check_together(const std::vector<Definition>& definitions) {
+    Newest newest;
+    for (const Definition& one : definitions) {
+        const Definition*& known = newest[one.name];
+        if (known == nullptr || known->version < one.version) known = &one;
+    }
+    std::vector<Complaint> found;
+    for (const Definition& parent : definitions) {
+        for (std::size_t i = 0; i < parent.steps.size(); ++i) {
+            const Step& step = parent.steps[i];
+            const auto child = step.kind == StepKind::saga ? newest.find(step.saga) : newest.end();
+            if (child == newest.end()) continue;
+            const std::string where = parent.name + ".steps." + step.name + ".saga";
+            const auto pivot = pivot_of(*child->second);
+            if (pivot && may_be_undone(parent, i)) {
+                found.push_back({where, "the saga " + step.saga + " has a pivot, step " +
+                                            child->second->steps[*pivot].name +
+                                            ", and cannot be undone behind it, but this step may "
+                                            "have to be: make it the pivot, or put it behind"});
+            }
+            std::set<std::string> seen;
+            if (step.saga != parent.name && contains(newest, *child->second, parent.name, seen)) {
+                found.push_back({where, "the sagas " + parent.name + " and " + step.saga +
+                                            " contain each other: they would never end"});
+            }
+        }
+    }
+    return found;
 }
 
 }  // namespace ferry::saga

@@ -10,6 +10,7 @@ inline constexpr std::string_view op = "ferry-saga-op";  // act or undo
 inline constexpr std::string_view attempt = "ferry-saga-attempt";
 inline constexpr std::string_view token = "ferry-saga-token";
 inline constexpr std::string_view retriable = "ferry-saga-retriable";
+inline constexpr std::string_view holds = "ferry-saga-holds";  // a try: NAME.confirm settles it
 inline constexpr std::string_view definition = "ferry-saga-definition";  // NAME/VERSION
 inline constexpr std::string_view answer = "ferry-saga-answer";          // done, failed or again
 inline constexpr std::string_view reason = "ferry-saga-reason";

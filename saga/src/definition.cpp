@@ -11,6 +11,17 @@ std::optional<std::size_t> pivot_of(const Definition& definition) {
     return std::nullopt;
 }
 
+bool may_be_undone(const Definition& definition, std::size_t step) {
+    const auto pivot = pivot_of(definition);
+    return !pivot || step < *pivot;
+}
+
+bool calls_http(const Definition& definition) {
+    return std::any_of(definition.steps.begin(), definition.steps.end(), [](const Step& step) {
+        return !step.command.url.empty() || (step.compensation && !step.compensation->url.empty());
+    });
+}
+
 std::string hash_of(const Definition& definition) {
     std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: for people; equality is the text's
     for (const char c : canonical_text(definition)) {
@@ -103,6 +114,16 @@ Builder& Builder::command(std::string key, std::string exchange) {
 
 Builder& Builder::compensation(std::string key, std::string exchange) {
     last().compensation = Route{std::move(exchange), std::move(key)};
+    return *this;
+}
+
+Builder& Builder::http(std::string url, std::string method) {
+    last().command = {{}, {}, std::move(url), std::move(method)};
+    return *this;
+}
+
+Builder& Builder::http_undo(std::string url, std::string method) {
+    last().compensation = Route{{}, {}, std::move(url), std::move(method)};
     return *this;
 }
 

@@ -139,7 +139,8 @@ private:
         }
         const auto* table = node.as_table();
         if (table == nullptr) {
-            complain(node.source(), field, "must be a queue's name, or { exchange, key }");
+            complain(node.source(), field,
+                     "must be a queue's name, { exchange, key } or { http = \"http://...\" }");
             return;
         }
         for (const auto& [name, value] : *table) {
@@ -147,10 +148,15 @@ private:
                 text(field + ".exchange", value, into.exchange);
             } else if (name.str() == "key") {
                 text(field + ".key", value, into.key);
+            } else if (name.str() == "http") {
+                text(field + ".http", value, into.url);
+            } else if (name.str() == "method") {
+                text(field + ".method", value, into.method);
             } else {
                 complain(name.source(), field + "." + std::string(name.str()), "is no key here");
             }
         }
+        if (!into.url.empty() && into.method.empty()) into.method = "POST";
     }
 
     void mappings(const std::string& field, const toml::node& node, std::vector<Mapping>& into,

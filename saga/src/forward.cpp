@@ -145,6 +145,7 @@ void Turn::answered_act(std::uint32_t at, const Reply& reply) {
     }
     const bool current = reply.attempt == 0 || reply.attempt == step.attempt;
     if (reply.answer == Answer::done) {
+        note_error(step, reply.reason);
         keep_result(step, reply.result);
         move(step, StepEvent::succeed);
     } else if (final) {
@@ -154,7 +155,7 @@ void Turn::answered_act(std::uint32_t at, const Reply& reply) {
         return refuse("it answers an attempt that is over");
     } else {
         note_error(step, reply.reason.empty() ? "it could not be done" : reply.reason);
-        attempt_failed(at, true);
+        attempt_failed(at, reply.answer != Answer::unknown, reply.wait_ms);
     }
     if (was_stuck && stuck_step(instance) == instance.steps.size()) {
         instance.reason.clear();
@@ -171,7 +172,7 @@ void Turn::keep_result(StepRecord& step, const std::string& result) {
                          " bytes was dropped: the saga's data would be too large");
 }
 
-void Turn::attempt_failed(std::uint32_t at, bool answered) {
+void Turn::attempt_failed(std::uint32_t at, bool answered, std::uint64_t wait_ms) {
     const Step& spec = definition.steps[at];
     StepRecord& step = instance.steps[at];
     if (!answered) step.uncertain = true;
@@ -182,8 +183,10 @@ void Turn::attempt_failed(std::uint32_t at, bool answered) {
         out_of_attempts(at);
     } else {
         move(step, StepEvent::again);
+        const RetryPolicy& policy = spec.retry;
         step.due_ms =
-            now + backoff_ms(spec.retry.first_ms, spec.retry.cap_ms, step.attempt, random);
+            now + std::max(backoff_ms(policy.first_ms, policy.cap_ms, step.attempt, random),
+                           std::min(wait_ms, policy.cap_ms));
     }
 }
 

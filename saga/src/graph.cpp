@@ -6,6 +6,7 @@ namespace ferry::saga {
 namespace {
 
 std::string route_of(const Route& route) {
+    if (!route.url.empty()) return route.method + " " + route.url;
     return route.exchange.empty() ? route.key : route.exchange + ":" + route.key;
 }
 

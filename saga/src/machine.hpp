@@ -61,8 +61,9 @@ struct Instance {
 enum class Op : std::uint8_t { act, undo };
 enum class Answer : std::uint8_t {
     done,
-    failed,  // for good: it has no effect. Of a compensation: it did not work
-    again,   // it had no effect this time; another attempt may work
+    failed,   // for good: it has no effect. Of a compensation: it did not work
+    again,    // it had no effect this time; another attempt may work
+    unknown,  // this attempt is over, and nobody knows whether it had an effect
 };
 
 struct Begin {};
@@ -74,6 +75,7 @@ struct Reply {
     std::uint32_t attempt = 0;  // that it answers; 0: the participant did not say
     std::string result;         // JSON or empty
     std::string reason;
+    std::uint64_t wait_ms = 0;  // asked for before the next attempt; the policy's cap bounds it
 };
 struct Signal {
     std::string name;

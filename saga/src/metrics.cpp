@@ -117,6 +117,23 @@ void Metrics::member(bool yes) {
     impl_->figures.member = yes;
 }
 
+void Metrics::http_call(const char* outcome, double seconds) {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->count("ferry_saga_http_calls_total", "HTTP calls with an answer, or without one.",
+                 {{"outcome", outcome}});
+    prometheus::BuildHistogram()
+        .Name("ferry_saga_http_seconds")
+        .Help("Time of an HTTP call.")
+        .Register(impl_->registry)
+        .Add({}, step_buckets)
+        .Observe(seconds);
+}
+void Metrics::http_under_way(std::size_t calls) {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->gauge("ferry_saga_http_under_way", "HTTP calls under way or not recorded yet.", {},
+                 static_cast<double>(calls));
+}
+
 SagaFigures Metrics::figures() const {
     const std::scoped_lock lock(impl_->mutex);
     return impl_->figures;

@@ -23,6 +23,8 @@ public:
     void transaction();
     void lease_lost();
     void member(bool yes);
+    void http_call(const char* outcome, double seconds);
+    void http_under_way(std::size_t calls);
     [[nodiscard]] SagaFigures figures() const;
     [[nodiscard]] std::string render(const std::map<std::string, std::uint64_t>& open) const;
 

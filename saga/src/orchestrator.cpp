@@ -1,5 +1,7 @@
 #include "ferry/saga/orchestrator.hpp"
 
+#include <set>
+
 #include "changes.hpp"
 #include "orchestrator_impl.hpp"
 #include "schema.hpp"
@@ -17,6 +19,42 @@ std::string random_name() {
     std::uint64_t value = system_random().next();
     for (int i = 0; i < 12; ++i, value >>= 4U) out += "0123456789abcdef"[value & 15U];
     return out;
+}
+
+}  // namespace
+
+namespace {
+
+/// Whether the HTTP calls of a definition would be made.
+Status can_call(const Definition& definition, const HttpCalls* calls) {
+    for (const Step& step : definition.steps) {
+        for (const Route* route :
+             {&step.command, step.compensation ? &*step.compensation : nullptr}) {
+            if (route == nullptr || route->url.empty()) continue;
+            const std::string why = calls == nullptr ? "this orchestrator makes no HTTP calls"
+                                                     : calls->refuses(route->url);
+            if (why.empty()) continue;
+            return Problem{Kind::refused, 0,
+                           "saga " + definition.name + ": steps." + step.name + ": " + why};
+        }
+    }
+    return sqlite::ok_status();
+}
+
+/// With the newest of what is stored.
+Status fits_others(Store& store, const Definition& definition) {
+    auto all = store.newest_definitions();
+    if (!all.ok()) return all.error();
+    std::vector<Definition> together;
+    for (const Stored* one : all.value()) together.push_back(one->definition);
+    std::set<std::string> known;  // were let in before
+    for (const Complaint& one : check_together(together)) known.insert(one.where + one.what);
+    together.push_back(definition);
+    for (const Complaint& one : check_together(together)) {
+        if (known.contains(one.where + one.what)) continue;
+        return Problem{Kind::refused, 0, "saga " + one.where + ": " + one.what};
+    }
+    return sqlite::ok_status();
 }
 
 }  // namespace
@@ -56,7 +94,11 @@ sqlite::Status Orchestrator::add(const Definition& definition) {
                        "saga " + definition.name + ": " + complaints.front().where + ": " +
                            complaints.front().what};
     }
+    if (auto made = can_call(definition, impl_->options.http.get()); !made.ok()) return made;
     return impl_->ask({[&](Runner& runner, std::uint64_t now_ms, const Runner::Publish&) {
+                           if (auto fits = fits_others(runner.store(), definition); !fits.ok()) {
+                               return fits;
+                           }
                            auto added = runner.store().add_definition(definition, now_ms);
                            return added.ok() ? sqlite::ok_status() : Status(added.error());
                        },
@@ -158,6 +200,7 @@ ferry::Status Orchestrator::run(std::unique_ptr<consumer::Source> source) {
 ferry::Status Orchestrator::stop(Duration timeout) {
     ferry::Status stopped = ok_status();
     if (impl_->runtime) stopped = impl_->runtime->stop(timeout);
+    if (impl_->desk) impl_->desk->stop();
     {
         const std::scoped_lock lock(impl_->mutex);
         impl_->stopping = true;

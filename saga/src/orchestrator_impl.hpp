@@ -15,6 +15,7 @@
 #include "ferry/consumer/runtime.hpp"
 #include "ferry/outbox/outbox.hpp"
 #include "ferry/saga/orchestrator.hpp"
+#include "http_desk.hpp"
 #include "metrics.hpp"
 #include "runner.hpp"
 #include "steady_wall.hpp"
@@ -36,6 +37,15 @@ struct Orchestrator::Impl {
     sqlite::Status open();
     sqlite::Status ask(Job job);
     void post(Job job);
+    sqlite::Status open_desk();
+    /// Behind a commit: there may be calls to make.
+    void committed_calls(Store& of) {
+        if (of.calls().take_added() && desk) desk->wake();
+    }
+    /// Whose the calls are that this process writes.
+    [[nodiscard]] const std::atomic<std::uint64_t>* caller() const {
+        return options.http ? &fence : nullptr;
+    }
 
     // ---- the worker's thread ----
     void work();
@@ -97,6 +107,8 @@ struct Orchestrator::Impl {
     std::unique_ptr<Runner> reply_runner;
     Tally uncommitted;
     std::unique_ptr<consumer::Runtime> runtime;
+
+    std::shared_ptr<HttpDesk> desk;  // null: no HTTP calls are made
 };
 
 }  // namespace ferry::saga

@@ -25,6 +25,8 @@ constexpr int tidy_rows = 500;
 
 enum class Acted : std::uint8_t { no, yes, failed };
 enum class Undone : std::uint8_t { no, yes };
+/// Of a try: what it reserved waits for confirm or cancel.
+enum class Held : std::uint8_t { no, yes, settled };
 
 /// The barrier's row of one step.
 struct Barrier {
@@ -34,6 +36,7 @@ struct Barrier {
     std::uint64_t token = 0;
     std::string result;
     std::string reason;
+    Held held = Held::no;
 };
 
 const std::string* text_header(const consumer::Incoming& message, std::string_view name) {
@@ -54,8 +57,8 @@ bool flag_header(const consumer::Incoming& message, std::string_view name) {
 
 std::optional<Barrier> read_barrier(Effects& effects, const Call& call) {
     auto statement = effects.database().prepare(
-        "SELECT acted, undone, token, result, reason FROM ferry_saga_barrier WHERE saga = ?1 AND "
-        "step = ?2");
+        "SELECT acted, undone, token, result, reason, held FROM ferry_saga_barrier WHERE saga = ?1 "
+        "AND step = ?2");
     if (!statement.ok()) {
         effects.failed(statement.error());
         return std::nullopt;
@@ -74,18 +77,30 @@ std::optional<Barrier> read_barrier(Effects& effects, const Call& call) {
     out.token = static_cast<std::uint64_t>(s.integer(2));
     out.result = s.text(3);
     out.reason = s.text(4);
+    out.held = s.integer(5) == 1 ? Held::yes : s.integer(5) == 2 ? Held::settled : Held::no;
     return out;
 }
 
 void write_barrier(Effects& effects, const Call& call, const Barrier& barrier) {
     effects.run(
         "INSERT INTO ferry_saga_barrier(saga, step, acted, undone, token, result, reason, "
-        "changed_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(saga, step) DO UPDATE SET "
-        "acted = ?3, undone = ?4, token = max(token, ?5), result = ?6, reason = ?7, "
-        "changed_ms = ?8",
+        "changed_ms, held) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(saga, step) DO "
+        "UPDATE SET acted = ?3, undone = ?4, token = max(token, ?5), result = ?6, reason = ?7, "
+        "changed_ms = ?8, held = ?9",
         std::string_view(call.saga), std::string_view(call.step), static_cast<int>(barrier.acted),
         static_cast<int>(barrier.undone), call.token, std::string_view(barrier.result),
-        std::string_view(barrier.reason), system_clock().now().wall_ms);
+        std::string_view(barrier.reason), system_clock().now().wall_ms,
+        static_cast<int>(barrier.held));
+}
+
+/// NAME.confirm settles what the try NAME reserved.
+void settle_try(Effects& effects, const Call& call) {
+    constexpr std::string_view confirm = ".confirm";
+    std::string_view step = call.step;
+    if (!step.ends_with(confirm)) return;
+    step.remove_suffix(confirm.size());
+    effects.run("UPDATE ferry_saga_barrier SET held = 2 WHERE saga = ?1 AND step = ?2 AND held = 1",
+                std::string_view(call.saga), step);
 }
 
 }  // namespace
@@ -287,6 +302,8 @@ Handled Participant::Impl::act(Effects& effects, Call& call, Barrier& barrier,
         ++acted;
         barrier.acted = Acted::yes;
         barrier.result = said->text;
+        if (flag_header(effects.message(), contract::holds)) barrier.held = Held::yes;
+        settle_try(effects, call);
     } else if (said->kind == Said::Kind::failed &&
                !flag_header(effects.message(), contract::retriable)) {
         // For good: a repeat must get the same answer, whatever has changed meanwhile.
@@ -311,6 +328,7 @@ Handled Participant::Impl::undo(Effects& effects, Call& call, Barrier& barrier,
         if (said->kind == Said::Kind::done) {
             ++undone;
             barrier.undone = Undone::yes;
+            if (barrier.held == Held::yes) barrier.held = Held::settled;
         }
         write_barrier(effects, call, barrier);
         return answer(effects, call, "undo", *said);
@@ -356,8 +374,38 @@ void Participant::Impl::tidy(Effects& effects) {
     const auto keep = static_cast<std::uint64_t>(options.remember.count());
     effects.run(
         "DELETE FROM ferry_saga_barrier WHERE (saga, step) IN (SELECT saga, step FROM "
-        "ferry_saga_barrier WHERE changed_ms < ?1 ORDER BY changed_ms LIMIT ?2)",
+        "ferry_saga_barrier WHERE changed_ms < ?1 AND held <> 1 ORDER BY changed_ms LIMIT ?2)",
         now > keep ? now - keep : 0, tidy_rows);
+}
+
+// ---- in doubt ----
+
+sqlite::Answer<std::vector<Doubt>> doubts(const std::string& path, std::uint32_t at_most) {
+    auto database = sqlite::Database::open(path, sqlite::Database::Access::read_only);
+    if (!database.ok()) return database.error();
+    auto there = database.value().integer(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'ferry_saga_barrier'");
+    if (!there.ok()) return there.error();
+    if (!there.value()) {
+        return Problem{
+            Kind::schema, 0,
+            "there is no ferry_saga_barrier in " + path + ": it is no participant's database"};
+    }
+    auto rows = database.value().prepare(
+        "SELECT saga, step, token, result, changed_ms FROM ferry_saga_barrier WHERE held = 1 ORDER "
+        "BY changed_ms LIMIT ?1");
+    if (!rows.ok()) return rows.error();
+    sqlite::Statement& row = rows.value();
+    row.bind(1, at_most);
+    std::vector<Doubt> out;
+    for (;;) {
+        auto more = row.step();
+        if (!more.ok()) return more.error();
+        if (!more.value()) return out;
+        out.push_back({std::string(row.text(0)), std::string(row.text(1)),
+                       static_cast<std::uint64_t>(row.integer(2)), std::string(row.text(3)),
+                       static_cast<std::uint64_t>(row.integer(4))});
+    }
 }
 
 }  // namespace ferry::saga

@@ -77,7 +77,7 @@ Status Orchestrator::Impl::prepare_replies(const consumer::Effects& effects) {
     if (!made.ok()) return made.error();
     reply_store = std::move(made).value();
     Random& random = options.random == nullptr ? system_random() : *options.random;
-    reply_runner = std::make_unique<Runner>(*reply_store, queue, random);
+    reply_runner = std::make_unique<Runner>(*reply_store, queue, random, caller());
     return sqlite::ok_status();
 }
 
@@ -102,6 +102,7 @@ void Orchestrator::Impl::committed(std::span<const consumer::Handled> all) {
         all.begin(), all.end(), [](const Handled& one) { return one.kind == Handled::Kind::done; });
     if (any) metrics.add(tally);
     metrics.transaction();
+    if (any && reply_store) committed_calls(*reply_store);
 }
 
 Handled Orchestrator::Impl::dispatch(consumer::Effects& effects, std::uint64_t now_ms) {

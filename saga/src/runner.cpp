@@ -1,5 +1,6 @@
 #include "runner.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "contract.hpp"
@@ -26,6 +27,24 @@ bool utf8(std::string_view text) {
 
 Problem refused(std::string text) {
     return {Kind::refused, 0, std::move(text)};
+}
+
+std::string label_of(const Definition& definition) {
+    return definition.name + "/" + std::to_string(definition.version);
+}
+
+/// A failure of this step is not final.
+bool never_fails(const Definition& definition, std::size_t step) {
+    const auto pivot = pivot_of(definition);
+    return definition.steps[step].retriable || (pivot && step > *pivot);
+}
+
+/// The first of try, confirm and cancel: what it reserves is confirmed by the step NAME.confirm.
+bool is_try(const Definition& definition, std::size_t step) {
+    if (!may_be_undone(definition, step) || !pivot_of(definition)) return false;
+    const std::string confirm = definition.steps[step].name + ".confirm";
+    return std::any_of(definition.steps.begin(), definition.steps.end(),
+                       [&](const Step& one) { return one.name == confirm; });
 }
 
 Problem missing(std::string_view id) {
@@ -208,9 +227,8 @@ Status Runner::send(const Store::Row& row, const Send& send, const Publish& publ
     const Instance& instance = row.instance;
     const Step& step = row.stored->definition.steps[send.step];
     const Route& route = send.op == Op::undo ? *step.compensation : step.command;
-    const auto pivot = pivot_of(row.stored->definition);
-    const std::string definition =
-        row.stored->definition.name + "/" + std::to_string(row.stored->definition.version);
+    if (!route.url.empty()) return call(row, send, route);
+    const std::string definition = label_of(row.stored->definition);
     std::vector<outbox::Header> headers;
     headers.reserve(8);
     headers.emplace_back(contract::step, step.name);
@@ -218,10 +236,12 @@ Status Runner::send(const Store::Row& row, const Send& send, const Publish& publ
     headers.emplace_back(contract::attempt, static_cast<std::int64_t>(send.attempt));
     headers.emplace_back(contract::token, static_cast<std::int64_t>(instance.revision));
     headers.emplace_back(contract::definition, definition);
-    headers.emplace_back(contract::trace,
-                         "00-" + instance.trace + "-" + hex(random_.next() | 1U) + "-01");
-    if (step.retriable || (pivot && send.step > *pivot)) {
+    headers.emplace_back(contract::trace, traceparent_of(instance));
+    if (never_fails(row.stored->definition, send.step)) {
         headers.emplace_back(contract::retriable, true);
+    }
+    if (send.op == Op::act && is_try(row.stored->definition, send.step)) {
+        headers.emplace_back(contract::holds, true);
     }
     outbox::Message message;
     message.exchange = route.exchange;
@@ -233,6 +253,30 @@ Status Runner::send(const Store::Row& row, const Send& send, const Publish& publ
     message.correlation_id = instance.id;
     message.reply_to = queue_;
     return publish(message);
+}
+
+std::string Runner::traceparent_of(const Instance& instance) {
+    return "00-" + instance.trace + "-" + hex(random_.next() | 1U) + "-01";
+}
+
+/// The call itself is made behind the commit, by whoever holds it then.
+Status Runner::call(const Store::Row& row, const Send& send, const Route& route) {
+    const Instance& instance = row.instance;
+    HttpCall call;
+    call.saga = instance.id;
+    call.step = row.stored->definition.steps[send.step].name;
+    call.op = send.op;
+    call.attempt = send.attempt;
+    call.token = instance.revision;
+    call.definition = label_of(row.stored->definition);
+    call.retriable = never_fails(row.stored->definition, send.step);
+    call.trace = traceparent_of(instance);
+    call.method = route.method;
+    call.url = route.url;
+    call.body = send.payload;
+    call.due_ms = instance.steps[send.step].due_ms;
+    call.repeated = send.op == Op::undo ? send.attempt > 1 : instance.steps[send.step].uncertain;
+    return store_.calls().add(call, fence_ == nullptr ? 0 : fence_->load());
 }
 
 // ---- sub-sagas, in the same transaction ----
@@ -263,6 +307,10 @@ Status Runner::start_child(const Store::Row& row, const StartChild& child, std::
     made.instance.trace = parent.trace;
     std::string wrong;
     if (made.stored == nullptr) wrong = "there is no definition " + step.saga;
+    if (made.stored != nullptr && pivot_of(made.stored->definition) &&
+        may_be_undone(row.stored->definition, child.step)) {
+        wrong = "the saga " + step.saga + " has a pivot, and this step may have to be undone";
+    }
     if (made.instance.depth > limits::depth_max) wrong = "sub-sagas are nested too deeply";
     if (made.instance.id.size() > child_id_bytes_max) wrong = "the sub-saga's id is too long";
     Store::Row other;

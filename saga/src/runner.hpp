@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -51,8 +52,10 @@ public:
     /// Stores a message in the same transaction.
     using Publish = std::function<sqlite::Status(const outbox::Message&)>;
 
-    Runner(Store& store, std::string reply_queue, Random& random)
-        : store_(store), queue_(std::move(reply_queue)), random_(random) {}
+    /// `fence`: whose HTTP calls these are; null: of a program that makes none.
+    Runner(Store& store, std::string reply_queue, Random& random,
+           const std::atomic<std::uint64_t>* fence = nullptr)
+        : store_(store), queue_(std::move(reply_queue)), random_(random), fence_(fence) {}
 
     /// Errors    not_found (no such definition), conflict (the id is another saga's), refused (id,
     ///           input).
@@ -91,6 +94,8 @@ private:
     sqlite::Status act(const Store::Row& row, const Outcome& outcome, std::uint64_t now_ms,
                        const Publish& publish);
     sqlite::Status send(const Store::Row& row, const Send& send, const Publish& publish);
+    sqlite::Status call(const Store::Row& row, const Send& send, const Route& route);
+    [[nodiscard]] std::string traceparent_of(const Instance& instance);
     sqlite::Status start_child(const Store::Row& row, const StartChild& child, std::uint64_t now_ms,
                                const Publish& publish);
     sqlite::Status drain(std::uint64_t now_ms, const Publish& publish);
@@ -102,6 +107,7 @@ private:
     Store& store_;
     const std::string queue_;
     Random& random_;
+    const std::atomic<std::uint64_t>* const fence_;
     std::deque<Pending> pending_;
     Tally tally_;
 };

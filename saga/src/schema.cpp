@@ -47,6 +47,24 @@ CREATE TABLE ferry_saga_audit(
   note TEXT NOT NULL
 );
 CREATE INDEX ferry_saga_audit_saga ON ferry_saga_audit(saga);
+CREATE TABLE ferry_saga_call(
+  key INTEGER PRIMARY KEY AUTOINCREMENT,
+  saga TEXT NOT NULL,
+  step TEXT NOT NULL,
+  op INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  token INTEGER NOT NULL,
+  definition TEXT NOT NULL,
+  retriable INTEGER NOT NULL,
+  trace TEXT NOT NULL,
+  method TEXT NOT NULL,
+  url TEXT NOT NULL,
+  body TEXT NOT NULL,
+  due_ms INTEGER NOT NULL,
+  fence INTEGER NOT NULL,
+  repeated INTEGER NOT NULL
+);
+CREATE INDEX ferry_saga_call_fence ON ferry_saga_call(fence);
 CREATE TABLE ferry_saga_member(
   owner TEXT PRIMARY KEY NOT NULL,
   fence INTEGER NOT NULL,
@@ -64,9 +82,11 @@ CREATE TABLE IF NOT EXISTS ferry_saga_barrier(
   result TEXT NOT NULL,
   reason TEXT NOT NULL,
   changed_ms INTEGER NOT NULL,
+  held INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY(saga, step)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ferry_saga_barrier_changed ON ferry_saga_barrier(changed_ms);
+CREATE INDEX IF NOT EXISTS ferry_saga_barrier_held ON ferry_saga_barrier(changed_ms) WHERE held = 1;
 )sql";
 
 std::string random_hex(int digits) {

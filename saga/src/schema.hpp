@@ -4,7 +4,7 @@
 
 namespace ferry::saga {
 
-inline constexpr std::int64_t schema_version = 1;
+inline constexpr std::int64_t schema_version = 2;
 
 /// Makes the tables of an orchestrator in a database in WAL mode, unless they are there.
 [[nodiscard]] sqlite::Status make_schema(const sqlite::Database& database);

@@ -51,7 +51,7 @@ Status Store::prepare() {
         if (!prepared.ok()) return prepared.error();
         *statement = std::move(prepared).value();
     }
-    return sqlite::ok_status();
+    return calls_.prepare();
 }
 
 // ---- definitions ----
@@ -119,6 +119,19 @@ Reply_<const Stored*> Store::add_definition(const Definition& definition, std::u
         .bind(5, now_ms);
     if (auto done = insert.value().run(); !done.ok()) return done.error();
     return find_definition(definition.name, definition.version);
+}
+
+Reply_<std::vector<const Stored*>> Store::newest_definitions() {
+    auto names = database_.prepare("SELECT DISTINCT name FROM ferry_saga_definition");
+    if (!names.ok()) return names.error();
+    std::vector<const Stored*> out;
+    for (;;) {
+        auto row = names.value().step();
+        if (!row.ok()) return row.error();
+        if (!row.value()) return out;
+        auto found = find_definition(names.value().text(0), 0);
+        if (found.ok() && found.value() != nullptr) out.push_back(found.value());
+    }
 }
 
 // ---- instances ----

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "call_store.hpp"
 #include "ferry/sqlite/database.hpp"
 #include "machine.hpp"
 
@@ -34,6 +35,8 @@ public:
     /// Null: there is none. Version 0: the newest.
     sqlite::Answer<const Stored*> find_definition(std::string_view name, std::uint32_t version);
     sqlite::Answer<const Stored*> definition(std::int64_t key);
+    /// One of each name. What cannot be read is left out.
+    sqlite::Answer<std::vector<const Stored*>> newest_definitions();
 
     // ---- instances ----
     struct Row {
@@ -63,6 +66,8 @@ public:
     sqlite::Status audit(std::string_view saga, std::uint64_t at_ms, std::string_view who,
                          std::string_view what, std::string_view note);
 
+    [[nodiscard]] CallStore& calls() { return calls_; }
+
     // ---- members ----
     /// Takes a new fence, and forgets members whose lease has ended.
     sqlite::Answer<std::uint64_t> join(std::string_view owner, std::uint64_t now_ms,
@@ -84,12 +89,13 @@ public:
     [[nodiscard]] const sqlite::Database& database() const { return database_; }
 
 private:
-    explicit Store(const sqlite::Database& database) : database_(database) {}
+    explicit Store(const sqlite::Database& database) : database_(database), calls_(database) {}
     sqlite::Status prepare();
     sqlite::Answer<const Stored*> keep(sqlite::Statement& row);
     sqlite::Status read(sqlite::Statement& from, Row& row);
 
     const sqlite::Database& database_;
+    CallStore calls_;
     std::map<std::int64_t, std::unique_ptr<Stored>> definitions_;
     std::map<std::pair<std::string, std::uint32_t>, std::int64_t> keys_;
     std::string body_;

@@ -40,7 +40,7 @@ private:
     void begin_step(std::uint32_t at);
     void send_command(std::uint32_t at);
     /// This attempt came to nothing.
-    void attempt_failed(std::uint32_t at, bool answered);
+    void attempt_failed(std::uint32_t at, bool answered, std::uint64_t wait_ms = 0);
     void out_of_attempts(std::uint32_t at);
     [[nodiscard]] bool behind_pivot(std::uint32_t at) const;
     void complete();
@@ -50,7 +50,7 @@ private:
     void abort(std::string_view reason);
     bool go_back();
     void send_compensation(std::uint32_t at);
-    void compensation_failed(std::uint32_t at);
+    void compensation_failed(std::uint32_t at, std::uint64_t wait_ms = 0);
 
     void park(std::uint32_t step);
     void finish();

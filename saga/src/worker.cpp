@@ -28,6 +28,7 @@ Orchestrator::Impl::Impl(OrchestratorOptions given)
 
 Orchestrator::Impl::~Impl() {
     runtime.reset();
+    if (desk) desk->stop();
     {
         const std::scoped_lock lock(mutex);
         stopping = true;
@@ -50,7 +51,7 @@ Status Orchestrator::Impl::open() {
     if (!name.ok()) return name.error();
     queue = name.value();
     Random& random = options.random == nullptr ? system_random() : *options.random;
-    runner = std::make_unique<Runner>(*store, queue, random);
+    runner = std::make_unique<Runner>(*store, queue, random, caller());
     publish = [this](const outbox::Message& message) {
         auto stored = outbox->enqueue(message);
         return stored.ok() ? sqlite::ok_status() : Status(stored.error());
@@ -69,7 +70,20 @@ Status Orchestrator::Impl::open() {
     if (auto joined = membership(wall.now_ms()); !joined.ok()) return joined;
     if (auto committed = transaction.value().commit(); !committed.ok()) return committed;
     worker = std::thread([this] { work(); });
-    return sqlite::ok_status();
+    return open_desk();
+}
+
+Status Orchestrator::Impl::open_desk() {
+    if (!options.http) return sqlite::ok_status();
+    HttpDesk::Host host;
+    host.change = [this](HttpDesk::Change run, HttpDesk::Done done) {
+        post({std::move(run), std::move(done)});
+    };
+    host.fence = [this] { return fence.load(); };
+    host.now_ms = [this] { return wall.now_ms(); };
+    host.say = [this](std::string_view line) { say(line); };
+    desk = std::make_shared<HttpDesk>(options.database, options.http, std::move(host), metrics);
+    return desk->start();
 }
 
 void Orchestrator::Impl::post(Job job) {
@@ -144,6 +158,7 @@ void Orchestrator::Impl::run_jobs(std::deque<Job>& taken) {
     if (done.ok()) {
         metrics.add(tally);
         metrics.transaction();
+        committed_calls(*store);
     }
     for (std::size_t i = 0; i < taken.size(); ++i) {
         if (taken[i].done) taken[i].done(done.ok() ? results[i] : done);
@@ -243,6 +258,7 @@ sqlite::Answer<std::size_t> Orchestrator::Impl::run_timers(std::uint64_t now_ms)
     metrics.add(runner->take_tally());
     metrics.timers(due.value().size());
     metrics.transaction();
+    committed_calls(*store);
     return due.value().size();
 }
 

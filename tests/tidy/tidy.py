@@ -54,6 +54,7 @@ INCLUDE_RULES = [
      "ferry/sqlite/api.hpp decides how SQLite is called"),
     (r"<toml\+\+/.*>", ("broker/main/src/", "saga/src/"), "only broker/main and saga read TOML"),
     (r"<cctz/.*>", ("broker/schedule/src/",), "calendars and time zones are broker/schedule's"),
+    (r"<curl/.*>", ("saga/http/src/",), "HTTP calls are made by saga/http"),
     (r"<spdlog/.*>", ("broker/main/src/",), "only main.cpp decides where log lines go"),
 ]
 
@@ -75,7 +76,8 @@ ARROWS = {
     "outbox/relay/": {"outbox", "sqlite", "transport", "wire", "platform"},
     "consumer/": {"consumer", "outbox", "sqlite", "transport", "wire", "platform"},
     "saga/": {"saga", "consumer", "outbox", "sqlite", "transport", "wire", "platform"},
-    "cli/": {"http", "saga", "consumer", "outbox", "sqlite", "transport", "wire", "platform"},
+    "saga/http/": {"saga_http", "saga", "platform"},
+    "cli/": {"http", "saga", "saga_http", "consumer", "outbox", "sqlite", "transport", "wire", "platform"},
     # Reads the log with nothing but the format page.
     "cli/src/log_reader/": set(),
 }

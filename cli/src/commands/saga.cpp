@@ -1,6 +1,8 @@
 #include "commands/saga.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -19,20 +21,23 @@ struct Options {
     std::string format = "text";
 };
 
-/// Nothing: it was told why.
-std::optional<saga::ReadDefinition> read_file(const std::string& path) {
+/// False: it was told why.
+bool read_file(const std::string& path, ReadDefinitions& into) {
     std::ifstream file(path, std::ios::binary);
     std::string text(saga::limits::definition_file_bytes_max + 1, '\0');
     if (file) file.read(text.data(), static_cast<std::streamsize>(text.size()));
     if (!file.is_open() || file.bad() || (file.fail() && !file.eof())) {
         fail(exit_refused, "cannot read " + path);
-        return std::nullopt;
+        return false;
     }
     text.resize(static_cast<std::size_t>(file.gcount()));
-    return saga::read_definition(text, path);
+    saga::ReadDefinition read = saga::read_definition(text, path);
+    for (saga::FileComplaint& one : read.complaints) into.complaints.push_back(std::move(one));
+    if (read.definition) into.definitions.push_back(std::move(*read.definition));
+    return true;
 }
 
-void print_complaints(const Context& context, const saga::ReadDefinition& read) {
+void print_complaints(const Context& context, const ReadDefinitions& read) {
     for (const saga::FileComplaint& one : read.complaints) {
         if (context.json) {
             print_json({{"file", one.file},
@@ -46,20 +51,22 @@ void print_complaints(const Context& context, const saga::ReadDefinition& read) 
 }
 
 int check(const Context& context, const Options& options) {
-    const auto read = read_file(options.file);
+    const auto read = read_saga_definitions(options.file);
     if (!read) return exit_refused;
     print_complaints(context, *read);
-    if (!read->definition) return exit_refused;
-    const saga::Definition& definition = *read->definition;
-    if (context.json) {
-        print_json({{"ok", true},
-                    {"name", definition.name},
-                    {"version", definition.version},
-                    {"steps", definition.steps.size()},
-                    {"hash", saga::hash_of(definition)}});
-    } else {
-        std::printf("%s version %u: %zu steps, hash %s\n", definition.name.c_str(),
-                    definition.version, definition.steps.size(), saga::hash_of(definition).c_str());
+    if (!read->complaints.empty()) return exit_refused;
+    for (const saga::Definition& definition : read->definitions) {
+        if (context.json) {
+            print_json({{"ok", true},
+                        {"name", definition.name},
+                        {"version", definition.version},
+                        {"steps", definition.steps.size()},
+                        {"hash", saga::hash_of(definition)}});
+        } else {
+            std::printf("%s version %u: %zu steps, hash %s\n", definition.name.c_str(),
+                        definition.version, definition.steps.size(),
+                        saga::hash_of(definition).c_str());
+        }
     }
     return exit_done;
 }
@@ -78,17 +85,44 @@ int svg(const std::string& dot) {
 }
 
 int graph(const Context& context, const Options& options) {
-    const auto read = read_file(options.file);
-    if (!read) return exit_refused;
-    print_complaints(context, *read);
-    if (!read->definition) return exit_refused;
-    if (options.format == "svg") return svg(saga::graph_dot(*read->definition));
-    const std::string text = options.format == "dot" ? saga::graph_dot(*read->definition)
-                                                     : saga::graph_text(*read->definition);
+    ReadDefinitions read;
+    if (!read_file(options.file, read)) return exit_refused;
+    print_complaints(context, read);
+    if (read.definitions.empty()) return exit_refused;
+    const saga::Definition& definition = read.definitions.front();
+    if (options.format == "svg") return svg(saga::graph_dot(definition));
+    const std::string text =
+        options.format == "dot" ? saga::graph_dot(definition) : saga::graph_text(definition);
     return write_out(text) ? exit_done : fail(exit_refused, "cannot write to stdout");
 }
 
 }  // namespace
+
+std::optional<ReadDefinitions> read_saga_definitions(const std::string& path) {
+    namespace fs = std::filesystem;
+    std::vector<std::string> files;
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+        for (const auto& entry : fs::directory_iterator(path, error)) {
+            if (entry.path().extension() == ".toml") files.push_back(entry.path().string());
+        }
+        std::sort(files.begin(), files.end());
+    } else {
+        files.push_back(path);
+    }
+    if (files.empty()) {
+        fail(exit_refused, "there is no *.toml in " + path);
+        return std::nullopt;
+    }
+    ReadDefinitions out;
+    for (const std::string& file : files) {
+        if (!read_file(file, out)) return std::nullopt;
+    }
+    for (saga::Complaint& one : saga::check_together(out.definitions)) {
+        out.complaints.push_back({path, 0, std::move(one.where), std::move(one.what)});
+    }
+    return out;
+}
 
 Command* add_saga_command(Command& saga, Context& context, const char* name, const char* what,
                           std::function<int()> run, std::initializer_list<const char*> lines) {
@@ -100,11 +134,12 @@ Command* add_saga_command(Command& saga, Context& context, const char* name, con
 
 void add_saga_definitions(Command& saga, Context& context) {
     auto options = std::make_shared<Options>();
-    add_saga_command(
-        saga, context, "check", "What is wrong with a definition",
-        [&context, options] { return check(context, *options); },
-        {"ferry saga check config/sagas/order.toml", "ferry saga check order.toml --json"})
-        ->add_option("file", options->file, "The definition, in TOML")
+    add_saga_command(saga, context, "check", "What is wrong with definitions",
+                     [&context, options] { return check(context, *options); },
+                     {"ferry saga check config/sagas", "ferry saga check order.toml --json"})
+        ->add_option("file", options->file,
+                     "The definition, in TOML; or a directory of *.toml, which are checked "
+                     "together, too")
         ->required();
     Command* drawing = add_saga_command(
         saga, context, "graph", "Draw a definition",

@@ -2,12 +2,23 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "command.hpp"
 #include "context.hpp"
+#include "ferry/saga/definition_file.hpp"
 
 namespace ferry::cli {
+
+/// A definition, or all *.toml of a directory: each by itself, and all of them together. Nothing
+/// where a file cannot be read, which was told; else with what is wrong.
+struct ReadDefinitions {
+    std::vector<saga::Definition> definitions;
+    std::vector<saga::FileComplaint> complaints;
+};
+std::optional<ReadDefinitions> read_saga_definitions(const std::string& path);
 
 /// The parts of `ferry saga`, each in a file of its own.
 void add_saga_definitions(Command& saga, Context& context);  // check, graph

@@ -9,6 +9,7 @@
 #include "ferry/platform/clock.hpp"
 #include "ferry/saga/admin.hpp"
 #include "ferry/saga/orchestrator.hpp"
+#include "ferry/saga/participant.hpp"
 #include "output.hpp"
 
 namespace ferry::cli {
@@ -127,6 +128,28 @@ int definitions(const Context& context, const Options& options) {
     return exit_done;
 }
 
+int doubts(const Context& context, const Options& options) {
+    const auto rows = saga::doubts(options.database, options.filter.at_most);
+    if (!rows.ok()) return fail_with(rows.error());
+    const std::uint64_t now = system_clock().now().wall_ms;
+    std::vector<std::vector<std::string>> table{{"saga", "step", ">held for", "what the try said"}};
+    for (const saga::Doubt& row : rows.value()) {
+        if (context.json) {
+            print_json({{"saga", row.saga},
+                        {"step", row.step},
+                        {"token", row.token},
+                        {"result", json_or_null(row.result)},
+                        {"since_ms", row.since_ms}});
+            continue;
+        }
+        table.push_back({printable(row.saga), printable(row.step),
+                         span(now > row.since_ms ? now - row.since_ms : 0),
+                         printable(sqlite::bounded(row.result, 60))});
+    }
+    if (!context.json) print_table(table);
+    return exit_done;
+}
+
 Json view_json(const saga::SagaView& view) {
     Json out = row_json(view.row);
     out["hash"] = view.hash;
@@ -237,6 +260,13 @@ void add_saga_look(Command& saga, Context& context) {
     add("definitions", "Definitions that are stored",
         [&context, options] { return definitions(context, *options); },
         {"ferry saga definitions saga.db"});
+    Command* held =
+        add_saga_command(saga, context, "doubts",
+                         "What a participant has reserved, and nobody has confirmed or cancelled",
+                         [&context, options] { return doubts(context, *options); },
+                         {"ferry saga doubts stock.db", "ferry saga doubts stock.db --json"});
+    held->add_option("database", options->database, "The participant's SQLite file")->required();
+    held->add_option("--count", options->filter.at_most, "At most so many")->capture_default_str();
     add("show", "All of one saga: steps, attempts, durations, decisions",
         [&context, options] { return show(context, *options); },
         {"ferry saga show saga.db order-17"})

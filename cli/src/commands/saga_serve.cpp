@@ -2,8 +2,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,8 +12,8 @@
 #include "commands/saga.hpp"
 #include "ferry/http/http_server.hpp"
 #include "ferry/outbox/relay.hpp"
-#include "ferry/saga/definition_file.hpp"
 #include "ferry/saga/orchestrator.hpp"
+#include "ferry/saga_http/curl_calls.hpp"
 #include "options.hpp"
 #include "output.hpp"
 
@@ -24,11 +22,17 @@ namespace {
 
 namespace relay = outbox::relay;
 
+/// Of the relay, whose lease nobody has to wait for longer than this.
+constexpr std::uint64_t relay_lease_ms_max = 3'000;
+
 struct Options {
     std::string database;
     std::string definitions;
     std::string http;
     std::string name;
+    std::string lease = "10s";
+    std::vector<std::string> http_allow;
+    std::uint32_t http_at_once = saga::limits::http_at_once;
     std::string drain = "10s";
     std::string retain = "720h";
     bool declare = true;
@@ -41,41 +45,18 @@ void log_line(std::string_view line) {
                  journal ? "<4>" : "ferry saga: ", static_cast<int>(line.size()), line.data());
 }
 
-/// All *.toml of the directory, or one file. False: it was told why.
+/// False: it was told why.
 bool read_definitions(const std::string& path, std::vector<saga::Definition>& out) {
-    namespace fs = std::filesystem;
-    std::vector<std::string> files;
-    std::error_code error;
-    if (fs::is_directory(path, error)) {
-        for (const auto& entry : fs::directory_iterator(path, error)) {
-            if (entry.path().extension() == ".toml") files.push_back(entry.path().string());
-        }
-        std::sort(files.begin(), files.end());
-    } else {
-        files.push_back(path);
-    }
-    bool ok = true;
-    for (const std::string& file : files) {
-        std::ifstream in(file, std::ios::binary);
-        std::string text(saga::limits::definition_file_bytes_max + 1, '\0');
-        if (in) in.read(text.data(), static_cast<std::streamsize>(text.size()));
-        if (!in.is_open() || in.bad()) {
-            fail(exit_refused, "cannot read " + file);
-            return false;
-        }
-        text.resize(static_cast<std::size_t>(in.gcount()));
-        saga::ReadDefinition read = saga::read_definition(text, file);
-        for (const saga::FileComplaint& one : read.complaints) {
-            fail(exit_refused, one.text());
-            ok = false;
-        }
-        if (read.definition) out.push_back(std::move(*read.definition));
-    }
-    if (files.empty()) {
-        fail(exit_refused, "there is no *.toml in " + path);
-        return false;
-    }
-    return ok;
+    auto read = read_saga_definitions(path);
+    if (!read) return false;
+    for (const saga::FileComplaint& one : read->complaints) fail(exit_refused, one.text());
+    out = std::move(read->definitions);
+    return read->complaints.empty();
+}
+
+/// What a broker that is stopped, restarted or shutting down answers, if it answers.
+bool goes_away(Errc code) {
+    return code == Errc::unreachable || code == Errc::indeterminate || code == Errc::would_block;
 }
 
 /// Waits for the broker as long as it takes.
@@ -87,7 +68,7 @@ std::unique_ptr<transport::Client> reach(const Context& context) {
         options.connect_timeout_ms = 1000;
         auto client = connect(context, std::move(options));
         if (client.ok()) return std::move(client).value();
-        if (client.error().code != Errc::unreachable) {
+        if (!goes_away(client.error().code)) {
             fail(client.error());
             return nullptr;
         }
@@ -98,14 +79,29 @@ std::unique_ptr<transport::Client> reach(const Context& context) {
     return nullptr;
 }
 
-bool declare(transport::Client& client, const std::set<std::string>& queues) {
-    for (const std::string& queue : queues) {
-        if (auto declared = client.declare_queue(queue); !declared.ok()) {
-            fail(declared.error());
-            return false;
+/// Tries again for as long as the broker is away: it may go at any moment, also right after it was
+/// reached. Nothing: it was told why, or it was interrupted.
+std::unique_ptr<transport::Client> reach_and_declare(const Context& context,
+                                                     const std::set<std::string>& queues) {
+    for (;;) {
+        auto client = reach(context);
+        if (!client) return nullptr;
+        bool away = false;
+        for (const std::string& queue : queues) {
+            auto declared = client->declare_queue(queue);
+            if (declared.ok()) continue;
+            away = goes_away(declared.error().code);
+            if (!away) {
+                fail(declared.error());
+                return nullptr;
+            }
+            break;
         }
+        if (!away) return client;
+        log_line("the broker went away: trying again");
+        client.reset();
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
     }
-    return true;
 }
 
 std::set<std::string> queues_of(const std::vector<saga::Definition>& definitions) {
@@ -125,10 +121,19 @@ std::set<std::string> queues_of(const std::vector<saga::Definition>& definitions
 sqlite::Answer<std::unique_ptr<saga::Orchestrator>> open(
     const Options& options, const std::vector<saga::Definition>& definitions) {
     if (auto made = saga::Orchestrator::init(options.database); !made.ok()) return made.error();
+    saga_http::CurlOptions calling;
+    calling.allow = options.http_allow;
+    calling.at_once = options.http_at_once;
+    auto calls = saga_http::curl_calls(std::move(calling));
+    if (!calls.ok()) {
+        return sqlite::Problem{sqlite::Kind::refused, 0, std::string(calls.error().what)};
+    }
     saga::OrchestratorOptions opening;
     opening.database = options.database;
     opening.name = options.name;
     opening.retain = *parse_duration(options.retain);
+    opening.lease = *parse_duration(options.lease);
+    opening.http = std::move(calls).value();
     opening.on_event = log_line;
     auto orchestrator = saga::Orchestrator::open(std::move(opening));
     if (!orchestrator.ok()) return orchestrator.error();
@@ -163,7 +168,11 @@ int run(const Options& options, saga::Orchestrator& orchestrator, transport::Cli
     source_options.prefetch = 2'000;
     source_options.dead_letter_queue = orchestrator.queue() + ".dead";
     auto source = consumer::broker_source(client, source_options);
-    if (!source.ok()) return fail(source.error());
+    for (; !source.ok() && goes_away(source.error().code) && !interrupted();
+         source = consumer::broker_source(client, source_options)) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    if (!source.ok()) return interrupted() ? exit_done : fail(source.error());
     if (auto running = orchestrator.run(std::move(source).value()); !running.ok()) {
         return fail(running.error(), "taking answers from " + orchestrator.queue());
     }
@@ -201,17 +210,17 @@ int serve(const Context& context, const Options& options) {
     catch_interrupts();
     auto orchestrator = open(options, definitions);
     if (!orchestrator.ok()) return fail(exit_refused, orchestrator.error().text);
-    const auto client = reach(context);
-    if (!client) return interrupted() ? exit_done : exit_refused;
     std::set<std::string> queues =
         options.declare ? queues_of(definitions) : std::set<std::string>();
     queues.insert(orchestrator.value()->queue());
     queues.insert(orchestrator.value()->queue() + ".dead");
-    if (!declare(*client, queues)) return exit_refused;
+    const auto client = reach_and_declare(context, queues);
+    if (!client) return interrupted() ? exit_done : exit_refused;
     relay::Options sending;
     sending.database = options.database;
     sending.url = context.url;
-    sending.lease_ms = 3'000;
+    sending.lease_ms = std::min<std::uint64_t>(
+        relay_lease_ms_max, static_cast<std::uint64_t>(parse_duration(options.lease)->count()));
     sending.log = [](relay::LogLevel level, std::string_view line) {
         if (level != relay::LogLevel::info) log_line(line);
     };
@@ -241,6 +250,16 @@ void add_saga_serve(Command& saga, Context& context) {
     command->add_option("--http", options->http, "Serve /metrics and /health/* at HOST:PORT");
     command->add_flag("--declare,!--no-declare", options->declare,
                       "Declare the queues that definitions name (default)");
+    add_duration(*command, "--lease", options->lease,
+                 "After so long without a sign of life others take over its work; 100ms at least");
+    command
+        ->add_option("--http-allow", options->http_allow,
+                     "HOST, HOST:PORT or *: whom definitions may call by HTTP; without it only "
+                     "this machine. Repeatable")
+        ->allow_extra_args(false);
+    command->add_option("--http-at-once", options->http_at_once, "HTTP calls at the same time")
+        ->range(1, saga::limits::http_at_once_max)
+        ->capture_default_str();
     add_duration(*command, "--drain", options->drain,
                  "On SIGTERM wait so long for what is under way");
     add_long_duration(*command, "--retain", options->retain,

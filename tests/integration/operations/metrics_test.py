@@ -81,6 +81,17 @@ class MetricsTest(unittest.TestCase):
             for name in re.findall(r"\bferry_\w+", rule):
                 self.assertIn(name, there, rule)
 
+    def test_the_dashboard_of_sagas_shows_every_metric_that_they_have_and_no_other(self):
+        source = "".join(path.read_text() for path in (CONFIG.parent / "saga/src").glob("*.cpp"))
+        there = set(re.findall(r'(?:count|gauge|total|Name)\(\s*"(ferry_saga_\w+)"', source))
+        self.assertGreater(len(there), 10)
+        board = json.loads((CONFIG / "grafana/ferry-saga.json").read_text())
+        used = set()
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                used |= {re.sub(r"_bucket$", "", name) for name in names_in(target["expr"])}
+        self.assertEqual(used, there)
+
     def test_the_dashboard_uses_every_metric_of_the_broker(self):
         used = set()
         board = json.loads((CONFIG / "grafana/ferrymq.json").read_text())

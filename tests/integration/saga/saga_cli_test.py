@@ -4,9 +4,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -32,6 +36,52 @@ pivot = true
 timeout = "200ms"
 retry = { first = "10ms", cap = "10ms", attempts = 1 }
 """
+
+
+class Flaky(threading.Thread):
+    """Stands before a broker and breaks the first connections right after their hello was answered."""
+
+    def __init__(self, port, breaks):
+        super().__init__(daemon=True)
+        self.behind, self.breaks, self.broken = port, breaks, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.carry, args=(client,), daemon=True).start()
+
+    def carry(self, client):
+        broker = socket.create_connection(("127.0.0.1", self.behind))
+        breaks = self.broken < self.breaks
+        self.broken += breaks
+        if breaks:
+            broker.sendall(client.recv(65536))
+            client.sendall(broker.recv(65536))
+            client.recv(65536)  # the first request: nobody answers it
+            client.close()
+            broker.close()
+            return
+        for one, other in ((client, broker), (broker, client)):
+            threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def pump(one, other):
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
 
 class SagaCli(unittest.TestCase):
@@ -106,6 +156,58 @@ class SagaCli(unittest.TestCase):
         self.assertIn("line 5: steps.a.command: must be a queue's name", told)
         self.saga("check", self.path / "none", status=1)
         self.saga("graph", status=2)
+
+    def test_definitions_of_a_directory_are_checked_together(self):
+        folder = self.path / "together"
+        folder.mkdir()
+        head = 'version = 1\ndeadline = "1h"\n[[step]]\n'
+        (folder / "inner.toml").write_text('name = "inner"\n' + head + 'name = "p"\ncommand = "q"\npivot = true\n')
+        (folder / "outer.toml").write_text('name = "outer"\n' + head + 'name = "first"\nsaga = "inner"\n')
+        self.saga("check", folder / "outer.toml")
+        told = self.saga("check", folder, status=1).stderr
+        self.assertIn("outer.steps.first.saga: the saga inner has a pivot, step p", told)
+        complaint = json.loads(self.saga("check", folder, "--json", status=1).stdout)
+        self.assertEqual(complaint["field"], "outer.steps.first.saga")
+        self.saga("serve", "--db", self.path / "together.db", "--definitions", folder, status=1)
+        (folder / "outer.toml").write_text('name = "outer"\n' + head + 'name = "first"\nsaga = "inner"\npivot = true\n')
+        self.assertEqual(len(self.saga("check", folder).stdout.splitlines()), 2)
+
+    def test_a_graph_is_drawn_as_svg(self):
+        example = ROOT / "config/sagas/order.toml"
+        if shutil.which("dot") is None:
+            self.assertIn("install the package graphviz", self.saga("graph", example, "--format", "svg", status=1).stderr)
+            self.skipTest("Graphviz is not installed: only the message that says so was looked at")
+        drawn = self.saga("graph", example, "--format", "svg").stdout
+        self.assertIn("<svg", drawn)
+        for name in ("reserve", "charge", "ship", "undo: stock.release"):
+            self.assertIn(name, drawn)
+
+    def test_a_broker_that_goes_away_right_after_it_was_reached_is_tried_again(self):
+        flaky = Flaky(int(self.url.rsplit(":", 1)[1]), 3)
+        with open(self.path / "flaky.log", "w") as log:
+            serving = subprocess.Popen([FERRY, "--url", f"ferry://127.0.0.1:{flaky.port}", "saga", "serve", "--db",
+                                        self.path / "flaky.db", "--definitions", self.path / "patient.toml"],
+                                       stdout=subprocess.PIPE, stderr=log, text=True)
+        self.assertIn("answers come by", serving.stdout.readline(), (self.path / "flaky.log").read_text())
+        self.assertEqual(flaky.broken, 3)
+        serving.send_signal(signal.SIGTERM)
+        self.assertEqual(serving.wait(timeout=30), 0)
+        serving.stdout.close()
+        flaky.listener.close()
+
+    def test_doubts_lists_what_a_participant_holds(self):
+        path = self.path / "participant.db"
+        self.saga("doubts", self.db, status=1)
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE ferry_saga_barrier(saga, step, acted, undone, token, result, reason, changed_ms, held)")
+        db.execute("INSERT INTO ferry_saga_barrier VALUES('s1', 'seat', 1, 0, 3, '{\"seat\": 7}', '', 1000, 1)")
+        db.execute("INSERT INTO ferry_saga_barrier VALUES('s2', 'seat', 1, 0, 3, '', '', 1000, 2)")
+        db.commit()
+        rows = [json.loads(line) for line in self.saga("doubts", path, "--json").stdout.splitlines()]
+        self.assertEqual([(row["saga"], row["step"], row["result"]) for row in rows], [("s1", "seat", {"seat": 7})])
+        self.assertIn("seat", self.saga("doubts", path).stdout)
+        db.close()
 
     def test_demo_tells_five_stories(self):
         self.assertIn("saga compensated", self.saga("demo").stdout)

@@ -113,5 +113,47 @@ TEST(SagaDefinition, StepsOfAGroupStandTogetherAndDoNotReadEachOther) {
     EXPECT_NE(complaints(reads).find("at the same time"), std::string::npos);
 }
 
+std::string together(const std::vector<Definition>& all) {
+    const auto complaints = check_together(all);
+    if (complaints.empty()) return "fine";
+    return complaints.front().where + ": " + complaints.front().what;
+}
+
+TEST(SagaDefinition, ASubSagaWithAPivotStandsOnlyWhereNothingIsUndone) {
+    Builder inner("inner");
+    inner.deadline(1h).step("p").command("q").pivot();
+    Builder before("before");
+    before.deadline(1h).saga("s", "inner").step("p").command("q").pivot();
+    Builder behind("behind");
+    behind.deadline(1h).step("p").command("q").pivot().saga("s", "inner");
+    Builder is_one("is-one");
+    is_one.deadline(1h).saga("s", "inner").pivot();
+    const Definition child = Rig::must(inner);
+    EXPECT_EQ(together({Rig::must(before)}), "fine") << "it is not known";
+    EXPECT_NE(together({Rig::must(before), child})
+                  .find("before.steps.s.saga: the saga inner has a pivot, step p"),
+              std::string::npos);
+    EXPECT_EQ(together({Rig::must(behind), child}), "fine");
+    EXPECT_EQ(together({Rig::must(is_one), child}), "fine");
+    Definition newer = child;
+    newer.version = 2;
+    newer.steps[0].pivot = false;
+    newer.steps[0].without_undo = true;
+    EXPECT_EQ(together({Rig::must(before), child, newer}), "fine") << "the newest counts";
+}
+
+TEST(SagaDefinition, SagasThatContainEachOtherAreRefused) {
+    Builder one("one");
+    one.deadline(1h).saga("s", "two");
+    Builder two("two");
+    two.deadline(1h).saga("s", "three");
+    Builder three("three");
+    three.deadline(1h).saga("s", "one");
+    EXPECT_EQ(together({Rig::must(one), Rig::must(two)}), "fine");
+    EXPECT_NE(
+        together({Rig::must(one), Rig::must(two), Rig::must(three)}).find("contain each other"),
+        std::string::npos);
+}
+
 }  // namespace
 }  // namespace ferry::saga

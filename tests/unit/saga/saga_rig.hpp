@@ -144,6 +144,8 @@ protected:
             }
         }
     }
+    /// What was held back arrives after all, and everything else once more.
+    void clear_sent() { sent_[0] = sent_[1] = 0; }
     bool until(const std::function<bool()>& condition) {
         const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
         for (;;) {

@@ -14,10 +14,13 @@ namespace ferry::saga {
 
 using Duration = std::chrono::milliseconds;
 
-/// Where a message goes. An empty exchange is the default one: the key is a queue's name.
+/// Where a message goes. An empty exchange is the default one: the key is a queue's name. Or, with
+/// a URL, the HTTP call that the orchestrator makes itself; exchange and key are empty then.
 struct Route {
-    std::string exchange;
-    std::string key;
+    std::string exchange = {};
+    std::string key = {};
+    std::string url = {};
+    std::string method = {};  // POST, PUT, PATCH or DELETE; with a URL
     bool operator==(const Route&) const = default;
 };
 
@@ -100,6 +103,15 @@ struct Complaint {
 /// Everything that is wrong; empty: nothing.
 [[nodiscard]] std::vector<Complaint> check(const Definition& definition);
 
+/// What is wrong with definitions that run together: a sub-saga with a pivot in a step that its
+/// parent may have to undo, and sagas that contain each other. `where` begins with a definition's
+/// name. Of several versions of one name the newest counts.
+[[nodiscard]] std::vector<Complaint> check_together(const std::vector<Definition>& definitions);
+/// Whether a step may still be undone after it was done.
+[[nodiscard]] bool may_be_undone(const Definition& definition, std::size_t step);
+/// Whether any of its steps is an HTTP call.
+[[nodiscard]] bool calls_http(const Definition& definition);
+
 /// One text for one definition: what is stored, compared and hashed.
 [[nodiscard]] std::string canonical_text(const Definition& definition);
 /// The way back. Errors    corrupt: it is not canonical_text's.
@@ -137,6 +149,9 @@ public:
     // ---- of the step that was named last ----
     Builder& command(std::string key, std::string exchange = {});
     Builder& compensation(std::string key, std::string exchange = {});
+    /// Instead of messages: HTTP calls that the orchestrator makes (docs/saga.md, HTTP).
+    Builder& http(std::string url, std::string method = "POST");
+    Builder& http_undo(std::string url, std::string method = "POST");
     Builder& without_undo();
     Builder& pivot();
     Builder& retriable();

@@ -10,6 +10,7 @@
 #include "ferry/platform/clock.hpp"
 #include "ferry/platform/random.hpp"
 #include "ferry/saga/definition.hpp"
+#include "ferry/saga/http_calls.hpp"
 #include "ferry/saga/status.hpp"
 #include "ferry/sqlite/problem.hpp"
 
@@ -19,8 +20,10 @@ struct OrchestratorOptions {
     std::string database;    // made by Orchestrator::init
     std::string name;        // of this process, unlike all others'; empty: a random one
     Duration lease{10'000};  // renewed at a third of it
-    Duration retain{30LL * 24 * 3600 * 1000};        // of sagas that have ended; 0: for ever
-    std::uint32_t batch = 256;                       // sagas changed in one transaction
+    Duration retain{30LL * 24 * 3600 * 1000};  // of sagas that have ended; 0: for ever
+    std::uint32_t batch = 256;                 // sagas changed in one transaction
+    /// Makes the HTTP calls of definitions that have some, such as saga_http::curl_calls.
+    std::shared_ptr<HttpCalls> http;
     std::function<void(std::string_view)> on_event;  // for the log; any thread, returns soon
     const Clock* clock = nullptr;                    // null: the system's
     Random* random = nullptr;  // null: the system's; else used by one thread at a time
@@ -76,7 +79,9 @@ public:
 
     /// Stores a definition. New sagas take the newest version; running ones keep theirs.
     ///
-    /// Errors    conflict: this version is stored and differs. refused: check()'s complaints.
+    /// Errors    conflict: this version is stored and differs. refused: check()'s complaints,
+    ///           those of check_together() with what is stored, or an HTTP call that this
+    ///           orchestrator does not make.
     sqlite::Status add(const Definition& definition);
     /// Starts a saga; on disk when it returns. Calls from many threads share a commit. The same id
     /// with the same input again is no error and nothing happens.

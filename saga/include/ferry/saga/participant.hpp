@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ferry/consumer/inbox.hpp"
 #include "ferry/consumer/runtime.hpp"
@@ -60,6 +61,21 @@ struct ParticipantFigures {
     std::uint64_t hanging = 0;  // commands that came after their compensation
     std::uint64_t stale = 0;    // with a token older than one seen
 };
+
+/// What a try reserved and nobody has confirmed or cancelled yet: only its saga's decision can say
+/// what becomes of it.
+struct Doubt {
+    std::string saga;
+    std::string step;
+    std::uint64_t token = 0;
+    std::string result;  // JSON, what the try answered
+    std::uint64_t since_ms = 0;
+};
+/// Those of a participant's database, the oldest first.
+///
+/// Errors    schema: it is none. Those of reading.
+[[nodiscard]] sqlite::Answer<std::vector<Doubt>> doubts(const std::string& path,
+                                                        std::uint32_t at_most);
 
 /// Carries out the steps of sagas in an application's own database: the action's writes, the
 /// barrier and the answer are one transaction.
