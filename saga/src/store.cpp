@@ -37,6 +37,9 @@ Status Store::prepare() {
         {&audit_,
          "INSERT INTO ferry_saga_audit(saga, at_ms, who, what, note) VALUES(?1, ?2, ?3, ?4, ?5)"},
         {&member_, "SELECT 1 FROM ferry_saga_member WHERE owner = ?1 AND fence = ?2"},
+        {&savepoint_, "SAVEPOINT ferry_saga"},
+        {&release_, "RELEASE ferry_saga"},
+        {&roll_back_, "ROLLBACK TO ferry_saga"},
         {&by_key_,
          "SELECT key, name, version, hash, body FROM ferry_saga_definition WHERE key = ?1"},
         {&by_version_,
@@ -52,6 +55,26 @@ Status Store::prepare() {
         *statement = std::move(prepared).value();
     }
     return calls_.prepare();
+}
+
+// ---- savepoints ----
+
+Reply_<Store::Point> Store::point() {
+    if (auto begun = savepoint_.run(); !begun.ok()) return begun.error();
+    return Point(*this);
+}
+
+Status Store::Point::release() {
+    Store* const store = std::exchange(store_, nullptr);
+    return store->release_.run();
+}
+
+Status Store::Point::undo() {
+    Store* const store = std::exchange(store_, nullptr);
+    // SQLite may have ended the whole transaction, because of a full disk for example.
+    if (store == nullptr || !store->database_.in_transaction()) return sqlite::ok_status();
+    if (auto back = store->roll_back_.run(); !back.ok()) return back;
+    return store->release_.run();
 }
 
 // ---- definitions ----

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "call_store.hpp"
@@ -68,6 +69,25 @@ public:
 
     [[nodiscard]] CallStore& calls() { return calls_; }
 
+    /// A savepoint; undone by the destructor unless released. Its statements are prepared: there is
+    /// one for every saga that starts.
+    class Point {
+    public:
+        explicit Point(Store& store) : store_(&store) {}
+        ~Point() { static_cast<void>(undo()); }
+        Point(Point&& other) noexcept : store_(std::exchange(other.store_, nullptr)) {}
+        Point(const Point&) = delete;
+        Point& operator=(const Point&) = delete;
+        Point& operator=(Point&&) = delete;
+        sqlite::Status release();
+        sqlite::Status undo();
+
+    private:
+        Store* store_;
+    };
+    /// Requires  an open transaction, and no other Point that lives.
+    sqlite::Answer<Point> point();
+
     // ---- members ----
     /// Takes a new fence, and forgets members whose lease has ended.
     sqlite::Answer<std::uint64_t> join(std::string_view owner, std::uint64_t now_ms,
@@ -100,6 +120,7 @@ private:
     std::map<std::pair<std::string, std::uint32_t>, std::int64_t> keys_;
     std::string body_;
     sqlite::Statement load_, insert_, update_, put_off_, due_, next_due_, audit_, member_;
+    sqlite::Statement savepoint_, release_, roll_back_;
     sqlite::Statement by_key_, by_version_, newest_;
 };
 

@@ -172,7 +172,7 @@ Status Orchestrator::Impl::do_jobs(std::deque<Job>& taken, std::vector<Status>& 
     if (!transaction.ok()) return transaction.error();
     if (auto member = membership(now_ms); !member.ok()) return member;
     for (Job& job : taken) {
-        auto step = sqlite::Savepoint::begin(database);
+        auto step = store->point();
         if (!step.ok()) return step.error();
         const Tally before = runner->take_tally();
         Status result = job.run(*runner, now_ms, publish);
@@ -263,13 +263,13 @@ sqlite::Answer<std::size_t> Orchestrator::Impl::run_timers(std::uint64_t now_ms)
 }
 
 Status Orchestrator::Impl::one_timer(const Store::Due& due, std::uint64_t now_ms) {
-    auto step = sqlite::Savepoint::begin(store->database());
+    auto step = store->point();
     if (!step.ok()) return step.error();
     auto done = runner->tick(due, now_ms, publish);
     if (done.ok()) return step.value().release();
     const bool its_own = done.error().kind == Kind::corrupt || done.error().kind == Kind::refused;
     if (!its_own) return done;
-    { auto undone = std::move(step).value(); }
+    if (auto undone = step.value().undo(); !undone.ok()) return undone;
     put_aside(due, done.error(), now_ms);
     return sqlite::ok_status();
 }
