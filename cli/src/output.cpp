@@ -123,7 +123,7 @@ bool from_base64(std::string_view text, std::string& out) {
             out += static_cast<char>(group >> (shift - 8) & 0xffU);
         group = 0;
     }
-    out.resize(out.size() - padding);
+    out.erase(out.size() - padding);
     return true;
 }
 

@@ -21,6 +21,7 @@ using saga::HttpRequest;
 
 /// Of establishing a connection; the call's own time bounds it, too.
 constexpr long connect_ms_max = 10'000;
+constexpr long timeout_ms_max = 2'000'000'000;  // libcurl takes no more: 23 days
 constexpr int poll_ms = 1'000;
 /// Of Retry-After; the step's policy has the cap that counts.
 constexpr curl_off_t wait_s_max = 366LL * 24 * 3600;
@@ -179,7 +180,8 @@ private:
         set(CURLOPT_FOLLOWLOCATION, 0L);
         set(CURLOPT_PROXY, "");
         set(CURLOPT_NOSIGNAL, 1L);
-        set(CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
+        set(CURLOPT_TIMEOUT_MS,
+            std::min(static_cast<long>(request.timeout.count()), timeout_ms_max));
         set(CURLOPT_CONNECTTIMEOUT_MS, connect_ms_max);
         set(CURLOPT_ERRORBUFFER, transfer.error);
         set(CURLOPT_WRITEFUNCTION, &take_body);
