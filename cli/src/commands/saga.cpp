@@ -1,6 +1,7 @@
 #include "commands/saga.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -77,8 +78,12 @@ int svg(const std::string& dot) {
     std::FILE* const graphviz =
         ::popen("command -v dot >/dev/null 2>&1 || exit 9; exec dot -Tsvg", "w");
     if (graphviz == nullptr) return fail(exit_refused, "cannot start dot");
+    // A program that is not there reads nothing.
+    const auto before = std::signal(SIGPIPE, SIG_IGN);
     std::fwrite(dot.data(), 1, dot.size(), graphviz);
-    if (::pclose(graphviz) == 0) return exit_done;
+    const int status = ::pclose(graphviz);
+    std::signal(SIGPIPE, before);
+    if (status == 0) return exit_done;
     return fail(exit_refused,
                 "there is no Graphviz here to make an SVG: install the package graphviz, or take "
                 "--format text or dot");

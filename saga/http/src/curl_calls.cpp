@@ -180,6 +180,10 @@ private:
         set(CURLOPT_FOLLOWLOCATION, 0L);
         set(CURLOPT_PROXY, "");
         set(CURLOPT_NOSIGNAL, 1L);
+        // A kept connection may be gone, and libcurl then sends the request once more by itself:
+        // two calls of one attempt, of which nobody would know.
+        set(CURLOPT_FRESH_CONNECT, 1L);
+        set(CURLOPT_FORBID_REUSE, 1L);
         set(CURLOPT_TIMEOUT_MS,
             std::min(static_cast<long>(request.timeout.count()), timeout_ms_max));
         set(CURLOPT_CONNECTTIMEOUT_MS, connect_ms_max);

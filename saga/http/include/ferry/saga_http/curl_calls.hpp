@@ -21,8 +21,9 @@ struct CurlOptions {
     std::string ca_file;  // of authorities that https trusts; empty: the system's
 };
 
-/// HTTP/1.1, connections are kept. Redirects are not followed, proxies of the environment are not
-/// used, https certificates are verified, an answer's body is read up to http_answer_bytes_max.
+/// HTTP/1.1, a connection for each call. Redirects are not followed, proxies of the environment are
+/// not used, https certificates are verified, an answer's body is read up to
+/// http_answer_bytes_max.
 ///
 /// Threads   makes one; it ends with the object, which the orchestrator shares.
 /// Errors    rejected: an entry of `allow` is none, or at_once is out of range. io_failed: libcurl
