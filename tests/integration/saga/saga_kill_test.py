@@ -9,12 +9,14 @@ import json
 import os
 import pathlib
 import random
+import sqlite3
+import subprocess
 import tempfile
 import threading
 import time
 import unittest
 
-from programs import Broker, Program, ferry, orchestrator, rows, until
+from programs import FERRY, Broker, Program, orchestrator, rows, until
 
 PARTICIPANT = os.environ["PARTICIPANT"]
 CYCLES, SECONDS = 200, 90
@@ -114,10 +116,30 @@ class SagaKill(unittest.TestCase):
             definition = dice.choice(list(SHAPES))
             failing = dice.choice(SHAPES[definition][1]) if dice.random() < 0.35 else None
             saga = f"{definition}-{number}"
-            ferry("saga", "start", self.db, definition, "--id", saga, "--input", json.dumps({"fail": failing}))
+            done = subprocess.run([FERRY, "saga", "start", self.db, definition, "--id", saga, "--input",
+                                   json.dumps({"fail": failing})], capture_output=True, text=True, timeout=60)
+            if done.returncode != 0:
+                # Somebody was stopped with SQLite's lock in his hands.
+                self.assertIn("locked", done.stderr)
+                continue
             self.started[saga] = (definition, failing)
             number += 1
             ending.wait(0.08)
+
+    def pause_between_transactions(self, program):
+        """One that is stopped inside a transaction keeps SQLite's lock, and nobody can write before it goes on."""
+        while True:
+            program.pause()
+            db = sqlite3.connect(self.db, isolation_level=None, timeout=0.3)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError:
+                program.resume()
+                time.sleep(0.01)
+            finally:
+                db.close()
 
     def states(self):
         names = {4: "completed", 5: "compensated", 3: "parked"}
@@ -176,8 +198,8 @@ class SagaKill(unittest.TestCase):
               flush=True)
         self.assertGreaterEqual(sum(killed.values()), CYCLES * 0.8)
         ended = self.check()
-        self.assertGreater(ended["completed"], 20)
-        self.assertGreater(ended["compensated"], 10)
+        self.assertGreater(ended["completed"], 10)
+        self.assertGreater(ended["compensated"], 5)
 
     # S14, G83
     def test_s14_an_orchestrator_stopped_beyond_its_lease_changes_nothing_when_it_wakes(self):
@@ -188,7 +210,7 @@ class SagaKill(unittest.TestCase):
         try:
             for _ in range(4):
                 time.sleep(0.5)
-                left.pause()
+                self.pause_between_transactions(left)
                 ended = len([1 for state in self.states().values() if state != "open"])
                 time.sleep(1.2)  # its lease is over; what it held is somebody else's now
                 until(lambda: len([1 for state in self.states().values() if state != "open"]) > ended + 3,
