@@ -5,8 +5,8 @@
 //   relay_bench latency URL DB RATE SECONDS      commit to handler in another process
 //   relay_bench effect  URL DB DB2 RATE SECONDS  commit to an effect committed in DB2 by another
 //                                                process, through an inbox
-//   relay_bench writer  URL DB ROWS SECONDS      the application's own commits, alone and while a
-//                                                backlog drains
+//   relay_bench writer  URL DB ROWS SECONDS [PACE]  the application's own commits, 500 a second, in
+//                                                turns alone and while a backlog drains
 //
 // DB and DB2 must not exist. Payloads have 100 bytes.
 
@@ -67,8 +67,10 @@ void fill(outbox::Outbox& to, std::uint64_t rows) {
     }
 }
 
-std::unique_ptr<outbox::relay::Relay> start_relay(const std::string& url, const std::string& path) {
+std::unique_ptr<outbox::relay::Relay> start_relay(const std::string& url, const std::string& path,
+                                                  std::uint64_t pace = 0) {
     outbox::relay::Options options;
+    if (pace != 0) options.active_rows_per_s = pace;
     options.database = path;
     options.url = url;
     options.log = [](outbox::relay::LogLevel level, std::string_view line) {
@@ -101,15 +103,16 @@ std::uint64_t memory_kib() {
     return 0;
 }
 
-void print_percentiles(const char* what, std::vector<double> ms) {
-    std::sort(ms.begin(), ms.end());
-    if (ms.empty()) return;
-    const auto at = [&](double part) {
-        return ms[std::min(ms.size() - 1,
-                           static_cast<std::size_t>(part * static_cast<double>(ms.size())))];
-    };
-    std::printf("%s: n=%zu p50=%.3f p90=%.3f p99=%.3f max=%.3f ms\n", what, ms.size(), at(0.5),
-                at(0.9), at(0.99), ms.back());
+double percentile(std::vector<double> values, double part) {
+    if (values.empty()) return 0;
+    std::sort(values.begin(), values.end());
+    return values[std::min(values.size() - 1,
+                           static_cast<std::size_t>(part * static_cast<double>(values.size())))];
+}
+
+void print_percentiles(const char* what, const std::vector<double>& ms) {
+    std::printf("%s: n=%zu p50=%.3f p90=%.3f p99=%.3f max=%.3f ms\n", what, ms.size(),
+                percentile(ms, 0.5), percentile(ms, 0.9), percentile(ms, 0.99), percentile(ms, 1));
 }
 
 int drain(const std::string& url, const std::string& path, std::uint64_t rows) {
@@ -190,23 +193,37 @@ std::vector<double> write_for(outbox::Outbox& app, double seconds, std::uint64_t
     return commits;
 }
 
-int writer(const std::string& url, const std::string& path, std::uint64_t rows, double seconds) {
+// Alone and beside the relay in turns of a second and a half, so that a disk that is busy for
+// reasons of its own is so for both.
+int writer(const std::string& url, const std::string& path, std::uint64_t rows, double seconds,
+           std::uint64_t pace) {
+    constexpr std::uint64_t rate = 500;
+    constexpr double turn_seconds = 1.5;
     auto app = open_outbox(path);
     if (!app.database().run("CREATE TABLE business(id INTEGER PRIMARY KEY, x)").ok())
         die("no table");
     const auto client = connect(url);
     fill(app, rows);
-    print_percentiles("commits, no relay", write_for(app, seconds, 500));
-    const auto relay = start_relay(url, path);
-    const auto commits = write_for(app, seconds, 500);
-    const auto figures = relay->figures();
-    print_percentiles("commits while the backlog drains", commits);
-    std::printf("meanwhile: %llu sent, %llu deleted\n",
-                static_cast<unsigned long long>(figures.sent),
-                static_cast<unsigned long long>(figures.marked));
-    while (relay->figures().unmarked > 0)
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    print_percentiles("commits, relay with nothing left", write_for(app, seconds, 500));
+    std::vector<double> alone, beside;
+    std::uint64_t sent = 0;
+    for (double passed = 0; passed < seconds; passed += turn_seconds) {
+        const auto append = [](std::vector<double>& to, const std::vector<double>& more) {
+            to.insert(to.end(), more.begin(), more.end());
+        };
+        append(alone, write_for(app, turn_seconds, rate));
+        const auto relay = start_relay(url, path, pace);
+        while (!relay->figures().connected)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        append(beside, write_for(app, turn_seconds, rate));
+        sent += relay->figures().sent;
+        if (!relay->stop(std::chrono::seconds(10))) die("the relay does not end");
+    }
+    print_percentiles("commits alone", alone);
+    print_percentiles("commits while the backlog drains", beside);
+    std::printf("p99: %.2f x; meanwhile %llu sent: %s\n",
+                percentile(beside, 0.99) / percentile(alone, 0.99),
+                static_cast<unsigned long long>(sent),
+                sent < rows ? "there was a backlog all the time" : "TOO FEW ROWS for a backlog");
     return 0;
 }
 
@@ -221,14 +238,15 @@ int main(int argc, char** argv) {
         return latency(arguments[1], arguments[2], std::stoull(arguments[3]),
                        std::stod(arguments[4]));
     }
-    if (arguments.size() == 5 && arguments[0] == "writer") {
+    if ((arguments.size() == 5 || arguments.size() == 6) && arguments[0] == "writer") {
         return writer(arguments[1], arguments[2], std::stoull(arguments[3]),
-                      std::stod(arguments[4]));
+                      std::stod(arguments[4]),
+                      arguments.size() == 6 ? std::stoull(arguments[5]) : 0);
     }
     if (arguments.size() == 6 && arguments[0] == "effect") {
         return latency(arguments[1], arguments[2], std::stoull(arguments[4]),
                        std::stod(arguments[5]), arguments[3]);
     }
     die("drain URL DB ROWS | latency URL DB RATE SECONDS | effect URL DB DB2 RATE SECONDS | "
-        "writer URL DB ROWS SECONDS");
+        "writer URL DB ROWS SECONDS [PACE]");
 }
