@@ -14,7 +14,7 @@ build_needs=(
 test_needs=(
   libgtest-dev=header:gtest/gtest.h libgmock-dev=header:gmock/gmock.h librapidcheck-dev=header:rapidcheck.h
   libbenchmark-dev=header:benchmark/benchmark.h python3=command:python3 python3-msgpack=python:msgpack
-  clang-format=command:clang-format prometheus=command:promtool strace=command:strace
+  clang-format=command:clang-format lld=command:ld.lld prometheus=command:promtool strace=command:strace
   sqlite3=command:sqlite3)
 # Good to have; nothing is refused without them.
 extras=(ccache=command:ccache graphviz=command:dot)

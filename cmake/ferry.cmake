@@ -49,15 +49,23 @@ function(ferry_precompile name)
   endif()
 endfunction()
 
+# One precompiled header of GoogleTest for all test programs. It has to be a program, as they are: GCC takes a
+# precompiled header only from code of the same kind (-fPIE).
+function(ferry_test_headers)
+  add_executable(ferry_test_headers ${PROJECT_SOURCE_DIR}/cmake/test_headers.cpp)
+  target_link_libraries(ferry_test_headers PRIVATE GTest::gtest GTest::gmock Threads::Threads ferry_build)
+  ferry_precompile(ferry_test_headers <gtest/gtest.h> <gmock/gmock.h>)
+endfunction()
+
 # ferry_test(NAME LABELS ... SOURCES ... LINK ...): one GoogleTest program, registered as one ctest test.
 function(ferry_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE ${T_LINK} GTest::gtest GTest::gmock GTest::gtest_main ferry_build)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
-  list(LENGTH T_SOURCES sources)
-  if(sources GREATER 2)
-    ferry_precompile(${name} <gtest/gtest.h> <gmock/gmock.h>)
+  target_precompile_headers(${name} REUSE_FROM ferry_test_headers)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${name} PRIVATE -fpch-preprocess)
   endif()
   add_test(NAME ${name} COMMAND ${name} ${T_ARGS})
   if(NOT T_TIMEOUT)
