@@ -35,7 +35,7 @@ std::string does(const Step& step) {
     return {};
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
     std::string out = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') out += '\\';
@@ -83,32 +83,32 @@ std::string graph_text(const Definition& definition) {
 }
 
 std::string graph_dot(const Definition& definition) {
-    std::string out = "digraph " + quoted(definition.name) +
+    std::string out = "digraph " + in_quotes(definition.name) +
                       " {\n  rankdir=TB;\n  node [shape=box, style=rounded, "
                       "fontname=\"sans-serif\"];\n";
     for (const Step& step : definition.steps) {
         std::string label = step.name + "\n" + does(step) + marks(step);
-        std::string text = quoted(label);
+        std::string text = in_quotes(label);
         for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos;) {
             text.replace(at, 1, "\\n");
         }
-        out += "  " + quoted(step.name) + " [label=" + text;
+        out += "  " + in_quotes(step.name) + " [label=" + text;
         if (step.pivot) out += ", penwidth=3";
         if (step.kind == StepKind::signal) out += ", style=dashed";
         out += "];\n";
         if (step.compensation) {
             const std::string undo = "undo " + step.name;
-            out += "  " + quoted(undo) +
-                   " [label=" + quoted("undo: " + route_of(*step.compensation)) +
-                   ", shape=plaintext, fontcolor=gray40];\n  " + quoted(step.name) + " -> " +
-                   quoted(undo) + " [style=dotted, arrowhead=none];\n";
+            out += "  " + in_quotes(undo) +
+                   " [label=" + in_quotes("undo: " + route_of(*step.compensation)) +
+                   ", shape=plaintext, fontcolor=gray40];\n  " + in_quotes(step.name) + " -> " +
+                   in_quotes(undo) + " [style=dotted, arrowhead=none];\n";
         }
     }
     const auto all = rows(definition);
     for (std::size_t i = 1; i < all.size(); ++i) {
         for (const Step* from : all[i - 1]) {
             for (const Step* to : all[i]) {
-                out += "  " + quoted(from->name) + " -> " + quoted(to->name) + ";\n";
+                out += "  " + in_quotes(from->name) + " -> " + in_quotes(to->name) + ";\n";
             }
         }
     }
