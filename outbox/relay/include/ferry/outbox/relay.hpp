@@ -53,7 +53,7 @@ struct Options {
     /// While the application commits, a backlog (more than 4,096 rows) is sent no faster than this,
     /// or than twice what is added, so that commits do not wait behind it for disk and processor.
     /// At least 1.
-    std::uint64_t active_rows_per_s = 50'000;
+    std::uint64_t active_rows_per_s = 25'000;
     /// A message for the default exchange whose queue is not there is refused, and so retried and
     /// parked, instead of being dropped.
     bool mandatory = true;
