@@ -61,6 +61,15 @@ void wire_seeds(const std::filesystem::path& root) {
     stream.push_back(std::byte{0x7f});
     stream.resize(stream.size() + 5);
     write(root / "frames", "too-large", stream);
+    Buffer transaction{std::byte{3}, std::byte{0}, std::byte{7}, std::byte{2}};
+    const std::size_t mark = wire::begin_frame(transaction, wire::Verb::transaction, 8);
+    wire::Encoder out(transaction);
+    out.uint(9).uint(1).uint(4).uint(1).uint(3);
+    out.array(1).array(3).uint(5).array(2).uint(1).uint(2).boolean(true);
+    out.array(1);
+    wire::write_message(out, full_message());
+    wire::end_frame(transaction, mark);
+    write(root / "frames", "transaction", transaction);
     write(root / "messages", "three", messages);
     Buffer head;
     wire::Encoder(head).array(3).uint(20).uint(70'000).map(1).str("k").nil();
@@ -147,16 +156,167 @@ void record_seeds(const std::filesystem::path& root) {
     write(root / "records", "bodies-deleted", journal.seed);
 }
 
+// One of everything that has a record of its own or a place in a checkpoint.
+class Features {
+public:
+    Features() {
+        engine_.recovered(false, now_);
+        engine_.open_session(1);
+    }
+    void write_seeds(const std::filesystem::path& root) {
+        declare();
+        publish_and_consume();
+        settle();
+        change();
+        write(root / "records", "features", journal_.seed);
+        Buffer state;
+        engine_.save(state, false);
+        Buffer seed{std::byte{1}};
+        put_u16(seed, state.size());
+        put(seed, state);
+        write(root / "records", "features-checkpoint", seed);
+    }
+
+private:
+    void settle() {
+        for (int i = 0; i < 6; ++i) {
+            engine_.dispatch(now_);
+            engine_.durable(journal_.next);
+            engine::Effects work;
+            work.swap(effects_);
+            for (const engine::Effect& effect : work) {
+                const auto* due = std::get_if<engine::ScheduleDue>(&effect);
+                if (due == nullptr) continue;
+                engine_.schedule_due(due->name, due->due_ms, due->after_ms + 60'000, now_);
+            }
+        }
+    }
+    void declare() {
+        engine::QueueOptions options;
+        options.policy.dead_letter_key = "dead";
+        options.policy.max_deliveries = 5;
+        options.policy.retry = engine::RetryKind::linear;
+        options.policy.retry_delay_ms = 400;
+        options.ordered = true;
+        engine_.declare_queue(1, 1, "ordered", options, now_);
+        options.ordered = false;
+        options.policy.priorities = true;
+        options.policy.dedupe_window_ms = 10'000;
+        options.policy.message_ttl_ms = 60'000;
+        engine_.declare_queue(1, 2, "levels", options, now_);
+        options.policy = {};
+        options.policy.max_messages = 2;
+        options.policy.overflow = engine::Overflow::dead_letter_head;
+        options.policy.dead_letter_key = "dead";
+        options.single_active = true;
+        engine_.declare_queue(1, 3, "short", options, now_);
+        engine_.declare_queue(1, 4, "dead", {}, now_);
+        engine::ExchangeOptions ring;
+        ring.hash_on = engine::HashOn::ordering_key;
+        engine_.declare_exchange(1, 5, "ring", engine::ExchangeType::consistent_hash, ring);
+        engine_.bind(1, 6, {"ring", "ordered", false, "2", {}});
+        engine_.open_producer(1, 7, "p", std::nullopt, false, now_);
+        engine::NamedPolicy policy;
+        policy.name = "all";
+        policy.pattern = "d*";
+        policy.settings.max_bytes = 100'000;
+        policy.settings.overflow = engine::Overflow::reject_publish;
+        engine_.set_policy(1, 8, policy, false, now_);
+        for (const char* name : {"often", "gone"}) {
+            engine::Schedule schedule;
+            schedule.name = name;
+            schedule.cron = schedule.zone = "x";
+            schedule.next_ms = now_.wall_ms + 500;
+            wire::Encoder out(schedule.message);
+            wire::Message message;
+            message.routing_key = "dead";
+            wire::write_message(out, message);
+            engine_.set_schedule(1, 9, std::move(schedule), false, now_);
+        }
+        settle();
+    }
+    Buffer messages(const char* queue, int count) {
+        Buffer bytes;
+        wire::Encoder out(bytes);
+        for (int i = 0; i < count; ++i) {
+            wire::Message m = full_message();
+            m.exchange.clear();
+            m.routing_key = queue;
+            m.properties.id = std::to_string(i);
+            m.properties.ordering_key = i % 2 == 0 ? "a" : "b";
+            m.properties.priority = static_cast<std::uint8_t>(i % 4);
+            if (i == 3) m.properties.deliver_at_ms = now_.wall_ms + 90'000;
+            wire::write_message(out, m);
+        }
+        return bytes;
+    }
+    void publish_and_consume() {
+        engine::SubscribeOptions options;
+        options.window_messages = 3;
+        options.window_bytes = 100'000;
+        std::uint64_t sequence = 1;
+        std::uint64_t subscription = 5;
+        for (const char* queue : {"ordered", "levels", "short"}) {
+            const Buffer bytes = messages(queue, 6);
+            engine::PublishCommand command;
+            command.session = command.producer = 1;
+            command.first = sequence;
+            command.count = 6;
+            command.messages = bytes;
+            (void)engine_.publish(command, now_);
+            sequence += 6;
+            settle();
+            engine_.subscribe(1, 20, subscription++, queue, options, now_);
+            settle();
+        }
+        const engine::Range<engine::Tag> first[] = {{1, 1}};
+        const engine::Range<engine::Tag> second[] = {{2, 2}};
+        const engine::TransactionPart parts[] = {{5, false, first}, {6, true, second}};
+        const Buffer bytes = messages("levels", 5);
+        engine::TransactionCommand command;
+        command.session = command.producer = 1;
+        command.request = 30;
+        command.sequence = sequence;
+        command.parts = parts;
+        command.count = 5;
+        command.messages = bytes;
+        (void)engine_.transact(command, now_);
+        settle();
+        engine_.nack(1, 0, 5, second, true, now_);
+        engine_.nack(1, 0, 6, first, false, now_);
+    }
+    void change() {
+        engine_.cancel(1, 40, "ordered", "3", now_);
+        now_.mono.ns += 1'000'000'000;
+        now_.wall_ms += 1000;
+        engine_.tick(now_);
+        settle();
+        now_.wall_ms += 3'600'000;  // the clock is put forward
+        engine_.tick(now_);
+        settle();
+        engine_.delete_schedule(1, 41, "gone", now_);
+        engine_.pause_schedule(1, 42, "often", true, 0, now_);
+        engine_.delete_policy(1, 43, "all", now_);
+        engine_.close_session(1, now_);
+        settle();
+    }
+
+    Bodies journal_;
+    engine::Effects effects_;
+    engine::Engine engine_{journal_, effects_, engine::Settings{}};
+    Now now_{Instant{1}, 1'700'000'000'000};
+};
+
 void session_seeds(const std::filesystem::path& root) {
     // Declare, open a producer, subscribe and publish in every session, then whatever comes.
     SeededRandom random(3);
     for (int n = 0; n < 6; ++n) {
         Buffer seed;
         for (int i = 0; i < 40 + n * 60; ++i) {
-            const unsigned kinds[] = {4, 4, 0, 1, 2, 3, 8, 9, 8, 9};
+            const unsigned kinds[] = {4, 4, 0, 1, 2, 3, 8, 9, 8, 9, 10, 11, 12, 11, 7};
             seed.push_back(static_cast<std::byte>(random.below(3)));
             seed.push_back(static_cast<std::byte>(random.below(4)));
-            seed.push_back(static_cast<std::byte>(kinds[random.below(10)]));
+            seed.push_back(static_cast<std::byte>(kinds[random.below(15)]));
             for (std::uint64_t k = random.below(8); k > 0; --k)
                 seed.push_back(static_cast<std::byte>(random.below(n % 2 == 0 ? 9 : 256)));
         }
@@ -238,6 +398,7 @@ int main(int argc, char** argv) {
     const std::filesystem::path root = argv[1];
     wire_seeds(root);
     record_seeds(root);
+    Features().write_seeds(root);
     session_seeds(root);
     recovery_seeds(root);
     return 0;

@@ -122,6 +122,117 @@ private:
                 return engine_.ack(session, request, id, ranges(), now_);
         }
     }
+    engine::QueuePolicy policy() {
+        engine::QueuePolicy p;
+        const std::uint8_t bits = input_.u8();
+        if ((bits & 1U) != 0) p.max_deliveries = 1 + input_.below(4);
+        if ((bits & 2U) != 0) p.dead_letter_key = name();
+        if ((bits & 4U) != 0) p.max_messages = 1 + input_.below(9);
+        if ((bits & 8U) != 0) p.overflow = static_cast<engine::Overflow>(input_.below(3));
+        if ((bits & 16U) != 0) p.message_ttl_ms = 500;
+        if ((bits & 32U) != 0) p.dedupe_window_ms = 5'000;
+        if ((bits & 64U) != 0) p.expires_ms = 60'000;
+        if ((bits & 128U) != 0) {
+            p.retry = engine::RetryKind::exponential;
+            p.retry_delay_ms = 300;
+        }
+        return p;
+    }
+    wire::Message rich_message() {
+        wire::Message m;
+        m.routing_key = name();
+        const std::uint8_t bits = input_.u8();
+        if ((bits & 3U) == 3) m.properties.deliver_at_ms = now_.wall_ms + 700;
+        if ((bits & 12U) == 12) m.properties.expires_at_ms = now_.wall_ms + 900;
+        if ((bits & 16U) != 0) m.properties.ordering_key = name();
+        if ((bits & 32U) != 0) m.properties.id = name();
+        m.properties.priority = static_cast<std::uint8_t>(bits >> 6);
+        return m;
+    }
+    void transact(SessionId session, std::uint64_t request) {
+        std::vector<std::byte> bytes;
+        wire::Encoder out(bytes);
+        engine::TransactionCommand command;
+        command.count = input_.below(4);
+        for (std::uint32_t i = 0; i < command.count; ++i) wire::write_message(out, rich_message());
+        const std::vector<engine::Range<std::uint64_t>> tags = ranges();
+        const engine::TransactionPart part{input_.below(5), input_.below(3) == 0, tags};
+        if (input_.below(4) != 0) command.parts = std::span(&part, 1);
+        command.session = session;
+        command.request = request;
+        command.producer = 1 + input_.below(3);
+        command.sequence = input_.below(30);
+        command.flags = input_.below(2);
+        command.messages = bytes;
+        (void)engine_.transact(command, now_);
+    }
+    void publish_rich(SessionId session) {
+        std::vector<std::byte> bytes;
+        wire::Encoder out(bytes);
+        engine::PublishCommand command;
+        command.session = session;
+        command.producer = 1 + input_.below(3);
+        command.first = 1 + input_.below(60);
+        command.count = 1 + input_.below(6);
+        for (std::uint32_t i = 0; i < command.count; ++i) wire::write_message(out, rich_message());
+        command.messages = bytes;
+        (void)engine_.publish(command, now_);
+    }
+    void set_schedule(SessionId session, std::uint64_t request) {
+        engine::Schedule s;
+        s.name = name();
+        s.cron = s.zone = "x";
+        s.missed = input_.below(2) == 0 ? engine::Missed::once : engine::Missed::skip;
+        s.next_ms = now_.wall_ms + 1 + input_.u16();
+        wire::Message message;
+        message.routing_key = name();
+        wire::Encoder out(s.message);
+        wire::write_message(out, message);
+        engine_.set_schedule(session, request, std::move(s), false, now_);
+    }
+    void features(SessionId session, std::uint64_t request) {
+        switch (input_.below(12)) {
+            case 0:
+            case 1: {
+                engine::QueueOptions o;
+                const std::uint8_t bits = input_.u8();
+                o.ordered = (bits & 3U) == 3;
+                o.single_active = (bits & 12U) == 12;
+                o.policy = policy();
+                o.policy.priorities = (bits & 48U) == 48;
+                return engine_.declare_queue(session, request, name(), o, now_);
+            }
+            case 2: {
+                engine::NamedPolicy named;
+                named.name = name();
+                named.pattern = input_.below(2) == 0 ? "*" : name();
+                named.priority = input_.below(4);
+                named.settings = policy();
+                return engine_.set_policy(session, request, named, false, now_);
+            }
+            case 3:
+                return engine_.delete_policy(session, request, name(), now_);
+            case 4:
+                return set_schedule(session, request);
+            case 5:
+                if (input_.below(2) == 0)
+                    return engine_.delete_schedule(session, request, name(), now_);
+                return engine_.pause_schedule(session, request, name(), input_.below(2) == 0,
+                                              now_.wall_ms + 60'000, now_);
+            case 6:
+                return engine_.cancel(session, request, name(), name(), now_);
+            case 7:
+                return engine_.move_messages(session, request, name(), name(), 0,
+                                             1 + input_.below(9), input_.below(2) == 0, now_);
+            case 8:
+                return engine_.nack(session, request, input_.below(5), ranges(), true, now_,
+                                    input_.u16());
+            case 9:
+                return engine_.why(session, request, name(), input_.u16(), {}, now_);
+            default:
+                return publish_rich(session);
+        }
+    }
     void administer(SessionId session, std::uint64_t request) {
         switch (input_.below(9)) {
             case 0:
@@ -168,7 +279,12 @@ private:
     void step() {
         const SessionId session = sessions_[input_.below(3)];
         const std::uint64_t request = input_.below(4) == 0 ? 0 : ++request_;
-        switch (input_.below(10)) {
+        switch (input_.below(13)) {
+            case 10:
+                return transact(session, request);
+            case 11:
+            case 12:
+                return features(session, request);
             case 0:
             case 1:
                 return publish(session);
@@ -216,6 +332,8 @@ private:
                 require(wanted->record < durable_);
                 const auto body = journal_.bodies.at(wanted->record).body;
                 engine_.body_loaded(wanted->queue, wanted->record, body, now_);
+            } else if (const auto* due = std::get_if<engine::ScheduleDue>(&effect)) {
+                engine_.schedule_due(due->name, due->due_ms, due->after_ms + 60'000, now_);
             }
         }
     }
@@ -232,6 +350,12 @@ private:
             require(copy && copy->ready == queue.ready + queue.unacked);
             require(copy->delayed == queue.delayed && copy->leaving == queue.leaving);
         }
+        for (const engine::Schedule* schedule : engine_.schedules("", 100)) {
+            const engine::Schedule* copy = again.schedule(schedule->name);
+            require(copy != nullptr && copy->next_ms == schedule->next_ms &&
+                    copy->fired == schedule->fired);
+        }
+        require(again.policies("", 1000).size() == engine_.policies("", 1000).size());
         std::vector<std::byte> state;
         engine_.save(state, false);
         engine::Engine loaded(nowhere, none, settings());
