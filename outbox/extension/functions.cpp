@@ -9,6 +9,7 @@
 #include "ferry/outbox/state.hpp"
 #include "ferry/outbox/wake.hpp"
 #include "ferry/platform/clock.hpp"
+#include "full_sync.hpp"
 #include "json.hpp"
 #include "row.hpp"
 #include "sql_options.hpp"
@@ -23,8 +24,6 @@ using sqlite::Problem;
 using sqlite::Status;
 
 constexpr const char* default_event_exchange = "events";
-constexpr std::int64_t synchronous_full = 2;
-
 Connection& connection_of(sqlite3_context* context) {
     return *static_cast<Connection*>(sqlite3_user_data(context));
 }
@@ -288,13 +287,7 @@ Status check_once(const Database& database, Connection& connection) {
                        "the database is in journal mode " + mode.value().value_or("unknown") +
                            "; run PRAGMA journal_mode=WAL, once for the file"};
     }
-    const auto synchronous = database.integer("PRAGMA main.synchronous");
-    if (!synchronous.ok()) return synchronous.error();
-    if (synchronous.value().value_or(0) < synchronous_full) {
-        return Problem{Kind::refused, 0,
-                       "the connection may lose commits when the power fails; run PRAGMA "
-                       "synchronous=FULL on every connection"};
-    }
+    if (Status full = check_full_sync(database); !full.ok()) return full;
     if (const Status schema = check_schema(database); !schema.ok()) return schema;
     const auto most = State(database).number(state::payload_bytes_max);
     if (!most.ok()) return most.error();

@@ -2,6 +2,7 @@
 
 #include "ferry/outbox/limits.hpp"
 #include "ferry/sqlite/wal_sync.hpp"
+#include "full_sync.hpp"
 
 namespace ferry::outbox {
 namespace {
@@ -11,8 +12,6 @@ using sqlite::Database;
 using sqlite::Kind;
 using sqlite::Problem;
 using sqlite::Status;
-
-constexpr std::int64_t synchronous_full = 2;
 
 // A plain INSERT INTO ferry_decision(id) of any language is a commit's row.
 constexpr std::string_view schema = R"sql(
@@ -91,13 +90,7 @@ Status decide(const Database& database, std::string_view id) {
         return Problem{Kind::refused, 0,
                        "a decision is part of the transaction that it decides about: begin one"};
     }
-    const auto synchronous = database.integer("PRAGMA main.synchronous");
-    if (!synchronous.ok()) return synchronous.error();
-    if (synchronous.value().value_or(0) < synchronous_full) {
-        return Problem{Kind::refused, 0,
-                       "the connection may lose commits when the power fails; run PRAGMA "
-                       "synchronous=FULL on every connection"};
-    }
+    if (Status full = check_full_sync(database); !full.ok()) return full;
     auto insert =
         database.prepare("INSERT INTO ferry_decision(id, outcome) VALUES(?1, 'committed')");
     if (!insert.ok()) return insert.error();

@@ -7,6 +7,7 @@
 
 #include "ferry/outbox/state.hpp"
 #include "ferry/outbox/wake.hpp"
+#include "full_sync.hpp"
 #include "row.hpp"
 
 namespace ferry::outbox {
@@ -17,8 +18,6 @@ using sqlite::Database;
 using sqlite::Kind;
 using sqlite::Problem;
 using sqlite::Status;
-
-constexpr std::int64_t synchronous_full = 2;
 
 Status check_connection(const Database& database, const Options& options) {
     if (sqlite3_libversion_number() < sqlite::version_min) {
@@ -40,13 +39,7 @@ Status check_connection(const Database& database, const Options& options) {
                            : "the database is in journal mode " + mode.value().value_or("unknown") +
                                  "; run PRAGMA journal_mode=WAL, once for the file"};
     }
-    const auto synchronous = database.integer("PRAGMA main.synchronous");
-    if (!synchronous.ok()) return synchronous.error();
-    if (synchronous.value().value_or(0) < synchronous_full) {
-        return Problem{Kind::refused, 0,
-                       "the connection may lose commits when the power fails; run PRAGMA "
-                       "synchronous=FULL on every connection"};
-    }
+    if (Status full = check_full_sync(database); !full.ok()) return full;
     const auto timeout = database.integer("PRAGMA busy_timeout");
     if (!timeout.ok()) return timeout.error();
     if (timeout.value().value_or(0) == 0 && !options.own_busy_handler) {
