@@ -1,11 +1,10 @@
 // Prepared messages: prepare, then submit or drop; docs/checkback.md.
 
-#include <algorithm>
-
 #include "ferry/wire/limits.hpp"
 #include "ferry/wire/message.hpp"
 #include "fields.hpp"
 #include "frames.hpp"
+#include "list_page.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
 
@@ -15,8 +14,6 @@ using wire::Code;
 using wire::Verb;
 
 namespace {
-
-constexpr std::size_t page_reserve_bytes = 4096;
 
 std::string_view unasked_name(engine::Unasked unasked) {
     switch (unasked) {
@@ -118,31 +115,19 @@ bool NativeSession::prepared_decide(Request& request) {
 }
 
 bool NativeSession::prepared_list(Request& request) {
-    std::string_view after;
-    std::uint64_t at_most = 0;
     bool parked = false;
     const Option known[] = {{.name = "parked", .flag = &parked}};
     std::string complaint;
-    if (request.count < 5 || !request.fields.read_str(after) ||
-        !request.fields.read_uint(at_most) || !read_options(request.fields, known, complaint)) {
-        return false;
-    }
+    if (request.count < 5) return false;
+    const auto list = read_list_request(request.fields, request.count);
+    if (!list || !read_options(request.fields, known, complaint)) return false;
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
-    const auto most =
-        static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
-    const auto views = hub_.engine.prepared(after, most + 1, parked);
-    wire::Buffer rows;
-    wire::Encoder row(rows);
-    std::uint32_t count = 0;
-    for (const engine::PreparedView& view : views) {
-        if (count == most || rows.size() + page_reserve_bytes > hub_.config.frame_bytes_max) break;
-        write_prepared(row, view, false);
-        ++count;
-    }
-    const std::size_t mark = begin_ok(link_.out(), request.id, 2);
-    wire::Encoder out(link_.out());
-    out.str("prepared").array(count).raw(rows).str("more").boolean(count < views.size());
-    wire::end_frame(link_.out(), mark);
+    write_page(link_.out(), request.id, "prepared",
+               hub_.engine.prepared(list->after, list->wanted(), parked), list->most,
+               hub_.config.frame_bytes_max,
+               [](wire::Encoder& out, const engine::PreparedView& view) {
+                   write_prepared(out, view, false);
+               });
     link_.sent();
     return true;
 }
