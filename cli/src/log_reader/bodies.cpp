@@ -365,6 +365,17 @@ Json policy_set_json(ByteReader& in, bool& known) {
     return out;
 }
 
+// What a schedule or a prepared message keeps has no position of its own.
+void put_kept_message(ByteReader& in, bool whole, Json& out) {
+    const std::uint64_t bytes = in.count();
+    Json messages = Json::array();
+    read_messages(in, bytes, 1, 0, messages, whole);
+    if (whole && messages.size() == 1) {
+        messages[0].erase("position");
+        out["message"] = messages[0];
+    }
+}
+
 Json schedule_set_json(ByteReader& in, bool whole, bool& known) {
     Json out{{"name", in.text()}, {"cron", in.text()}, {"zone", in.text()}};
     const std::uint8_t flags = in.u8();
@@ -373,13 +384,7 @@ Json schedule_set_json(ByteReader& in, bool whole, bool& known) {
     out["paused"] = (flags & 2U) != 0;
     for (const char* name : {"next_ms", "last_ms", "fired", "skipped", "reached"})
         out[name] = in.varint();
-    const std::uint64_t bytes = in.count();
-    Json messages = Json::array();
-    read_messages(in, bytes, 1, 0, messages, whole);
-    if (whole && messages.size() == 1) {
-        messages[0].erase("position");
-        out["message"] = messages[0];
-    }
+    put_kept_message(in, whole, out);
     return out;
 }
 
@@ -399,13 +404,7 @@ Json prepared_json(ByteReader& in, bool whole) {
     out["producer"] = in.text();
     out["check_queue"] = in.text();
     for (const char* name : {"check_after_ms", "max_checks", "wall_ms"}) out[name] = in.varint();
-    const std::uint64_t bytes = in.count();
-    Json messages = Json::array();
-    read_messages(in, bytes, 1, 0, messages, whole);
-    if (whole && messages.size() == 1) {
-        messages[0].erase("position");
-        out["message"] = messages[0];
-    }
+    put_kept_message(in, whole, out);
     return out;
 }
 
