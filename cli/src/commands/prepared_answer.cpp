@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -14,6 +15,7 @@
 #include "ferry/outbox/decision.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "reach.hpp"
 
 namespace ferry::cli {
 namespace {
@@ -27,6 +29,10 @@ struct Options {
     bool declare = true;
     bool once = false;
 };
+
+void say(std::string_view line) {
+    std::fprintf(stderr, "ferry prepared: %.*s\n", static_cast<int>(line.size()), line.data());
+}
 
 int init(const Options& options) {
     auto database = sqlite::Database::open(options.database, sqlite::Database::Access::create);
@@ -51,39 +57,6 @@ void report(const Context& context, const consumer::CheckBackFigures& f) {
                  with_commas(f.conflicts).c_str());
 }
 
-/// Waits for the broker as long as it takes. Null: interrupted, or told why not.
-std::unique_ptr<transport::Client> reach(const Context& context) {
-    bool told = false;
-    while (!interrupted()) {
-        transport::ClientOptions options;
-        options.name = "ferry prepared answer";
-        options.connect_timeout_ms = 1000;
-        auto client = connect(context, std::move(options));
-        if (client.ok()) return std::move(client).value();
-        if (client.error().code != Errc::unreachable) {
-            fail(client.error());
-            return nullptr;
-        }
-        if (!told)
-            std::fprintf(stderr, "ferry prepared: waiting for the broker at %s\n",
-                         context.url.c_str());
-        told = true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    }
-    return nullptr;
-}
-
-bool declare(transport::Client& client, const Options& options) {
-    for (const std::string& queue : {options.queue, options.dead}) {
-        if (queue.empty()) continue;
-        if (auto declared = client.declare_queue(queue); !declared.ok()) {
-            fail(declared.error());
-            return false;
-        }
-    }
-    return true;
-}
-
 /// Every check has its answer, and none is due that waited for somebody to take it.
 bool nothing_left(transport::Client& client, const std::string& queue) {
     std::string after;
@@ -103,17 +76,17 @@ bool nothing_left(transport::Client& client, const std::string& queue) {
 
 int answer(const Context& context, const Options& options) {
     catch_interrupts();
-    const auto client = reach(context);
+    std::set<std::string> queues;
+    if (options.declare) queues.insert(options.queue);
+    if (options.declare && !options.dead.empty()) queues.insert(options.dead);
+    const auto client = reach_and_declare(context, "ferry prepared answer", queues, say);
     if (!client) return interrupted() ? exit_done : exit_refused;
-    if (options.declare && !declare(*client, options)) return exit_refused;
     consumer::CheckBackOptions wanted;
     wanted.database = options.database;
     wanted.queue = options.queue;
     wanted.dead_letter_queue = options.dead;
     wanted.retain = *parse_duration(options.retain);
-    wanted.on_event = [](std::string_view line) {
-        std::fprintf(stderr, "ferry prepared: %.*s\n", static_cast<int>(line.size()), line.data());
-    };
+    wanted.on_event = say;
     auto started = consumer::CheckBack::start(*client, std::move(wanted));
     if (!started.ok()) {
         const bool ours = started.error().wire_code == wire::Code::ok &&

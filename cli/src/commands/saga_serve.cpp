@@ -16,6 +16,7 @@
 #include "ferry/saga_http/curl_calls.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "reach.hpp"
 
 namespace ferry::cli {
 namespace {
@@ -52,56 +53,6 @@ bool read_definitions(const std::string& path, std::vector<saga::Definition>& ou
     for (const saga::FileComplaint& one : read->complaints) fail(exit_refused, one.text());
     out = std::move(read->definitions);
     return read->complaints.empty();
-}
-
-/// What a broker that is stopped, restarted or shutting down answers, if it answers.
-bool goes_away(Errc code) {
-    return code == Errc::unreachable || code == Errc::indeterminate || code == Errc::would_block;
-}
-
-/// Waits for the broker as long as it takes.
-std::unique_ptr<transport::Client> reach(const Context& context) {
-    bool told = false;
-    while (!interrupted()) {
-        transport::ClientOptions options;
-        options.name = "ferry saga";
-        options.connect_timeout_ms = 1000;
-        auto client = connect(context, std::move(options));
-        if (client.ok()) return std::move(client).value();
-        if (!goes_away(client.error().code)) {
-            fail(client.error());
-            return nullptr;
-        }
-        if (!told) log_line("waiting for the broker at " + context.url);
-        told = true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    }
-    return nullptr;
-}
-
-/// Tries again for as long as the broker is away: it may go at any moment, also right after it was
-/// reached. Nothing: it was told why, or it was interrupted.
-std::unique_ptr<transport::Client> reach_and_declare(const Context& context,
-                                                     const std::set<std::string>& queues) {
-    for (;;) {
-        auto client = reach(context);
-        if (!client) return nullptr;
-        bool away = false;
-        for (const std::string& queue : queues) {
-            auto declared = client->declare_queue(queue);
-            if (declared.ok()) continue;
-            away = goes_away(declared.error().code);
-            if (!away) {
-                fail(declared.error());
-                return nullptr;
-            }
-            break;
-        }
-        if (!away) return client;
-        log_line("the broker went away: trying again");
-        client.reset();
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    }
 }
 
 std::set<std::string> queues_of(const std::vector<saga::Definition>& definitions) {
@@ -214,7 +165,7 @@ int serve(const Context& context, const Options& options) {
         options.declare ? queues_of(definitions) : std::set<std::string>();
     queues.insert(orchestrator.value()->queue());
     queues.insert(orchestrator.value()->queue() + ".dead");
-    const auto client = reach_and_declare(context, queues);
+    const auto client = reach_and_declare(context, "ferry saga", queues, log_line);
     if (!client) return interrupted() ? exit_done : exit_refused;
     relay::Options sending;
     sending.database = options.database;
