@@ -12,7 +12,7 @@
 #include "commands/prepared.hpp"
 #include "ferry/platform/clock.hpp"
 #include "message_json.hpp"
-#include "message_source.hpp"
+#include "new_message.hpp"
 #include "options.hpp"
 #include "output.hpp"
 
@@ -22,10 +22,7 @@ namespace {
 struct Options {
     std::vector<std::string> ids;
     transport::PrepareOptions wanted;
-    wire::Message message;
-    std::string queue;
-    std::string payload_file;
-    std::vector<std::string> headers;
+    NewMessage message;
     std::string check_after;
     bool parked = false;
 };
@@ -62,24 +59,8 @@ Json prepared_json(const transport::PreparedInfo& p) {
 }
 
 int add(const Context& context, const Options& options) {
-    wire::Message message = options.message;
-    if (message.exchange.empty()) {
-        if (options.queue.empty()) return fail(exit_usage, "name a --queue, or an --exchange");
-        message.routing_key = options.queue;
-    } else if (!options.queue.empty()) {
-        return fail(exit_usage, "name a --queue or an --exchange, not both");
-    }
-    for (const std::string& text : options.headers) {
-        auto header = parse_header(text);
-        if (!header) return fail(exit_usage, "--header wants name=value, not '" + text + "'");
-        message.properties.headers.push_back(std::move(*header));
-    }
-    if (!options.payload_file.empty()) {
-        Result<MessageSource> source = MessageSource::of_file(options.payload_file);
-        if (!source.ok()) return fail(source.error(), options.payload_file);
-        const Result<bool> read = source.value().next(message.payload);
-        if (!read.ok()) return fail(read.error(), options.payload_file);
-    }
+    wire::Message message;
+    if (const auto wrong = complete(options.message, message)) return *wrong;
     transport::PrepareOptions wanted = options.wanted;
     if (!options.check_after.empty()) {
         wanted.check_after_ms =
@@ -171,10 +152,7 @@ void add_add(Command& prepared, Context& context) {
     Command* command = prepared.add_subcommand(
         "add", "Prepare a message: it is kept, and published when it is submitted");
     transport::PrepareOptions& wanted = options->wanted;
-    wire::Message& message = options->message;
-    command->add_option("--queue", options->queue, "Publish to this queue, when submitted");
-    command->add_option("--exchange", message.exchange, "Publish to this exchange");
-    command->add_option("--key", message.routing_key, "Routing key, with --exchange");
+    add_message_flags(*command, options->message, ", when submitted");
     command->add_option("--id", wanted.id, "Under which it is decided; default: a random one");
     command
         ->add_option("--checks", wanted.check_queue,
@@ -185,12 +163,6 @@ void add_add(Command& prepared, Context& context) {
     command->add_option("--max-checks", wanted.max_checks, "Checks before it is parked (15)")
         ->range(1, 1000);
     command->add_option("--producer", wanted.producer, "Who prepares; shown to people");
-    Flag* payload = command->add_option("--payload", message.payload, "The payload");
-    command->add_option("--file", options->payload_file, "The payload is this file")
-        ->excludes(payload);
-    command->add_option("--header", options->headers, "Header name=value; may be repeated")
-        ->allow_extra_args(false);
-    command->add_option("--content-type", message.properties.content_type, "Content type");
     command->footer(
         examples({"ferry prepared add --queue payments --checks payments.checks --id order-17 "
                   "--payload '{\"order\":17}'",

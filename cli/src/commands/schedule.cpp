@@ -10,8 +10,7 @@
 
 #include "commands/commands.hpp"
 #include "definitions.hpp"
-#include "message_json.hpp"
-#include "message_source.hpp"
+#include "new_message.hpp"
 #include "output.hpp"
 
 namespace ferry::cli {
@@ -20,9 +19,7 @@ namespace {
 struct Options {
     std::string name;
     transport::ScheduleOptions wanted;
-    std::string queue;
-    std::string file;
-    std::vector<std::string> headers;
+    NewMessage message;
     std::uint32_t count = 5;
 };
 
@@ -45,23 +42,7 @@ Json schedule_json(const transport::ScheduleInfo& s) {
 
 int add(const Context& context, const Options& options) {
     transport::ScheduleOptions wanted = options.wanted;
-    if (wanted.message.exchange.empty()) {
-        if (options.queue.empty()) return fail(exit_usage, "name a --queue, or an --exchange");
-        wanted.message.routing_key = options.queue;
-    } else if (!options.queue.empty()) {
-        return fail(exit_usage, "name a --queue or an --exchange, not both");
-    }
-    for (const std::string& text : options.headers) {
-        auto header = parse_header(text);
-        if (!header) return fail(exit_usage, "--header wants name=value, not '" + text + "'");
-        wanted.message.properties.headers.push_back(std::move(*header));
-    }
-    if (!options.file.empty()) {
-        Result<MessageSource> source = MessageSource::of_file(options.file);
-        if (!source.ok()) return fail(source.error(), options.file);
-        const Result<bool> read = source.value().next(wanted.message.payload);
-        if (!read.ok()) return fail(read.error(), options.file);
-    }
+    if (const auto wrong = complete(options.message, wanted.message)) return *wrong;
     if (const std::string wrong = wire::check_message(wanted.message); !wrong.empty())
         return fail(exit_refused, wrong);
     auto client = connect(context);
@@ -170,14 +151,7 @@ void add_add(Command& schedule, Context& context) {
     command->add_option("--missed", wanted.missed, "What becomes of times that were missed")
         ->one_of({"once", "skip"})
         ->capture_default_str();
-    command->add_option("--queue", options->queue, "Publish to this queue");
-    command->add_option("--exchange", wanted.message.exchange, "Publish to this exchange");
-    command->add_option("--key", wanted.message.routing_key, "Routing key, with --exchange");
-    Flag* payload = command->add_option("--payload", wanted.message.payload, "The payload");
-    command->add_option("--file", options->file, "The payload is this file")->excludes(payload);
-    command->add_option("--header", options->headers, "Header name=value; may be repeated")
-        ->allow_extra_args(false);
-    command->add_option("--content-type", wanted.message.properties.content_type, "Content type");
+    add_message_flags(*command, options->message, "");
     command->add_flag("--paused", wanted.paused, "Do not begin yet");
     command->add_flag("--check", wanted.check, "Only say whether it could be made");
     command->footer(examples(
