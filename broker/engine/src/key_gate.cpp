@@ -47,42 +47,44 @@ std::uint32_t KeyGate::pop(std::uint32_t& first, std::uint32_t& last) {
 // ---- keys ----
 
 bool KeyGate::claim(KeyNumber key, Position first) {
-    return keys_.try_emplace(key, Held{first, none, none}).first->second.by == first;
+    return keys_.find_or_add(key, first).by == first;
 }
 
-void KeyGate::park(const Extent& extent) {
-    const auto held = keys_.find(extent.key());
-    FERRY_ASSERT(held != keys_.end(), "messages wait for a key that is held");
-    append(held->second.first, held->second.last, {extent.first, extent.end(), extent.key(), none});
+void KeyGate::park(const Extent& extent, AsideList::Place place) {
+    HeldKeys::Held* held = keys_.find(extent.key());
+    FERRY_ASSERT(held != nullptr, "messages wait for a key that is held");
+    append(held->first, held->last, {extent.first, extent.end(), extent.key(), place, none});
 }
 
-void KeyGate::offer(KeyNumber key, Position first) {
+void KeyGate::offer(KeyNumber key, Position first, AsideList::Place place) {
     const std::uint32_t slot = slot_of(key);
-    append(slots_[slot].first, slots_[slot].last, {first, first + 1, key, none});
+    append(slots_[slot].first, slots_[slot].last, {first, first + 1, key, place, none});
     list(slot);
 }
 
 void KeyGate::gone(const Extent& extent) {
     const KeyNumber key = extent.key();
     if (key == 0) return;
-    const auto found = keys_.find(key);
-    if (found == keys_.end()) return;
-    Held& held = found->second;
+    HeldKeys::Held* found = keys_.find(key);
+    if (found == nullptr) return;
+    HeldKeys::Held& held = *found;
     if (held.by < extent.first || held.by >= extent.end()) return;
     while (held.first != none) {
         Entry& waiting = entries_[held.first];
         // Some may have expired or been moved meanwhile.
-        const std::optional<Position> next = ready_->next_aside(waiting.first, waiting.end);
+        const std::optional<Position> next =
+            ready_->next_aside(waiting.first, waiting.end, waiting.place);
         if (!next) {
             pop(held.first, held.last);
             continue;
         }
         held.by = *next;
         waiting.first = *next + 1;
+        const AsideList::Place place = waiting.place;
         if (waiting.first == waiting.end) pop(held.first, held.last);
-        return offer(key, held.by);
+        return offer(key, held.by, place);
     }
-    keys_.erase(found);
+    keys_.remove(found);
 }
 
 void KeyGate::forget_keys() {
@@ -167,10 +169,10 @@ std::optional<KeyGate::Offer> KeyGate::pop_offer(std::uint32_t index) {
     Slot& slot = slots_[index];
     while (slot.first != none) {
         const Entry entry = entries_[pop(slot.first, slot.last)];
-        const auto held = keys_.find(entry.key);
+        const HeldKeys::Held* held = keys_.find(entry.key);
         // Expired or moved meanwhile: then the key is not its any more.
-        if (held != keys_.end() && held->second.by == entry.first)
-            return Offer{entry.key, entry.first};
+        if (held != nullptr && held->by == entry.first)
+            return Offer{entry.key, entry.first, entry.place};
     }
     return std::nullopt;
 }
@@ -213,10 +215,10 @@ KeyGate::Standing KeyGate::standing_of(KeyNumber key) const {
     standing.in_flight = slot.in_flight;
     standing.owner = subscription_at(slot.owner);
     standing.wanted = subscription_at(slot.wanted);
-    const auto found = keys_.find(key);
-    if (found == keys_.end()) return standing;
+    const HeldKeys::Held* found = keys_.find(key);
+    if (found == nullptr) return standing;
     standing.held = true;
-    standing.by = found->second.by;
+    standing.by = found->by;
     return standing;
 }
 

@@ -2,15 +2,15 @@
 
 #include <array>
 #include <deque>
-#include <memory_resource>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "aside_list.hpp"
 #include "ferry/engine/types.hpp"
 #include "ferry/wire/hash_ring.hpp"
 #include "ferry/wire/limits.hpp"
+#include "held_keys.hpp"
 
 namespace ferry::engine {
 
@@ -30,7 +30,8 @@ struct Subscription;
 /// to move goes on to its new owner when the old one holds no message of it.
 ///
 /// Nothing of this is logged: it follows from what is in the queue. Threads: the engine's.
-/// Memory    24 KiB, about 60 bytes per key that is held, 24 per run that waits.
+/// Memory    24 KiB, 48 to 96 bytes per key that is held (as many as were held at once), 32 per run
+///           that waits.
 class KeyGate {
 public:
     explicit KeyGate(ReadyList& ready) : ready_(&ready) {}
@@ -41,9 +42,9 @@ public:
     /// True: the key was free, or held by this very message; now the message has it.
     [[nodiscard]] bool claim(KeyNumber key, Position first);
     /// The run lies aside behind others of its key. Requires a key that is held.
-    void park(const Extent& extent);
+    void park(const Extent& extent, AsideList::Place place);
     /// The message has its key and lies aside until its consumer can take it.
-    void offer(KeyNumber key, Position first);
+    void offer(KeyNumber key, Position first, AsideList::Place place);
     /// These messages left the queue, or are to leave it. If one of them held the key the next one
     /// that waits has it, and is offered.
     void gone(const Extent& extent);
@@ -67,6 +68,7 @@ public:
     struct Offer {
         KeyNumber key = 0;
         Position first = 0;
+        AsideList::Place place = 0;
     };
     [[nodiscard]] std::optional<Offer> next_offer(const Subscription* subscription);
 
@@ -96,21 +98,17 @@ public:
     };
     [[nodiscard]] std::vector<Move> moves() const;
 
-    static constexpr std::uint32_t none = UINT32_MAX;
+    static constexpr std::uint32_t none = HeldKeys::none;
     [[nodiscard]] static std::uint32_t slot_of(KeyNumber key) { return key % limits::key_slots; }
     /// What stands for a message's ordering key.
     [[nodiscard]] static KeyNumber number_of(std::string_view ordering_key);
 
 private:
-    struct Held {
-        Position by = 0;
-        std::uint32_t first = none;  // entries of those that wait
-        std::uint32_t last = none;
-    };
     struct Entry {
         Position first = 0;
         Position end = 0;
         KeyNumber key = 0;
+        AsideList::Place place = 0;
         std::uint32_t next = none;
     };
     struct Slot {
@@ -138,8 +136,7 @@ private:
     }
 
     ReadyList* ready_;
-    std::pmr::unsynchronized_pool_resource pool_;
-    std::pmr::unordered_map<KeyNumber, Held> keys_{&pool_};  // looked up, never walked
+    HeldKeys keys_;
     std::vector<Entry> entries_;
     std::uint32_t free_entry_ = none;
     std::array<Slot, limits::key_slots> slots_{};

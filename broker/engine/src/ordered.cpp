@@ -77,8 +77,9 @@ void Engine::State::hold_keys_of_waiting(Queue& queue) {
 // The next message whose turn has come: one of the consumer's keys, or (`any`) of whatever key.
 bool Engine::State::deliver_offered(Queue& queue, Subscription& s, bool any, Now now) {
     while (const auto offer = queue.gate->next_offer(any ? nullptr : &s)) {
-        const auto taken = account(
-            queue, [&](ReadyQueue& ready) { return ready.base().take_aside(offer->first); });
+        const auto taken = account(queue, [&](ReadyQueue& ready) {
+            return ready.base().take_aside(offer->first, offer->place);
+        });
         FERRY_ASSERT(taken.has_value(), "what is offered lies aside");
         if (worn_out(queue, *taken)) continue;
         hand_out(queue, s, *taken, now);
@@ -133,8 +134,7 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
         if (no_room) return false;
         account(queue, [&](ReadyQueue& ready) {
             const ReadyList::Taken taken = ready.take(most, UINT64_MAX);
-            ready.base().set_aside(taken);
-            queue.gate->park(taken.extent);
+            queue.gate->park(taken.extent, ready.base().set_aside(taken));
         });
         return true;
     }
@@ -145,8 +145,9 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
         hand_out(queue, *s, taken, now);
         return true;
     }
-    account(queue, [&](ReadyQueue& ready) { ready.base().set_aside(taken); });
-    queue.gate->offer(key, taken.extent.first);
+    account(queue, [&](ReadyQueue& ready) {
+        queue.gate->offer(key, taken.extent.first, ready.base().set_aside(taken));
+    });
     return true;
 }
 

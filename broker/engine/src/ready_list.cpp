@@ -116,10 +116,10 @@ void ReadyList::count_out(const Extent& extent, bool release) {
 
 // ---- aside ----
 
-void ReadyList::set_aside(const Taken& taken) {
+AsideList::Place ReadyList::set_aside(const Taken& taken) {
     messages_ += taken.extent.count;
     bytes_ += taken.extent.bytes;
-    aside_.add({taken.extent, taken.attempts, taken.gate});
+    return aside_.add({taken.extent, taken.attempts, taken.gate});
 }
 
 ReadyList::Taken ReadyList::taken_from_aside(const AsideList::Item& item) {
@@ -128,8 +128,8 @@ ReadyList::Taken ReadyList::taken_from_aside(const AsideList::Item& item) {
     return {item.extent, item.attempts, item.gate};
 }
 
-std::optional<ReadyList::Taken> ReadyList::take_aside(Position position) {
-    const auto item = aside_.take(position);
+std::optional<ReadyList::Taken> ReadyList::take_aside(Position position, AsideList::Place place) {
+    const auto item = aside_.take(position, place);
     return item ? std::optional(taken_from_aside(*item)) : std::nullopt;
 }
 

@@ -70,13 +70,14 @@ public:
         return returned_.empty() ? pieces_.front().run.front() : returned_.begin()->second.extent;
     }
     /// Keeps messages that were taken, out of turn, until take_aside() asks for them.
-    void set_aside(const Taken& taken);
+    AsideList::Place set_aside(const Taken& taken);
     /// The first message in [first, end) that lies aside.
-    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end) const {
-        return aside_.next(first, end);
+    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end,
+                                                     AsideList::Place place) const {
+        return aside_.next(first, end, place);
     }
     /// The message at this position, if it lies aside.
-    std::optional<Taken> take_aside(Position position);
+    std::optional<Taken> take_aside(Position position, AsideList::Place place);
     /// Takes up to `messages_max` messages that lie aside, one run at a time; nothing if none does.
     std::optional<Taken> take_any_aside(std::uint64_t messages_max);
     /// The first run that lies aside. Requires aside_messages() > 0.
