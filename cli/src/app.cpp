@@ -43,6 +43,7 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_prepared(*app, context);
     add_definitions(*app, context);
     add_why(*app, context);
+    add_consumers(*app, context);
     add_top(*app, context);
     add_bench(*app, context);
     add_backup(*app, context);

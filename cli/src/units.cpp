@@ -62,4 +62,11 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
     return scaled(text, size_units);
 }
 
+std::string human_span(std::uint64_t ms) {
+    if (ms < 1000) return std::to_string(ms) + " ms";
+    if (ms < 120'000) return std::to_string(ms / 1000) + " s";
+    if (ms < 7'200'000) return std::to_string(ms / 60'000) + " min";
+    return std::to_string(ms / 3'600'000) + " h";
+}
+
 }  // namespace ferry::cli

@@ -6,6 +6,7 @@
 
 #include "message_json.hpp"
 #include "output.hpp"
+#include "units.hpp"
 
 namespace ferry::cli {
 namespace {
@@ -36,13 +37,7 @@ public:
         return text != nullptr ? *text : std::string();
     }
     [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
-    [[nodiscard]] std::string span(std::string_view name) const {
-        const std::uint64_t ms = number(name);
-        if (ms < 1000) return std::to_string(ms) + " ms";
-        if (ms < 120'000) return std::to_string(ms / 1000) + " s";
-        if (ms < 7'200'000) return std::to_string(ms / 60'000) + " min";
-        return std::to_string(ms / 3'600'000) + " h";
-    }
+    [[nodiscard]] std::string span(std::string_view name) const { return human_span(number(name)); }
     [[nodiscard]] std::string date(std::string_view name) const {
         const auto seconds = static_cast<std::time_t>(number(name) / 1000);
         std::tm parts{};
@@ -128,6 +123,11 @@ const Sentence queue_sentences[] = {
          return "- " + w.consumer() + " holds " + human_bytes(w.number("unacked_bytes")) +
                 " unacked and takes no more than " + human_bytes(w.number("window_bytes")) +
                 "; the oldest for " + w.span("oldest_ms") + ".";
+     }},
+    {"stuck",
+     [](const Words& w) {
+         return "- " + w.consumer() + " let a lease end and has not been heard for " +
+                w.span("silent_ms") + ": the others get the messages until it settles one.";
      }},
     {"paused", [](const Words& w) { return "- " + w.consumer() + " has paused (window 0)."; }},
     {"takes_more",

@@ -103,8 +103,11 @@ void Engine::State::end_subscription(Session& session, Subscription& s) {
     std::erase_if(queue.waiting_pulls, [&](const WaitingPull& p) {
         return p.session == s.session && p.subscription == s.id;
     });
+    if (s.stuck && !s.pull_only) --queue.stuck;
+    s.stuck = false;
     if (!s.pull_only) leave_consumers(queue, s);
     const bool was_consumer = std::erase(queue.subscriptions, &s) > 0;
+    if (was_consumer) share_keys_among_living(queue);
     use(queue);
     queue.next_subscription = 0;
     if (s.options.exclusive) queue.exclusive_consumer = false;
@@ -252,6 +255,7 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
     queue->exclusive_consumer = options.exclusive;
     session->subscriptions.emplace(id, std::move(subscription));
     Subscription& joined = *queue->subscriptions.back();
+    joined.heard_at = s.last_now;
     s.effects.push_back(
         Reply{session_id, request,
               QueueAnswer{queue->name, queue->ready.messages(), queue->subscriptions.size()}});
@@ -630,6 +634,7 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
     v.ready_bytes = q.ready.bytes();
     v.unacked = q.unacked;
     v.consumers = q.subscriptions.size();
+    v.stuck = q.stuck;
     v.published = q.published;
     v.delivered = q.delivered;
     v.acked = q.acked;
@@ -671,27 +676,6 @@ Position Engine::State::floor_of(const Queue& q) const {
     return floor;
 }
 
-namespace {
-std::vector<ConsumerView> members_of(const Queue& queue) {
-    std::vector<ConsumerView> members;
-    for (std::size_t i = 0; i < queue.subscriptions.size(); ++i) {
-        if (members.size() == limits::consumers_shown_max) break;
-        const Subscription& s = *queue.subscriptions[i];
-        ConsumerView& view = members.emplace_back();
-        view.session = s.session;
-        view.subscription = s.id;
-        view.active = i < queue.active_subscriptions();
-        view.unacked = s.unacked;
-        if (queue.gate == nullptr) continue;
-        const KeyGate::Share share = queue.gate->share_of(s);
-        view.member = queue.gate->member_name(s);
-        view.slots = share.slots;
-        view.draining = share.draining;
-    }
-    return members;
-}
-}  // namespace
-
 void Engine::show_queue(SessionId session, std::uint64_t request, std::string_view name, Now now) {
     State& s = *state_;
     s.see(now);
@@ -703,7 +687,10 @@ void Engine::show_queue(SessionId session, std::uint64_t request, std::string_vi
     view.policy = queue->options.policy;
     view.declared = queue->declared_policy();
     if (queue->named_policy != nullptr) view.policy_name = queue->named_policy->name;
-    view.members = members_of(*queue);
+    for (const Subscription* member : queue->subscriptions) {
+        if (view.members.size() == limits::consumers_shown_max) break;
+        view.members.push_back(s.consumer_view(*queue, *member, now));
+    }
     s.reply(s.last_gate, session, request, std::move(view));
 }
 

@@ -18,17 +18,6 @@ constexpr std::size_t delivery_runs_max = 1024;  // that go out together
 
 }  // namespace
 
-Subscription* Engine::State::next_with_credit(Queue& queue) {
-    const std::size_t n = queue.active_subscriptions();
-    for (std::size_t i = 0; i < n; ++i) {
-        Subscription* s = queue.subscriptions[(queue.next_subscription + i) % n];
-        if (s->credit_messages() == 0) continue;
-        queue.next_subscription = (queue.next_subscription + i + 1) % n;
-        return s;
-    }
-    return nullptr;
-}
-
 void Engine::State::spill(Queue& queue) {
     if (replaying) return;
     constexpr std::size_t comfortable = 8192;
@@ -249,6 +238,7 @@ void Engine::credit(SessionId session, std::uint64_t request, std::uint64_t subs
     }
     s->options.window_messages = window_messages;
     s->options.window_bytes = window_bytes;
+    state_->heard(*s, Now{state_->last_now, state_->last_wall_ms});
     state_->effects.push_back(Reply{session, request, Plain{}});
     state_->mark_dirty(*s->queue);
 }
@@ -296,6 +286,7 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
                        "more than 100000 messages are unacked; ack some first");
     }
     s.options.no_ack = no_ack;
+    st.heard(s, now);
     st.use(*queue);
     queue->waiting_pulls.push_back({session, request, subscription, messages_max, bytes_max});
     st.mark_dirty(*queue);

@@ -32,30 +32,6 @@ bool someone_has_credit(Queue& queue) {
 
 }  // namespace
 
-// ---- who consumes ----
-
-void Engine::State::join_consumers(Queue& queue, Subscription& s) {
-    const bool active = !queue.options.single_active || queue.subscriptions.front() == &s;
-    if (queue.options.single_active) effects.push_back(Activated{s.session, s.id, active});
-    if (active && queue.gate != nullptr) {
-        queue.gate->add_member(s, s.options.member, static_cast<std::uint32_t>(s.options.weight));
-    }
-}
-
-// Called before it is off the list, and after it gave back what it held.
-void Engine::State::leave_consumers(Queue& queue, Subscription& s) {
-    if (queue.gate != nullptr) queue.gate->remove_member(s);
-    const bool takes_over = queue.options.single_active && queue.subscriptions.size() > 1 &&
-                            queue.subscriptions.front() == &s;
-    if (!takes_over) return;
-    Subscription& next = *queue.subscriptions[1];
-    effects.push_back(Activated{next.session, next.id, true});
-    if (queue.gate != nullptr) {
-        queue.gate->add_member(next, next.options.member,
-                               static_cast<std::uint32_t>(next.options.weight));
-    }
-}
-
 // After a restart, or a purge: the keys of what waits for its retry or is delivered.
 void Engine::State::hold_keys_of_waiting(Queue& queue) {
     if (queue.gate == nullptr) return;

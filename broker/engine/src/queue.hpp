@@ -52,6 +52,7 @@ struct Queue {
     ReadyQueue ready;
     std::vector<Subscription*> subscriptions;  // in order of subscribing
     std::size_t next_subscription = 0;         // round robin
+    std::size_t stuck = 0;                     // of the subscriptions
     bool exclusive_consumer = false;
     std::vector<Subscription*> pullers;
     std::deque<WaitingPull> waiting_pulls;
@@ -111,6 +112,9 @@ struct Subscription {
     std::uint64_t unacked_bytes = 0;
     std::pmr::map<Tag, Chunk> chunks;       // by first tag
     Instant earliest_deadline{UINT64_MAX};  // a lower bound
+    Instant heard_at;                       // when it last settled or asked for something
+    bool stuck = false;                     // a lease ended after that
+    std::uint64_t leases_ended = 0;
 
     /// Books what is delivered to it, and what it holds no longer.
     void hold(const Extent& extent) {

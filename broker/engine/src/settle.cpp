@@ -147,6 +147,7 @@ void Engine::State::arm_lease(Subscription& s, Instant deadline) {
 void Engine::State::expire_leases(Subscription& s, Now now) {
     std::vector<std::pair<Extent, std::uint32_t>> back;
     Instant earliest{UINT64_MAX};
+    std::uint64_t ended = 0;
     for (auto at = s.chunks.begin(); at != s.chunks.end();) {
         const Chunk& chunk = at->second;
         if (chunk.deadline > now.mono) {
@@ -156,12 +157,14 @@ void Engine::State::expire_leases(Subscription& s, Now now) {
         }
         back.emplace_back(chunk.extent, chunk.attempts);
         s.let_go(chunk.extent);
-        totals.leases_expired += chunk.extent.count;
+        ended += chunk.extent.count;
         at = s.chunks.erase(at);
     }
     s.earliest_deadline = Instant{UINT64_MAX};
     if (earliest.ns != UINT64_MAX) arm_lease(s, earliest);
-    if (!back.empty()) retry_extents(*s.queue, back, std::nullopt, now);
+    if (back.empty()) return;
+    lost_lease(s, ended);
+    retry_extents(*s.queue, back, std::nullopt, now);
 }
 
 namespace {
@@ -185,6 +188,7 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
         return st.fail(session, request, Code::no_such_subscription, unknown_subscription);
     }
     if (!well_formed(tags)) return st.fail(session, request, Code::bad_option, bad_ranges);
+    st.heard(*s, now);
     std::vector<Range<Tag>> lost;
     for (const Range<Tag>& range : tags) {
         take_parts(*s, range, lost,
@@ -210,6 +214,7 @@ void Engine::nack(SessionId session, std::uint64_t request, std::uint64_t subscr
     if (delay_ms && *delay_ms > limits::retry_delay_ms_max) {
         return st.fail(session, request, Code::bad_option, "a delay is 0 to 604800000 ms (7 days)");
     }
+    st.heard(*s, now);
     std::vector<Range<Tag>> lost;
     std::vector<std::pair<Extent, std::uint32_t>> back;
     for (const Range<Tag>& range : tags) {
@@ -234,6 +239,7 @@ void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subs
         return st.fail(session, request, Code::bad_option,
                        "a lease is 1000 ms to 604800000 ms (7 days)");
     }
+    st.heard(*s, now);
     const Instant deadline{now.mono.ns + lease_ms * ns_per_ms};
     std::vector<Range<Tag>> lost;
     std::vector<std::pair<Tag, Chunk>> extended;

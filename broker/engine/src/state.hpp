@@ -357,6 +357,12 @@ struct Engine::State {
                             Now now);
     void join_consumers(Queue& queue, Subscription& subscription);
     void leave_consumers(Queue& queue, Subscription& subscription);
+    [[nodiscard]] static bool passed_over(const Queue& queue, const Subscription& subscription);
+    void heard(Subscription& subscription, Now now);
+    void lost_lease(Subscription& subscription, std::uint64_t messages);
+    void share_keys_among_living(Queue& queue);
+    [[nodiscard]] static ConsumerView consumer_view(const Queue& queue,
+                                                    const Subscription& subscription, Now now);
     void hold_keys_of_waiting(Queue& queue);
 
     // -- topology --

@@ -46,6 +46,10 @@ void Engine::State::Explainer::explain_consumer(const Subscription& c) {
                       {"subscription", number(c.id)},
                       {"unacked", number(c.unacked)},
                       {"window_messages", number(c.options.window_messages)}};
+    if (s.passed_over(q, c)) {
+        details.emplace_back("silent_ms", number(since(now.mono.ns, c.heard_at.ns) / ns_per_ms));
+        return add("stuck", std::move(details));
+    }
     if (c.options.window_messages == 0) return add("paused", std::move(details));
     if (c.credit_messages() != 0) return add("takes_more", std::move(details));
     if (c.unacked >= c.options.window_messages) {

@@ -59,6 +59,7 @@ void Sampler::on_second() {
         sample.ready_bytes = queue.ready_bytes;
         sample.unacked = queue.unacked;
         sample.consumers = queue.consumers;
+        sample.stuck = queue.stuck;
         sample.delayed = queue.delayed;
         sample.leaving = queue.leaving;
         sample.parked = queue.parked;
@@ -78,6 +79,7 @@ void Sampler::on_second() {
     broker.delivered = totals.delivered;
     broker.acked = totals.acked;
     broker.returned = totals.returned;
+    broker.leases_expired = totals.leases_expired;
     broker.transactions = totals.transactions;
     broker.transactions_refused = totals.transactions_refused;
     broker.ready = totals.ready;

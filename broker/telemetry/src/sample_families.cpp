@@ -42,6 +42,8 @@ const BrokerFigure broker_figures[] = {
     {"ferry_messages_returned_total",
      "Messages that went back to their queue: nacked, lease ended or connection lost.", counter,
      FERRY_FIGURE(BrokerSample, returned)},
+    {"ferry_leases_expired_total", "Messages that were taken back because their lease ended.",
+     counter, FERRY_FIGURE(BrokerSample, leases_expired)},
     {"ferry_transactions_total", "Transactions carried out.", counter,
      FERRY_FIGURE(BrokerSample, transactions)},
     {"ferry_transactions_refused_total", "Transactions refused as a whole.", counter,
@@ -153,6 +155,9 @@ const QueueFigure queue_figures[] = {
      counter, FERRY_FIGURE(QueueSample, repeated)},
     {"ferry_queue_consumers", "Consumers of the queue.", gauge,
      FERRY_FIGURE(QueueSample, consumers)},
+    {"ferry_queue_consumers_stuck",
+     "Consumers of the queue that let a lease end and were not heard since.", gauge,
+     FERRY_FIGURE(QueueSample, stuck)},
     {"ferry_queue_oldest_unacked_seconds", "Age of the oldest unacked delivery; 0 without one.",
      gauge, [](const QueueSample& s) { return static_cast<double>(s.oldest_unacked_ms) / 1000.0; }},
 };
@@ -172,6 +177,7 @@ void sum_into(QueueSample& total, const QueueSample& queue) {
     total.ready_bytes += queue.ready_bytes;
     total.unacked += queue.unacked;
     total.consumers += queue.consumers;
+    total.stuck += queue.stuck;
     total.delayed += queue.delayed;
     total.leaving += queue.leaving;
     total.parked += queue.parked;

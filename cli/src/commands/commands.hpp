@@ -17,6 +17,7 @@ void add_definitions(Command& app, Context& context);
 void add_schedule(Command& app, Context& context);
 void add_prepared(Command& app, Context& context);
 void add_why(Command& app, Context& context);
+void add_consumers(Command& app, Context& context);
 void add_policy(Command& app, Context& context);
 void add_exchange(Command& app, Context& context);
 void add_top(Command& app, Context& context);

@@ -40,6 +40,7 @@ Json queue_json(const transport::QueueInfo& queue) {
             {"ready_bytes", queue.ready_bytes},
             {"unacked", queue.unacked},
             {"consumers", queue.consumers},
+            {"stuck", queue.stuck},
             {"published", queue.published},
             {"delivered", queue.delivered},
             {"acked", queue.acked},

@@ -15,6 +15,7 @@ from ferry_client import Client, Refused, message  # noqa: E402
 FERRYD = os.environ["FERRYD"]
 ID, HEADERS, EXPIRES_AT, DELIVER_AT = 1, 3, 6, 7
 POLICY_SET, POLICY_DELETE, POLICY_LIST, WHY = 80, 81, 82, 83
+CONSUMER_LIST, NO_SUCH_QUEUE = 110, 200
 SCHEDULE_SET, SCHEDULE_DELETE, SCHEDULE_LIST, SCHEDULE_SHOW, SCHEDULE_PAUSE, SCHEDULE_NEXT = range(84, 90)
 BAD_OPTION, NO_SUCH_POLICY, NO_SUCH_SCHEDULE, FROM_CONFIGURATION = 207, 240, 241, 242
 
@@ -281,6 +282,39 @@ class Requests(Case):
         self.refused(BAD_OPTION, client, ferry.QUEUE_PEEK, "q", 0, 10, 1 << 20, "attic")
         consumer.request(ferry.ACK, 1, [frame[2], frame[2]], answers=(ferry.SETTLED,))
         self.assertIn("is_gone", self.facts(client, "q", position=frame[3]))
+
+    def test_what_a_hanging_consumer_held_goes_to_the_others_within_its_lease_and_it_gets_nothing_new(self):
+        broker = self.broker()
+        client = self.connect(broker)
+        client.declare("jobs", lease_ms=1000)
+        hangs, works = self.connect(broker, hello=False), self.connect(broker)
+        hangs.send(ferry.HELLO, 1, 1, {"name": "hangs"})
+        hangs.answer(1)
+        hangs.subscribe(1, "jobs", window=5)
+        self.publish(client, [message("jobs", b"%d" % i) for i in range(5)])
+        held = [each[3] for each in hangs.wait_for(lambda f: f[0] == ferry.DELIVER, 5.0)[7]]
+        self.assertEqual(len(held), 5)
+        works.subscribe(1, "jobs", window=100)
+        got = []
+        while len(got) < 5:
+            frame = works.wait_for(lambda f: f[0] == ferry.DELIVER, 10.0)
+            got += [each[3] for each in frame[7]]
+            works.request(ferry.ACK, 1, [frame[2], frame[2] + len(frame[7]) - 1], answers=(ferry.SETTLED,))
+        self.assertEqual(sorted(got), sorted(held))
+        stuck = [each for each in client.request(CONSUMER_LIST, "jobs", "", 0, 10)["consumers"] if each["stuck"]]
+        self.assertEqual([(each["client"], each["unacked"], each["leases_ended"]) for each in stuck], [("hangs", 0, 5)])
+        self.assertEqual(self.facts(client, "jobs")["stuck"]["client"], "hangs")
+        self.publish(client, [message("jobs", b"%d" % i) for i in range(5, 25)])
+        while len(got) < 25:
+            frame = works.wait_for(lambda f: f[0] == ferry.DELIVER, 10.0)
+            got += [each[3] for each in frame[7]]
+        # A sign of life, though of messages that it lost.
+        self.assertEqual(hangs.request(ferry.ACK, 1, [1, 5], answers=(ferry.SETTLED,)), [1, 5])
+        self.assertEqual([each["stuck"] for each in client.request(CONSUMER_LIST, "", "", 0, 10)["consumers"]], [False, False])
+        self.publish(client, [message("jobs", b"welcome back")])
+        frame = hangs.wait_for(lambda f: f[0] == ferry.DELIVER, 5.0)
+        self.assertEqual([each[3] for each in frame[7]], [b"welcome back"])
+        self.refused(NO_SUCH_QUEUE, client, CONSUMER_LIST, "nowhere", "", 0, 10)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 
 #include "ferry/transport/client.hpp"
@@ -166,6 +167,22 @@ Answer<QueuePage> Client::list_queues(std::string_view after, std::uint32_t at_m
     auto request = make_request(wire::Verb::queue_list, 2, true);
     wire::Encoder(request->fields).str(after).uint(at_most);
     return ask<QueuePage>(*core_, request, timeout, native::decode_queue_page);
+}
+
+Answer<ConsumerPage> Client::list_consumers(std::string_view queue, const ConsumerPlace& after,
+                                            std::uint32_t at_most, Timeout timeout) {
+    auto request = make_request(wire::Verb::consumer_list, 4, true);
+    wire::Encoder(request->fields).str(queue).str(after.queue).uint(after.skip).uint(at_most);
+    auto page = ask<ConsumerPage>(*core_, request, timeout, native::decode_consumer_page);
+    if (!page.ok() || page.value().consumers.empty()) return page;
+    ConsumerPage& got = page.value();
+    got.next.queue = got.consumers.back().queue;
+    const auto of_last =
+        std::count_if(got.consumers.begin(), got.consumers.end(),
+                      [&](const QueueMember& member) { return member.queue == got.next.queue; });
+    got.next.skip =
+        static_cast<std::uint64_t>(of_last) + (after.queue == got.next.queue ? after.skip : 0);
+    return page;
 }
 
 Answer<QueueInfo> Client::show_queue(std::string_view name, Timeout timeout) {

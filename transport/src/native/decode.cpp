@@ -86,6 +86,16 @@ bool read_member(Cursor& cursor, QueueMember& m) {
         if (key == "unacked") return c.read_uint(m.unacked);
         if (key == "slots") return c.read_uint(m.slots);
         if (key == "draining") return c.read_uint(m.draining);
+        if (key == "queue") return read_text(c, m.queue);
+        if (key == "client") return read_text(c, m.client);
+        if (key == "pulls") return c.read_bool(m.pulls);
+        if (key == "stuck") return c.read_bool(m.stuck);
+        if (key == "unacked_bytes") return c.read_uint(m.unacked_bytes);
+        if (key == "window_messages") return c.read_uint(m.window_messages);
+        if (key == "oldest_ms") return c.read_uint(m.oldest_ms);
+        if (key == "lease_ms") return c.read_uint(m.lease_ms);
+        if (key == "silent_ms") return c.read_uint(m.silent_ms);
+        if (key == "leases_ended") return c.read_uint(m.leases_ended);
         return false;
     });
 }
@@ -111,6 +121,7 @@ bool read_queue(Cursor& cursor, QueueInfo& q) {
         if (key == "ready_bytes") return c.read_uint(q.ready_bytes);
         if (key == "unacked") return c.read_uint(q.unacked);
         if (key == "consumers") return c.read_uint(q.consumers);
+        if (key == "stuck") return c.read_uint(q.stuck);
         if (key == "published") return c.read_uint(q.published);
         if (key == "delivered") return c.read_uint(q.delivered);
         if (key == "acked") return c.read_uint(q.acked);
@@ -321,6 +332,16 @@ bool decode_queue_page(Bytes result, QueuePage& out) {
             out.queues.push_back(std::move(queue));
             return true;
         });
+    });
+}
+
+bool decode_consumer_page(Bytes result, ConsumerPage& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        if (key == "more") return c.read_bool(out.more);
+        if (key != "consumers") return false;
+        return each_element(
+            c, [&](Cursor& inner) { return read_member(inner, out.consumers.emplace_back()); });
     });
 }
 

@@ -46,6 +46,7 @@ bool decode_declared_queue(Bytes result, DeclaredQueue& out);
 /// One figure of an answer that has nothing else of interest.
 bool decode_figure(Bytes result, std::string_view key, std::uint64_t& out);
 bool decode_queue(Bytes result, QueueInfo& out);
+bool decode_consumer_page(Bytes result, ConsumerPage& out);
 bool decode_queue_page(Bytes result, QueuePage& out);
 bool decode_peeked(Bytes result, std::vector<PeekedMessage>& out);
 bool decode_exchange(Bytes result, ExchangeInfo& out);

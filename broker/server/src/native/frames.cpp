@@ -251,12 +251,28 @@ std::string_view retry_name(engine::RetryKind kind) {
     return "";
 }
 
+namespace {
+constexpr std::uint32_t consumer_fields = 15;
+
+void write_consumer_fields(Encoder& out, const engine::ConsumerView& consumer) {
+    out.str("session").uint(consumer.session).str("subscription").uint(consumer.subscription);
+    out.str("member").str(consumer.member).str("active").boolean(consumer.active);
+    out.str("pulls").boolean(consumer.pulls).str("stuck").boolean(consumer.stuck);
+    out.str("unacked").uint(consumer.unacked).str("unacked_bytes").uint(consumer.unacked_bytes);
+    out.str("window_messages").uint(consumer.window_messages);
+    out.str("oldest_ms").uint(consumer.oldest_ms).str("lease_ms").uint(consumer.lease_ms);
+    out.str("silent_ms").uint(consumer.silent_ms).str("leases_ended").uint(consumer.leases_ended);
+    out.str("slots").uint(consumer.slots).str("draining").uint(consumer.draining);
+}
+}  // namespace
+
 void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
-    out.map(whole ? 31 : 26).str("name").str(queue.name);
+    out.map(whole ? 32 : 27).str("name").str(queue.name);
     out.str("durable").boolean(queue.durable).str("exclusive").boolean(queue.exclusive);
     out.str("auto_delete").boolean(queue.auto_delete).str("lease_ms").uint(queue.lease_ms);
     out.str("ready").uint(queue.ready).str("ready_bytes").uint(queue.ready_bytes);
     out.str("unacked").uint(queue.unacked).str("consumers").uint(queue.consumers);
+    out.str("stuck").uint(queue.stuck);
     out.str("published").uint(queue.published).str("delivered").uint(queue.delivered);
     out.str("acked").uint(queue.acked).str("returned").uint(queue.returned);
     out.str("delayed").uint(queue.delayed).str("leaving").uint(queue.leaving);
@@ -275,11 +291,14 @@ void write_queue(Encoder& out, const engine::QueueView& queue, bool whole) {
     out.str("policy_name").str(queue.policy_name);
     out.str("members").array(static_cast<std::uint32_t>(queue.members.size()));
     for (const engine::ConsumerView& member : queue.members) {
-        out.map(7).str("session").uint(member.session);
-        out.str("subscription").uint(member.subscription).str("member").str(member.member);
-        out.str("active").boolean(member.active).str("unacked").uint(member.unacked);
-        out.str("slots").uint(member.slots).str("draining").uint(member.draining);
+        out.map(consumer_fields);
+        write_consumer_fields(out, member);
     }
+}
+
+void write_consumer(Encoder& out, const engine::ConsumerView& consumer, std::string_view client) {
+    out.map(consumer_fields + 2).str("queue").str(consumer.queue).str("client").str(client);
+    write_consumer_fields(out, consumer);
 }
 
 void write_exchange(Encoder& out, const engine::ExchangeView& exchange,

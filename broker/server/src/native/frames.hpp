@@ -38,6 +38,9 @@ void write_deliver_some(wire::Buffer& out, const engine::Deliver& deliver,
 
 /// `whole`: with what only queue_show tells.
 void write_queue(wire::Encoder& out, const engine::QueueView& queue, bool whole = false);
+/// `client`: the name that it gave itself.
+void write_consumer(wire::Encoder& out, const engine::ConsumerView& consumer,
+                    std::string_view client);
 /// `bindings`: null for a listing, which only counts them.
 void write_exchange(wire::Encoder& out, const engine::ExchangeView& exchange,
                     const std::vector<engine::Binding>* bindings);

@@ -134,6 +134,8 @@ bool NativeSession::take_query(Verb verb, Request& request) {
             return exchange_list(request);
         case Verb::exchange_show:
             return exchange_show(request);
+        case Verb::consumer_list:
+            return consumer_list(request);
         case Verb::why:
             return why(request);
         case Verb::stats:

@@ -81,6 +81,7 @@ private:
     bool queue_drop(Request& request);
     bool queue_list(Request& request);
     bool queue_show(Request& request);
+    bool consumer_list(Request& request);
     bool queue_peek(Request& request);
     bool exchange_declare(Request& request);
     bool exchange_delete(Request& request);

@@ -61,6 +61,33 @@ bool NativeSession::queue_show(Request& request) {
     return true;
 }
 
+bool NativeSession::consumer_list(Request& request) {
+    std::string_view queue;
+    std::string_view after_queue;
+    std::uint64_t skip = 0;
+    std::uint64_t at_most = 0;
+    wire::Cursor& fields = request.fields;
+    if (request.count < 6 || !fields.read_str(queue) || !fields.read_str(after_queue) ||
+        !fields.read_uint(skip) || !fields.read_uint(at_most)) {
+        return false;
+    }
+    if (!queue.empty() && !hub_.engine.queue(queue, hub_.now()))
+        return refuse(request, Code::no_such_queue, {});
+    const auto most =
+        static_cast<std::size_t>(std::clamp<std::uint64_t>(at_most, 1, limits::list_page_max));
+    const engine::ConsumerPlace after{after_queue, static_cast<std::size_t>(skip)};
+    write_page(link_.out(), request.id, "consumers",
+               hub_.engine.consumers(queue, after, most + 1, hub_.now()), most,
+               hub_.config.frame_bytes_max,
+               [this](wire::Encoder& out, const engine::ConsumerView& consumer) {
+                   const auto* found =
+                       dynamic_cast<const NativeSession*>(hub_.session(consumer.session));
+                   write_consumer(out, consumer, found == nullptr ? "" : found->client_name());
+               });
+    link_.sent();
+    return true;
+}
+
 bool NativeSession::exchange_show(Request& request) {
     std::string_view name;
     if (request.count < 3 || !request.fields.read_str(name)) return false;

@@ -64,6 +64,8 @@ struct DeleteQueueOptions {
 
 /// One consumer of a queue.
 struct QueueMember {
+    std::string queue;   // only from list_consumers, as the client
+    std::string client;  // the name that it gave itself
     std::uint64_t session = 0;
     std::uint64_t subscription = 0;
     std::string member;  // its name, in an ordered queue
@@ -71,6 +73,28 @@ struct QueueMember {
     std::uint64_t unacked = 0;
     std::uint64_t slots = 0;     // of 1024: the share of keys that come to it
     std::uint64_t draining = 0;  // of these, so many go to others when it has settled them
+    bool pulls = false;          // asks for messages, one time after another
+    /// A lease of it ended and nothing was heard of it since: while somebody else consumes, it gets
+    /// no new messages.
+    bool stuck = false;
+    std::uint64_t unacked_bytes = 0;
+    std::uint64_t window_messages = 0;
+    std::uint64_t oldest_ms = 0;     // since it got the oldest message that it holds
+    std::uint64_t lease_ms = 0;      // that it gets with each message
+    std::uint64_t silent_ms = 0;     // since it last settled, extended or asked for something
+    std::uint64_t leases_ended = 0;  // messages that were taken from it
+};
+
+/// Where a list of consumers goes on: behind so many of this queue.
+struct ConsumerPlace {
+    std::string queue;
+    std::uint64_t skip = 0;
+};
+
+struct ConsumerPage {
+    std::vector<QueueMember> consumers;  // by the name of the queue
+    bool more = false;
+    ConsumerPlace next;  // if there are more: where to go on
 };
 
 struct QueueInfo {
@@ -83,6 +107,7 @@ struct QueueInfo {
     std::uint64_t ready_bytes = 0;
     std::uint64_t unacked = 0;
     std::uint64_t consumers = 0;
+    std::uint64_t stuck = 0;  // of the consumers; see QueueMember
     std::uint64_t published = 0;
     std::uint64_t delivered = 0;
     std::uint64_t acked = 0;

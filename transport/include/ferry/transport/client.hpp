@@ -160,6 +160,11 @@ public:
     Answer<std::uint64_t> purge_queue(std::string_view name, Timeout timeout = Timeout{0});
     Answer<QueuePage> list_queues(std::string_view after = {}, std::uint32_t at_most = 1000,
                                   Timeout timeout = Timeout{0});
+    /// Who consumes: of one queue or (empty) of all. Page by page: `after` is the last page's
+    /// `next`. A consumer that leaves meanwhile may hide another one.
+    Answer<ConsumerPage> list_consumers(std::string_view queue = {},
+                                        const ConsumerPlace& after = {},
+                                        std::uint32_t at_most = 1000, Timeout timeout = Timeout{0});
     Answer<QueueInfo> show_queue(std::string_view name, Timeout timeout = Timeout{0});
     /// `where`: "ready", "unacked", "delayed" (also for a retry) or "leaving".
     Answer<std::vector<PeekedMessage>> peek_queue(std::string_view name, std::uint64_t skip,

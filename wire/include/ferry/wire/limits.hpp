@@ -35,6 +35,8 @@ inline constexpr std::uint32_t ring_member_bytes_max = 512;
 inline constexpr std::uint32_t key_slots = 1024;            // of an ordered queue
 inline constexpr std::uint32_t ordered_ahead_max = 65'536;  // runs an ordered queue looks past
 inline constexpr std::uint32_t consumers_shown_max = 256;
+// Of those that take more, so many are compared to find the one that holds the least.
+inline constexpr std::uint32_t consumers_compared_max = 64;
 
 inline constexpr std::uint32_t queues_max = 100'000;
 inline constexpr std::uint32_t exchanges_max = 10'000;

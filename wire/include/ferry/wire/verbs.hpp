@@ -62,6 +62,7 @@ enum class Verb : std::uint8_t {
     schedule_show = 87,
     schedule_pause = 88,
     schedule_next = 89,
+    consumer_list = 110,
 };
 
 /// What a side may say in hello that it understands.

@@ -240,6 +240,11 @@ public:
     /// At most `most` queues with names after `after`, in order.
     [[nodiscard]] std::vector<QueueView> queues(std::string_view after, std::size_t most,
                                                 Now now) const;
+    /// At most `most` consumers behind `after`, of one queue or (empty) of all, by the name of the
+    /// queue. One that leaves while somebody asks page by page may hide another one.
+    [[nodiscard]] std::vector<ConsumerView> consumers(std::string_view queue,
+                                                      const ConsumerPlace& after, std::size_t most,
+                                                      Now now) const;
     [[nodiscard]] std::optional<ExchangeView> exchange(std::string_view name) const;
     [[nodiscard]] std::vector<ExchangeView> exchanges(std::string_view after,
                                                       std::size_t most) const;

@@ -174,6 +174,7 @@ struct NamedPolicy {
 
 /// One consumer of a queue.
 struct ConsumerView {
+    std::string queue;
     SessionId session = 0;
     std::uint64_t subscription = 0;
     std::string member;  // its name among the consumers of an ordered queue
@@ -181,6 +182,20 @@ struct ConsumerView {
     std::uint64_t unacked = 0;
     std::uint64_t slots = 0;     // of an ordered queue: hash slots whose keys come to it
     std::uint64_t draining = 0;  // of these: others get them when their messages are settled
+    bool pulls = false;          // asks for messages one time after another
+    bool stuck = false;          // a lease ended, and it has said nothing since
+    std::uint64_t unacked_bytes = 0;
+    std::uint64_t window_messages = 0;
+    std::uint64_t oldest_ms = 0;     // since it got the oldest that it holds
+    std::uint64_t lease_ms = 0;      // that it gets with each message
+    std::uint64_t silent_ms = 0;     // since it last settled, extended or asked for something
+    std::uint64_t leases_ended = 0;  // messages that were taken from it
+};
+
+/// Where a list of consumers goes on: behind so many of this queue.
+struct ConsumerPlace {
+    std::string_view queue;
+    std::size_t skip = 0;
 };
 
 /// One queue as it stands.
@@ -193,6 +208,7 @@ struct QueueView {
     std::uint64_t ready = 0, ready_bytes = 0, unacked = 0, consumers = 0;
     std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;  // since start
     std::uint64_t oldest_unacked_ms = 0;
+    std::uint64_t stuck = 0;    // of the consumers: a lease ended and nothing was heard since
     std::uint64_t delayed = 0;  // wait for their time
     std::uint64_t leaving = 0;  // on their way to another queue, parked ones included
     std::uint64_t parked = 0;   // of these: no queue takes them

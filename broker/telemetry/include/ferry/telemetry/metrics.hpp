@@ -21,6 +21,7 @@ struct QueueSample {
     std::uint64_t ready_bytes = 0;
     std::uint64_t unacked = 0;
     std::uint64_t consumers = 0;
+    std::uint64_t stuck = 0;  // of the consumers
     std::uint64_t delayed = 0;
     std::uint64_t leaving = 0;
     std::uint64_t parked = 0;
@@ -42,6 +43,7 @@ struct BrokerSample {
     std::uint64_t delivered = 0;
     std::uint64_t acked = 0;
     std::uint64_t returned = 0;  // nacked, lease ended, or connection lost
+    std::uint64_t leases_expired = 0;
     std::uint64_t transactions = 0;
     std::uint64_t transactions_refused = 0;
     std::uint64_t connections_accepted = 0;
