@@ -39,6 +39,33 @@ void Sampler::on_progress() {
     confirmed_ = confirmed;
 }
 
+namespace {
+telemetry::QueueSample sample_of(const engine::QueueView& queue) {
+    telemetry::QueueSample sample;
+    sample.name = queue.name;
+    sample.published = queue.published;
+    sample.delivered = queue.delivered;
+    sample.acked = queue.acked;
+    sample.returned = queue.returned;
+    sample.ready = queue.ready;
+    sample.ready_bytes = queue.ready_bytes;
+    sample.unacked = queue.unacked;
+    sample.consumers = queue.consumers;
+    sample.stuck = queue.stuck;
+    sample.delayed = queue.delayed;
+    sample.leaving = queue.leaving;
+    sample.parked = queue.parked;
+    sample.blocked = queue.blocked;
+    sample.held_keys = queue.held_keys;
+    sample.dead_lettered = queue.dead_lettered;
+    sample.expired = queue.expired;
+    sample.dropped = queue.dropped;
+    sample.repeated = queue.repeated;
+    sample.oldest_unacked_ms = queue.oldest_unacked_ms;
+    return sample;
+}
+}  // namespace
+
 void Sampler::on_second() {
     const engine::Totals totals = hub_.engine.totals();
     if (totals.queues <= many_queues || seconds_ % seldom_seconds == 0) {
@@ -49,28 +76,7 @@ void Sampler::on_second() {
     samples.reserve(queues_.size());
     telemetry::BrokerSample broker;
     for (const engine::QueueView& queue : queues_) {
-        telemetry::QueueSample sample;
-        sample.name = queue.name;
-        sample.published = queue.published;
-        sample.delivered = queue.delivered;
-        sample.acked = queue.acked;
-        sample.returned = queue.returned;
-        sample.ready = queue.ready;
-        sample.ready_bytes = queue.ready_bytes;
-        sample.unacked = queue.unacked;
-        sample.consumers = queue.consumers;
-        sample.stuck = queue.stuck;
-        sample.delayed = queue.delayed;
-        sample.leaving = queue.leaving;
-        sample.parked = queue.parked;
-        sample.blocked = queue.blocked;
-        sample.held_keys = queue.held_keys;
-        sample.dead_lettered = queue.dead_lettered;
-        sample.expired = queue.expired;
-        sample.dropped = queue.dropped;
-        sample.repeated = queue.repeated;
-        sample.oldest_unacked_ms = queue.oldest_unacked_ms;
-        samples.push_back(sample);
+        samples.push_back(sample_of(queue));
         broker.ready_bytes += queue.ready_bytes;
     }
     broker.published = totals.published;

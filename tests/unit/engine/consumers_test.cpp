@@ -1,4 +1,4 @@
-// Who gets the next message: by load, and not who has stopped answering.
+// Who gets the next message: by load, and not who has stopped answering. (G74)
 
 #include <gmock/gmock.h>
 
