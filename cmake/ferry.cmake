@@ -35,6 +35,14 @@ function(ferry_room name)
   endif()
 endfunction()
 
+# ferry_compile_faster(TARGET): the two checks of UBSan that make the compiler take a third longer stay out of code
+# that reads no bytes of others: tests and the command line. A null pointer ends the program there as well.
+function(ferry_compile_faster name)
+  if(FERRY_SANITIZE MATCHES "undefined")
+    target_compile_options(${name} PRIVATE -fno-sanitize=null,alignment)
+  endif()
+endfunction()
+
 # The programs worth running under ThreadSanitizer: those with the label tsan.
 add_custom_target(tsan_tests)
 # What the large tests need, in the release build.
@@ -54,6 +62,7 @@ endfunction()
 function(ferry_test_headers)
   add_executable(ferry_test_headers ${PROJECT_SOURCE_DIR}/cmake/test_headers.cpp)
   target_link_libraries(ferry_test_headers PRIVATE GTest::gtest GTest::gmock Threads::Threads ferry_build)
+  ferry_compile_faster(ferry_test_headers)
   ferry_precompile(ferry_test_headers <gtest/gtest.h> <gmock/gmock.h>)
 endfunction()
 
@@ -63,6 +72,7 @@ function(ferry_test name)
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE ${T_LINK} GTest::gtest GTest::gmock GTest::gtest_main ferry_build)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
+  ferry_compile_faster(${name})
   target_precompile_headers(${name} REUSE_FROM ferry_test_headers)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE -fpch-preprocess)
