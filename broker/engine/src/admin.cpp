@@ -79,6 +79,7 @@ void Engine::State::close_session(SessionId id, Now now) {
     std::vector<QueueId> own;
     for (const QueueId queue_id : session->exclusive_queues) own.push_back(queue_id);
     sessions.erase(id);
+    locks.detach_all(id, now.mono);
     for (const QueueId queue_id : own) {
         if (Queue* queue = queue_of(queue_id))
             delete_queue_now(*queue, Code::no_such_queue, "its connection ended");

@@ -260,6 +260,9 @@ Totals Engine::totals() const {
     totals.prepared = state_->prepared.all().size();
     totals.prepared_bytes = state_->prepared.bytes();
     totals.prepared_parked = state_->prepared.parked();
+    totals.locks = state_->locks.all().size();
+    totals.lock_holders = state_->locks.holders();
+    totals.lock_waiters = state_->locks.waiters();
     totals.sessions = state_->sessions.size();
     for (const auto& [id, queue] : state_->queues) {
         totals.ready += queue->ready.messages();

@@ -46,6 +46,11 @@ enum class RecordType : std::uint8_t {
     prepared_check = 53,  // a publish
     prepared_park = 54,
     prepared_resume = 55,
+    lock_wait = 60,
+    lock_grant = 61,
+    lock_end = 62,
+    lock_leave = 63,
+    lock_open = 64,
 };
 
 // Of queue_declare and of a checkpoint's queues, beside those of 1 to 16.

@@ -251,6 +251,13 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             break;
         case RecordType::slice:
             break;  // only in compacted segments, which are never replayed
+        case RecordType::lock_wait:
+        case RecordType::lock_grant:
+        case RecordType::lock_end:
+        case RecordType::lock_leave:
+        case RecordType::lock_open:
+            fits = locks.replay(type, place.position, bytes);
+            break;
         default:
             fits = replay_prepared(type, place, bytes);
             break;
@@ -283,6 +290,7 @@ void Engine::recovered(bool unclean, Now now) {
     s.start_clock(now);
     if (unclean) s.suspect_all();
     s.replaying = false;
+    s.locks.start(now.mono);
     for (auto& [id, queue] : s.queues) {
         queue->horizon_durable = queue->horizon;
         queue->published = 0;
@@ -331,6 +339,7 @@ void Engine::save(std::vector<std::byte>& out, bool clean) const {
     s.save_policies(out);
     s.save_schedules(out);
     s.prepared.save(out);
+    s.locks.save(out);
     put_varint(out, s.queues.size());
     for (const auto& [id, queue] : s.queues) s.save_queue(out, *queue, clean);
 }
@@ -489,6 +498,7 @@ Status Engine::load(Bytes checkpoint) {
     if (!s.load_policies(in)) return corrupt(0, "the checkpoint's policies are damaged");
     if (!s.load_schedules(in)) return corrupt(0, "the checkpoint's schedules are damaged");
     if (!s.prepared.load(in)) return corrupt(0, "the checkpoint's prepared messages are damaged");
+    if (!s.locks.load(in)) return corrupt(0, "the checkpoint's locks are damaged");
     const std::size_t count = in.count(6);
     for (std::size_t i = 0; i < count && in.ok(); ++i) {
         if (Status loaded = s.load_queue(in); !loaded.ok()) return loaded;

@@ -266,6 +266,7 @@ void Engine::tick(Now now) {
         FERRY_ASSERT(s != nullptr, "a timer goes with its subscription");
         st.expire_leases(*s, now);
     }
+    st.look_at_locks(now);
     st.look_at_prepared(now);  // before the alarms, which its checks may set
     st.ring_alarms(now);
     st.ask_due_schedules(now);
@@ -294,7 +295,8 @@ std::optional<Instant> Engine::next_timer() const {
     std::uint64_t next = UINT64_MAX;
     if (!state_->lease_timers.empty()) next = state_->lease_timers.begin()->first;
     if (!state_->alarms.empty()) next = std::min(next, state_->alarms.begin()->first);
-    next = std::min({next, state_->next_schedule_ns(), state_->next_prepared_ns()});
+    next = std::min({next, state_->next_schedule_ns(), state_->next_prepared_ns(),
+                     state_->locks.next_alarm_ns()});
     if (next == UINT64_MAX) return std::nullopt;
     return Instant{next};
 }

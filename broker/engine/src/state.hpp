@@ -12,6 +12,7 @@
 #include "ferry/engine/engine.hpp"
 #include "ferry/wire/message.hpp"
 #include "live_space.hpp"
+#include "locks.hpp"
 #include "prepared.hpp"
 #include "producers.hpp"
 #include "queue.hpp"
@@ -118,7 +119,8 @@ struct Engine::State {
     std::set<std::pair<std::uint64_t, std::string>> schedule_alarms;  // by next_ms, wall clock
     std::set<std::string, std::less<>> schedules_asked;  // of which schedule_due() is awaited
     PreparedMessages prepared;
-    std::uint64_t prepared_not_before_ns = 0;         // more were due than a tick looks at
+    std::uint64_t prepared_not_before_ns = 0;  // more were due than a tick looks at
+    Locks locks;
     std::unordered_map<SessionId, Session> sessions;  // looked up, never walked
     QueueId next_queue_id = 1;
     std::set<QueueId> unused_queue_ids;  // below next_queue_id
@@ -418,6 +420,15 @@ struct Engine::State {
     [[nodiscard]] PreparedView view_of(const PreparedMessages::Kept& kept) const;
     void set_clock(std::uint64_t steady, std::uint64_t wall_ms);
     bool replay_prepared(RecordType type, const Journal::Place& place, Bytes bytes);
+
+    // -- lock_commands.cpp --
+    void refuse_unlock(SessionId session, std::uint64_t request, std::string_view name,
+                       std::string_view holder);
+    Position write_grant(Locks::Lock& lock, std::string_view holder, const Locks::Terms& terms);
+    void write_end(Locks::Lock& lock, Locks::Party& party, Locks::End how, Now now);
+    void write_leave(Locks::Lock& lock, Locks::Party& party);
+    void serve_lock(std::string_view name, Now now);
+    void look_at_locks(Now now);
 
     // -- why.cpp --
     struct Explainer;

@@ -40,6 +40,8 @@ struct Figures {
     std::uint64_t received_bytes = 0;
     std::uint64_t sent_bytes = 0;
     std::uint64_t read_errors = 0;
+    std::uint64_t replies = 0;
+    std::uint64_t replies_dropped = 0;
     std::uint64_t publishers_blocked = 0;  // now
     std::uint64_t greeting = 0;            // connections that have not said hello yet, now
     Arrivals arrivals;

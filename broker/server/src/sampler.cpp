@@ -19,6 +19,17 @@ void add_prepared(telemetry::BrokerSample& broker, const engine::Totals& totals)
     broker.prepared_dropped = totals.prepared_dropped;
 }
 
+void add_locks(telemetry::BrokerSample& broker, const engine::Totals& totals) {
+    broker.locks = totals.locks;
+    broker.lock_holders = totals.lock_holders;
+    broker.lock_waiters = totals.lock_waiters;
+    broker.lock_grants = totals.lock_grants;
+    broker.lock_releases = totals.lock_releases;
+    broker.lock_losses = totals.lock_losses;
+    broker.lock_forced = totals.lock_forced;
+    broker.lock_places_lost = totals.lock_places_lost;
+}
+
 // What comes again or waits for a decision.
 void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals) {
     broker.policies = totals.policies;
@@ -93,7 +104,10 @@ void Sampler::on_second() {
     broker.queues = totals.queues;
     broker.exchanges = totals.exchanges;
     add_schedules(broker, totals);
+    add_locks(broker, totals);
     const Figures& figures = hub_.figures;
+    broker.replies = figures.replies;
+    broker.replies_dropped = figures.replies_dropped;
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;
     broker.protocol_errors = figures.protocol_errors;

@@ -74,6 +74,7 @@ void EngineModel::after_call() {
     for (; read_upto_ < journal_.records().size(); ++read_upto_) {
         const auto& record = journal_.records()[read_upto_];
         log_.read(record);
+        log_locks_.read(record);
         mix(record.place.position);
         mix(hash_of(record.body));
         const auto type = static_cast<RecordType>(record.body[0]);
@@ -262,6 +263,7 @@ void EngineModel::on(const Reply& r) {
     mix(r.request);
     on_transaction(r);
     on_prepared(r);
+    on_lock(r);
     const auto opening = opening_.find(r.request);
     if (opening == opening_.end()) return;
     if (const auto* answer = std::get_if<ProducerAnswer>(&r.answer)) {
@@ -308,6 +310,7 @@ void EngineModel::check_queues(bool flushed) {
         }
     }
     check_prepared();
+    check_locks();
     std::uint64_t references = 0;
     for (const SegmentLoad& load : engine_->segment_loads()) references += load.references;
     if (references < all) problem("live messages are not counted as references");
@@ -337,8 +340,12 @@ void EngineModel::crash() {
     ++crashes;
     journal_.lose_from(durable_);
     log_ = LogReader{};
+    log_locks_ = LogLocks{};
     read_upto_ = 0;
-    for (const auto& record : journal_.records()) log_.read(record);
+    for (const auto& record : journal_.records()) {
+        log_.read(record);
+        log_locks_.read(record);
+    }
     read_upto_ = journal_.records().size();
     std::erase_if(checkpoints_, [&](const Checkpoint& c) { return c.at > durable_; });
     start_engine();
@@ -363,6 +370,7 @@ void EngineModel::crash() {
     settling_.clear();
     transacting_.clear();
     deciding_.clear();
+    locking_.clear();
     held_.clear();
     loads_.clear();
     bodies_.clear();
@@ -402,6 +410,7 @@ void EngineModel::restart_cleanly() {
     settling_.clear();
     transacting_.clear();
     deciding_.clear();
+    locking_.clear();
     loads_.clear();
     bodies_.clear();
     due_.clear();

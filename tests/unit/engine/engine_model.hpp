@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "ferry/platform/random.hpp"
+#include "log_locks.hpp"
 #include "log_reader.hpp"
 
 namespace ferry::engine::testing {
@@ -20,7 +21,7 @@ public:
     /// Over every journal byte and every effect: the same for the same seed.
     std::uint64_t fingerprint = 14695981039346656037ULL;
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, delayed = 0, dead = 0,
-                  transactions = 0, scheduled = 0, checks = 0, submitted = 0;
+                  transactions = 0, scheduled = 0, checks = 0, submitted = 0, granted = 0;
 
 private:
     struct Held {
@@ -73,6 +74,7 @@ private:
     void on(const Cancelled& effect);
     void on(const ScheduleDue& effect) { due_.push_back(effect); }
     void on(const Activated&) {}
+    void on(const LockTold& effect);
     void check_key(const Sub& sub, const MessageKey& message, KeyNumber key);
     void check_queues(bool flushed);
 
@@ -105,6 +107,10 @@ private:
     void change_prepared();
     void check_prepared();
     void on_prepared(const Reply& reply);
+    void change_locks();
+    void check_locks();
+    void on_lock(const Reply& reply);
+    void check_token(const std::string& name, Position token);
     void drain();
 
     [[nodiscard]] std::vector<Range<Tag>> some_tags(const Sub& sub);
@@ -123,6 +129,7 @@ private:
     MemoryJournal journal_;
     MessageOffsets offsets_;
     LogReader log_;
+    LogLocks log_locks_;
     std::size_t read_upto_ = 0;
     Effects effects_;
     std::unique_ptr<Engine> engine_;
@@ -148,6 +155,7 @@ private:
     std::map<std::uint64_t, std::pair<std::vector<MessageKey>, std::vector<Range<Tag>>>> settling_;
     std::map<std::uint64_t, Transacting> transacting_;                  // by request
     std::map<std::uint64_t, std::pair<Decide, std::string>> deciding_;  // by request
+    std::map<std::uint64_t, std::string> locking_;                      // by request
     std::map<MessageKey, Seen> seen_;
     std::set<MessageKey> held_;
     std::map<std::pair<QueueId, KeyNumber>, Position> first_deliveries_;  // by level or key too

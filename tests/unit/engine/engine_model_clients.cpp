@@ -366,6 +366,7 @@ void EngineModel::answer_due() {
 void EngineModel::step() {
     if (random_.below(4) == 0) answer_due();
     if (random_.below(12) == 0) change_prepared();
+    if (random_.below(8) == 0) change_locks();
     const std::uint64_t dice = random_.below(100);
     if (dice < 30) return publish();
     if (dice < 46) return dispatch();
@@ -402,6 +403,8 @@ void EngineModel::drain() {
         const std::string id = view.prepared->id;
         engine_->drop_prepared(sessions_[0], next_request_++, id, now());
     }
+    for (const LockView& view : engine_->locks("", 1000, now()))
+        engine_->force_unlock(sessions_[0], next_request_++, view.name, 0, now());
     due_.clear();
     after_call();
     while (sessions_.size() > 1) close_session();
@@ -459,6 +462,8 @@ void EngineModel::drain() {
     if (!settling_.empty()) problem("an ack was never answered");
     if (!transacting_.empty()) problem("a transaction was never answered");
     if (!deciding_.empty()) problem("a prepared message's producer was never answered");
+    if (!locking_.empty()) problem("who asked for a lock was never answered");
+    if (totals.locks != 0) problem("locks are left over");
     if (totals.prepared != 0 || totals.prepared_bytes != 0) problem("prepared bytes are left over");
 }
 

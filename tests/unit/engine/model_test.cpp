@@ -18,7 +18,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     const std::uint64_t first = number_from("FERRY_SEED", 1);
     const std::uint64_t seeds = number_from("FERRY_SEEDS", 100);
     std::uint64_t crashes = 0, delivered = 0, blocks = 0, loads = 0, transactions = 0;
-    std::uint64_t checks = 0, submitted = 0;
+    std::uint64_t checks = 0, submitted = 0, granted = 0;
     for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         SCOPED_TRACE("FERRY_SEED=" + std::to_string(seed) + " FERRY_SEEDS=1");
         EngineModel model(seed);
@@ -30,6 +30,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
         transactions += model.transactions;
         checks += model.checks;
         submitted += model.submitted;
+        granted += model.granted;
         for (const std::string& problem : model.problems) ADD_FAILURE() << problem;
         if (!model.problems.empty()) break;
     }
@@ -43,6 +44,7 @@ TEST(EngineModel, HoldsItsPromisesUnderRandomClientsAndCrashes) {
     EXPECT_GT(transactions, seeds);
     EXPECT_GT(checks, seeds);
     EXPECT_GT(submitted, seeds);
+    EXPECT_GT(granted, seeds * 5);
 }
 
 TEST(EngineModel, DoesTheSameForTheSameCommands) {

@@ -16,6 +16,7 @@
 #include "ferry/transport/port.hpp"
 #include "ferry/wire/frame.hpp"
 #include "native/link.hpp"
+#include "native/lock_keeper.hpp"
 #include "native/publish_pipe.hpp"
 #include "native/request.hpp"
 #include "native/subscription_state.hpp"
@@ -52,6 +53,7 @@ public:
     [[nodiscard]] const ClientOptions& options() const { return options_; }
     PublishPipe& pipe() { return pipe_; }
     Transactions& transactions() { return transactions_; }
+    LockKeeper& locks() { return locks_; }
     void wake();
 
     /// Asks and waits. The result is the msgpack of the answer's third field.
@@ -91,8 +93,10 @@ public:
     /// A connection that ends from now on is not made again.
     void expect_the_end() { ending_.store(true); }
 
-    // ---- for Transactions, on the I/O thread ----
+    // ---- for Transactions and LockKeeper, on the I/O thread ----
     [[nodiscard]] std::uint64_t generation() const { return generation_; }
+    [[nodiscard]] bool serving() const { return phase_ == Phase::ready; }
+    void arm_lock_timer(std::uint64_t ms);
     RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
     void send(const RequestPtr& request);
 
@@ -146,6 +150,7 @@ private:
     void on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body);
     void hand_over(SubscriptionState& state, const std::shared_ptr<const wire::Buffer>& kept);
     void on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor);
     void protocol_error(std::string_view what);
     void finish(const RequestPtr& request, Bytes result);
     void fail_request(const RequestPtr& request, ClientError error);
@@ -164,6 +169,7 @@ private:
     std::string producer_name_;
     PublishPipe pipe_;
     Transactions transactions_;
+    LockKeeper locks_;
 
     std::thread thread_;
     std::atomic<std::thread::id> io_thread_{};
@@ -199,6 +205,7 @@ private:
     uv_timer_t linger_timer_{};
     uv_timer_t retry_timer_{};
     uv_timer_t round_timer_{};
+    uv_timer_t lock_timer_{};
     std::unique_ptr<Link> link_;
     Phase phase_ = Phase::resting;
     std::uint64_t generation_ = 0;  // of the connection; 0 is never one

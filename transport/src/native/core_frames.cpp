@@ -51,6 +51,8 @@ void Core::on_frame(Bytes body) {
             return on_error(head, cursor);
         case wire::Verb::cancelled:
             return on_cancelled(head, cursor);
+        case wire::Verb::lock_told:
+            return on_lock_told(head, cursor);
         case wire::Verb::heartbeat:
             return;
         default:
@@ -150,6 +152,17 @@ void Core::on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor) {
     if (const auto state = find_subscription(head.request)) {
         end_subscription(state, static_cast<wire::Code>(number), text);
     }
+}
+
+void Core::on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor) {
+    std::string_view name;
+    std::uint64_t token = 0;
+    bool granted = false;
+    if (!cursor.read_str(name) || !cursor.read_uint(token) || !cursor.read_bool(granted)) {
+        protocol_error("what it says of a lock is malformed");
+        return;
+    }
+    locks_.on_told(head.request, name, token, granted);
 }
 
 // ---- publishing ----

@@ -45,6 +45,7 @@ Core::Core(ClientOptions options, Url url)
       producer_name_(options_.producer.empty() ? random_producer_name() : options_.producer),
       pipe_(pipe_limits(options_)),
       transactions_(*this),
+      locks_(*this),
       epoch_(options_.epoch),
       epoch_known_(options_.epoch != 0) {}
 
@@ -65,7 +66,7 @@ Answer<Done> Core::start() {
     FERRY_ASSERT(status == 0, "a fresh loop takes an async handle");
     async_.data = this;
     for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_}) {
+                              &retry_timer_, &round_timer_, &lock_timer_}) {
         uv_timer_init(&loop_, timer);
         timer->data = this;
     }
@@ -137,6 +138,7 @@ void Core::turn() {
         send_notes();
         send_waiting_requests();
         transactions_.pump();
+        locks_.pump();
         read_again_if_possible();
     }
     const bool publishing = phase_ == Phase::ready && begun_;
@@ -207,6 +209,7 @@ void Core::lost(const std::string& why) {
     drop_sessions_of_subscriptions();
     forget_sent_requests(why);
     transactions_.lost();
+    locks_.lost();
     const wire::Code code = std::exchange(last_code_, wire::Code::ok);
     if (was_ready && uv_now(&loop_) - connected_at_ms_ >= 1000) failures_ = 0;
     if (was_ready) tell_state(StateChange::State::disconnected, code, why);
@@ -249,6 +252,14 @@ void Core::tick() {
         wire::end_frame(out, mark);
         turn();
     }
+}
+
+void Core::arm_lock_timer(std::uint64_t ms) {
+    if (phase_ == Phase::over) return;
+    uv_update_time(&loop_);
+    uv_timer_start(
+        &lock_timer_, [](uv_timer_t* timer) { static_cast<Core*>(timer->data)->locks_.look(); }, ms,
+        0);
 }
 
 void Core::drop_sessions_of_subscriptions() {
@@ -307,7 +318,7 @@ void Core::give_up(wire::Code code, const std::string& why) {
     turn_comes_ = false;
     link_->drop();
     for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_}) {
+                              &retry_timer_, &round_timer_, &lock_timer_}) {
         uv_timer_stop(timer);
     }
     ClientError because{code == wire::Code::ok ? Errc::unreachable : errc_of(code), code, why};
@@ -330,6 +341,7 @@ void Core::give_up(wire::Code code, const std::string& why) {
     for (const RequestPtr& request : unsent) fail_request(request, because);
     for (const auto& state : ended) end_subscription(state, code, why);
     transactions_.abandon(because);
+    locks_.abandon(because);
     PublishPipe::Told told;
     pipe_.abandon(told);
     tell(told, Outcome{Outcome::Kind::in_doubt, code, why});
@@ -341,7 +353,7 @@ void Core::close_everything() {
     give_up(wire::Code::ok, "the client was closed");
     close_handle(reinterpret_cast<uv_handle_t*>(&async_));
     for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_}) {
+                              &retry_timer_, &round_timer_, &lock_timer_}) {
         close_handle(reinterpret_cast<uv_handle_t*>(timer));
     }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ferry/transport/admin.hpp"
+#include "ferry/transport/lock.hpp"
 #include "ferry/transport/message.hpp"
 #include "ferry/transport/prepared.hpp"
 #include "ferry/wire/cursor.hpp"
@@ -58,6 +59,9 @@ bool decode_times(Bytes result, std::vector<std::uint64_t>& out);
 bool decode_prepared_result(Bytes result, PreparedResult& out);
 bool decode_prepared(Bytes result, PreparedInfo& out);
 bool decode_prepared_page(Bytes result, PreparedPage& out);
+bool decode_lock_answer(Bytes result, std::uint64_t& token, std::uint64_t& ahead);
+bool decode_lock(Bytes result, LockInfo& out);
+bool decode_lock_page(Bytes result, LockPage& out);
 bool decode_facts(Bytes result, std::vector<Fact>& out);
 bool decode_stats(Bytes result, BrokerStats& out);
 bool decode_backup(Bytes result, BackupInfo& out);

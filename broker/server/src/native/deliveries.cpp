@@ -39,6 +39,9 @@ void Deliveries::add(engine::Reply&& reply) {
 void Deliveries::add(engine::Cancelled&& cancelled) {
     items_.push_back(std::move(cancelled));
 }
+void Deliveries::add(engine::LockTold&& told) {
+    items_.push_back(std::move(told));
+}
 
 void Deliveries::pump() {
     if (pumping_) return;
@@ -77,6 +80,8 @@ Deliveries::Sent Deliveries::send(Item& item) {
         write_answer(link_.out(), *reply);
     } else if (const auto* activated = std::get_if<engine::Activated>(&item)) {
         write_activated(link_.out(), *activated);
+    } else if (const auto* told = std::get_if<engine::LockTold>(&item)) {
+        write_lock_told(link_.out(), *told);
     } else {
         write_cancelled(link_.out(), std::get<engine::Cancelled>(item));
     }

@@ -24,6 +24,8 @@ public:
     void add(const engine::Activated& activated);
     void add(engine::Reply&& reply);
     void add(engine::Cancelled&& cancelled);
+    /// Behind the answer to the request that it is about.
+    void add(engine::LockTold&& told);
     /// The client takes frames with messages from all over the log.
     void take_some_at_a_time() { some_at_a_time_ = true; }
     [[nodiscard]] bool some_at_a_time() const { return some_at_a_time_; }
@@ -41,7 +43,8 @@ public:
     std::function<void(std::uint64_t subscription, const Error&)> on_damaged;
 
 private:
-    using Item = std::variant<engine::Deliver, engine::Reply, engine::Cancelled, engine::Activated>;
+    using Item = std::variant<engine::Deliver, engine::Reply, engine::Cancelled, engine::Activated,
+                              engine::LockTold>;
 
     enum class Sent : std::uint8_t { sent, waits, damaged };
 

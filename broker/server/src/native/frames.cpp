@@ -76,6 +76,11 @@ struct AnswerWriter {
         Encoder(out).str("duplicate").boolean(answer.duplicate);
         end_frame(out, mark);
     }
+    void operator()(const engine::LockAnswer& answer) const {
+        const std::size_t mark = begin_ok(out, request, 2);
+        Encoder(out).str("token").uint(answer.token).str("ahead").uint(answer.ahead);
+        end_frame(out, mark);
+    }
     void operator()(const engine::QueueView& queue) const {
         const std::size_t mark = begin_frame(out, Verb::ok, 3);
         Encoder encoder(out);
@@ -166,6 +171,12 @@ void write_cancelled(Buffer& out, const engine::Cancelled& cancelled) {
 void write_activated(Buffer& out, const engine::Activated& activated) {
     const std::size_t mark = begin_frame(out, Verb::activated, 3);
     Encoder(out).uint(activated.subscription).boolean(activated.active);
+    end_frame(out, mark);
+}
+
+void write_lock_told(Buffer& out, const engine::LockTold& told) {
+    const std::size_t mark = begin_frame(out, Verb::lock_told, 5);
+    Encoder(out).uint(told.request).str(told.name).uint(told.token).boolean(told.granted);
     end_frame(out, mark);
 }
 

@@ -18,6 +18,7 @@ void write_refused(wire::Buffer& out, const engine::Refuse& refuse);
 void write_settled(wire::Buffer& out, const engine::Settled& settled);
 void write_cancelled(wire::Buffer& out, const engine::Cancelled& cancelled);
 void write_activated(wire::Buffer& out, const engine::Activated& activated);
+void write_lock_told(wire::Buffer& out, const engine::LockTold& told);
 void write_answer(wire::Buffer& out, const engine::Reply& reply);
 
 /// One deliver frame of `count` messages of `deliver`, from the `skip`-th; `messages` are their

@@ -265,6 +265,9 @@ void NativeSession::carry_out(engine::Effect& effect) {
         if (!tells_activations_) return;
         deliveries_.add(*activated);
         deliveries_.pump();
+    } else if (auto* told = std::get_if<engine::LockTold>(&effect)) {
+        deliveries_.add(std::move(*told));
+        deliveries_.pump();
     } else if (const auto* close = std::get_if<engine::CloseSession>(&effect)) {
         fail(0, close->code, close->text);
     }

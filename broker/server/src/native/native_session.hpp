@@ -60,6 +60,7 @@ private:
     bool take_policy(wire::Verb verb, Request& request);
     bool take_schedule(wire::Verb verb, Request& request);
     bool take_prepared(wire::Verb verb, Request& request);
+    bool take_lock(wire::Verb verb, Request& request);
     bool take_query(wire::Verb verb, Request& request);
     bool hello(Request& request);
     bool goodbye(Request& request);
@@ -102,6 +103,11 @@ private:
     bool prepared_decide(Request& request);
     bool prepared_list(Request& request);
     bool prepared_show(Request& request);
+    bool lock(Request& request);
+    bool unlock(Request& request);
+    bool lock_renew(Request& request);
+    bool lock_list(Request& request);
+    bool lock_show(Request& request);
     bool stats(Request& request);
     bool backup(Request& request);
 

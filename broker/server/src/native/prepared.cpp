@@ -59,7 +59,7 @@ bool NativeSession::take_prepared(Verb verb, Request& request) {
         case Verb::prepared_show:
             return prepared_show(request);
         default:
-            return take_query(verb, request);
+            return take_lock(verb, request);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ferry/transport/admin.hpp"
+#include "ferry/transport/lock.hpp"
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
 #include "ferry/transport/prepared.hpp"
@@ -147,6 +148,26 @@ public:
     Answer<PreparedPage> list_prepared(std::string_view after = {}, std::uint32_t at_most = 1000,
                                        bool parked_only = false, Timeout timeout = Timeout{0});
     Answer<PreparedInfo> show_prepared(std::string_view id, Timeout timeout = Timeout{0});
+
+    // ---- locks (docs/locks.md) ----
+
+    /// Waits in line until the lock is this holder's, at most `wait` (Timeout::max(): for ever).
+    ///
+    /// Errors    would_block: others had it for so long; the place in line is given up.
+    ///           BAD_OPTION, LIMIT_REACHED, DISK_FULL, DECLARED_DIFFERENTLY (other permits).
+    Answer<std::unique_ptr<Lock>> lock(std::string_view name, const LockOptions& options,
+                                       Timeout wait);
+    /// Does not wait in line: LOCK_HELD if somebody else has it.
+    Answer<std::unique_ptr<Lock>> try_lock(std::string_view name, const LockOptions& options = {},
+                                           Timeout timeout = Timeout{0});
+    Answer<LockPage> list_locks(std::string_view after = {}, std::uint32_t at_most = 1000,
+                                Timeout timeout = Timeout{0});
+    /// Who holds it and who waits. Errors: NO_SUCH_LOCK.
+    Answer<LockInfo> show_lock(std::string_view name, Timeout timeout = Timeout{0});
+    /// Takes it from the holder with this token, or (0) from all, as if they were lost. Returns
+    /// how many had it.
+    Answer<std::uint64_t> force_unlock(std::string_view name, std::uint64_t token,
+                                       Timeout timeout = Timeout{0});
 
     // ---- administer ----
 

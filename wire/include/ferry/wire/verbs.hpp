@@ -62,6 +62,13 @@ enum class Verb : std::uint8_t {
     schedule_show = 87,
     schedule_pause = 88,
     schedule_next = 89,
+    lock = 90,
+    unlock = 91,
+    lock_renew = 92,
+    lock_told = 93,
+    lock_list = 94,
+    lock_show = 95,
+    reply = 96,
     consumer_list = 110,
 };
 

@@ -209,6 +209,27 @@ public:
     [[nodiscard]] std::vector<PreparedView> prepared(std::string_view after, std::size_t most,
                                                      bool parked_only) const;
 
+    // -- locks: docs/locks.md --
+    /// Gets the lock, or (with `wait`) a place in the line, or what this holder had before, which
+    /// is then this session's. Answers with LockAnswer when that is durable, or with LOCK_HELD;
+    /// who waits gets LockTold when its turn has come.
+    void lock(const LockCommand& command, Now now);
+    /// Lets it go. `token` 0: whatever the holder has, lock or place. LOCK_NOT_HELD, and nothing
+    /// changes: the holder has nothing, has another token, or is with another session.
+    void unlock(SessionId session, std::uint64_t request, std::string_view name,
+                std::string_view holder, Position token, Now now);
+    /// An operator's: ends the grant with this token, or (0) all of them. As if it were lost.
+    void force_unlock(SessionId session, std::uint64_t request, std::string_view name,
+                      Position token, Now now);
+    /// From now on its time to live counts anew, and it is this session's. LOCK_NOT_HELD: the
+    /// holder does not hold it under this token.
+    void renew_lock(SessionId session, std::uint64_t request, std::string_view name,
+                    std::string_view holder, Position token, Now now);
+    [[nodiscard]] std::optional<LockView> lock(std::string_view name, Now now) const;
+    /// At most `most` with names after `after`, in order, without holders and waiters.
+    [[nodiscard]] std::vector<LockView> locks(std::string_view after, std::size_t most,
+                                              Now now) const;
+
     /// Why messages are not delivered: answers with facts about the queue, or about the message at
     /// `position` (not 0), or delayed messages with this id (not empty).
     void why(SessionId session, std::uint64_t request, std::string_view queue, Position position,

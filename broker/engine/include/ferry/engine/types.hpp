@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -276,6 +277,25 @@ struct PreparedView {
     Unasked unasked = Unasked::none;
 };
 
+/// One who holds a lock, or waits for it.
+struct LockPartyView {
+    std::string holder;     // what it calls itself
+    SessionId session = 0;  // 0: away
+    Position token = 0;     // 0: it waits
+    std::uint64_t ttl_ms = 0;
+    std::uint64_t left_ms = 0;  // until it loses lock or place; 0: as long as it is there
+};
+struct LockView {
+    std::string name;
+    std::uint64_t permits = 1;
+    std::uint64_t holding = 0, waiting = 0;
+    std::uint64_t delayed = 0;        // permits that nobody gets yet: their holder was lost
+    std::uint64_t delay_left_ms = 0;  // until the first of these is free
+    // Only from lock(): at most limits::lock_parties_shown_max of each.
+    std::vector<LockPartyView> holders;  // in order of token
+    std::vector<LockPartyView> waiters;  // in order
+};
+
 /// Something that is so, as an answer to why(). docs/operations.md lists the names.
 struct Fact {
     std::string name;
@@ -321,9 +341,14 @@ struct TransactionAnswer {
 struct PreparedAnswer {
     bool duplicate = false;
 };
+/// The lock is held under `token`, or (0) so many wait before the one who asked.
+struct LockAnswer {
+    Position token = 0;
+    std::uint64_t ahead = 0;
+};
 using Answer =
     std::variant<Plain, Failure, QueueAnswer, CountAnswer, QueuesAnswer, PullAnswer, ProducerAnswer,
-                 QueueView, TransactionAnswer, WhyAnswer, PreparedAnswer>;
+                 QueueView, TransactionAnswer, WhyAnswer, PreparedAnswer, LockAnswer>;
 struct Reply {
     SessionId session = 0;
     std::uint64_t request = 0;
@@ -356,8 +381,17 @@ struct ScheduleDue {
     std::uint64_t after_ms = 0;
 };
 
+/// What became of a lock that a session waits for or holds. `request` is its last lock request.
+struct LockTold {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    std::string name;
+    Position token = 0;
+    bool granted = false;  // false: it is held no longer, or the place in the line is lost
+};
+
 using Effect = std::variant<Deliver, Confirm, Refuse, Settled, Cancelled, Reply, CloseSession,
-                            LoadIndex, LoadBody, ScheduleDue, Activated>;
+                            LoadIndex, LoadBody, ScheduleDue, Activated, LockTold>;
 /// Filled by the engine in the order in which things are to be done; emptied by the driver.
 using Effects = std::vector<Effect>;
 
@@ -439,6 +473,17 @@ struct SubscribeOptions {
     std::uint64_t weight = 1;  // 1 to limits::ring_weight_max
 };
 
+struct LockCommand {
+    SessionId session = 0;
+    std::uint64_t request = 0;
+    std::string_view name;
+    std::string_view holder;     // chosen by the client: the same comes back to what it had
+    std::uint64_t ttl_ms = 0;    // 0: the default
+    std::uint64_t delay_ms = 0;  // nobody gets it for so long after this holder was lost
+    std::uint64_t permits = 1;
+    bool wait = false;  // stand in line if it is not free
+};
+
 // ---- What queries return ----
 
 struct PolicyView {
@@ -467,6 +512,10 @@ struct Totals {
     std::uint64_t prepared = 0, prepared_bytes = 0, prepared_parked = 0;
     // Since start: checks that were put into their queue, those that could not be, and decisions.
     std::uint64_t checks = 0, checks_not_put = 0, prepared_submitted = 0, prepared_dropped = 0;
+    std::uint64_t locks = 0, lock_holders = 0, lock_waiters = 0;
+    // Since start: grants, and how they ended; waiters that lost their place.
+    std::uint64_t lock_grants = 0, lock_releases = 0, lock_losses = 0, lock_forced = 0;
+    std::uint64_t lock_places_lost = 0;
 };
 /// Where in a queue to look.
 enum class Where : std::uint8_t {

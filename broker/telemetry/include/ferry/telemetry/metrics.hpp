@@ -65,6 +65,13 @@ struct BrokerSample {
     std::uint64_t checks_not_put = 0;
     std::uint64_t prepared_submitted = 0;
     std::uint64_t prepared_dropped = 0;
+    std::uint64_t lock_grants = 0;
+    std::uint64_t lock_releases = 0;
+    std::uint64_t lock_losses = 0;
+    std::uint64_t lock_forced = 0;
+    std::uint64_t lock_places_lost = 0;
+    std::uint64_t replies = 0;
+    std::uint64_t replies_dropped = 0;  // the connection that called was gone
     // Levels.
     std::uint64_t ready = 0;
     std::uint64_t ready_bytes = 0;
@@ -76,6 +83,9 @@ struct BrokerSample {
     std::uint64_t prepared = 0;
     std::uint64_t prepared_bytes = 0;
     std::uint64_t prepared_parked = 0;
+    std::uint64_t locks = 0;
+    std::uint64_t lock_holders = 0;
+    std::uint64_t lock_waiters = 0;
     std::uint64_t connections = 0;
     std::uint64_t publishers_blocked = 0;  // connections not read because the log is behind
     std::uint64_t log_file_bytes = 0;
