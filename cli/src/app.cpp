@@ -41,6 +41,7 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_policy(*app, context);
     add_schedule(*app, context);
     add_prepared(*app, context);
+    add_lock(*app, context);
     add_definitions(*app, context);
     add_why(*app, context);
     add_consumers(*app, context);

@@ -16,6 +16,7 @@ void add_queue(Command& app, Context& context);
 void add_definitions(Command& app, Context& context);
 void add_schedule(Command& app, Context& context);
 void add_prepared(Command& app, Context& context);
+void add_lock(Command& app, Context& context);
 void add_why(Command& app, Context& context);
 void add_consumers(Command& app, Context& context);
 void add_policy(Command& app, Context& context);

@@ -525,8 +525,59 @@ const std::array<Kind, 6> third_kinds{{
      [](ByteReader& in, std::uint64_t, bool, bool&) { return prepared_change_json(in); }},
 }};
 
+Json lock_party_json(ByteReader& in) {
+    Json out{{"lock", in.text()}};
+    out["holder"] = in.text();
+    out["ttl_ms"] = in.varint();
+    out["delay_ms"] = in.varint();
+    out["permits"] = in.varint();
+    return out;
+}
+
+Json lock_end_json(ByteReader& in, bool& known) {
+    static constexpr const char* names[] = {"released", "lost", "forced"};
+    Json out{{"lock", in.text()}};
+    out["holder"] = in.text();
+    out["token"] = in.varint();
+    const std::uint8_t how = in.u8();
+    if (how < std::size(names)) {
+        out["how"] = names[how];
+    } else {
+        known = false;
+    }
+    return out;
+}
+
+constexpr std::uint8_t fourth_kinds_from = 60;
+const std::array<Kind, 5> fourth_kinds{{
+    {"lock_wait", [](ByteReader& in, std::uint64_t, bool, bool&) { return lock_party_json(in); }},
+    {"lock_grant",
+     [](ByteReader& in, std::uint64_t at, bool, bool&) {
+         Json out = lock_party_json(in);
+         out["token"] = at;
+         return out;
+     }},
+    {"lock_end",
+     [](ByteReader& in, std::uint64_t, bool, bool& known) { return lock_end_json(in, known); }},
+    {"lock_leave",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         Json out{{"lock", in.text()}};
+         out["holder"] = in.text();
+         return out;
+     }},
+    {"lock_open",
+     [](ByteReader& in, std::uint64_t, bool, bool&) {
+         Json out{{"lock", in.text()}};
+         out["token"] = in.varint();
+         return out;
+     }},
+}};
+
 const Kind* kind_of(std::uint8_t type) {
     if (type > 0 && type < kinds.size()) return &kinds[type];
+    const std::size_t fourth = std::size_t{type} - fourth_kinds_from;
+    if (type >= fourth_kinds_from)
+        return fourth < fourth_kinds.size() ? &fourth_kinds[fourth] : nullptr;
     const std::size_t third = std::size_t{type} - third_kinds_from;
     if (type >= third_kinds_from) return third < third_kinds.size() ? &third_kinds[third] : nullptr;
     const std::size_t second = std::size_t{type} - second_kinds_from;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "ferry/transport/client.hpp"
 #include "ferry/wire/limits.hpp"
 #include "native/ask.hpp"
@@ -14,6 +16,8 @@ using native::lock_clock_ns;
 using native::make_request;
 
 namespace {
+
+constexpr Timeout longest_wait{100LL * 365 * 24 * 3600 * 1000};
 
 native::RequestPtr unlock_request(std::string_view name, std::string_view holder,
                                   std::uint64_t token) {
@@ -37,6 +41,26 @@ void abandon(native::Core& core, const KeptLockPtr& kept) {
     core.post(unlock_request(kept->name, kept->holder, token));
 }
 
+// False: neither held nor refused in time, or the caller gave up.
+bool wait_until_settled(KeptLock& kept, std::unique_lock<std::mutex>& lock, Timeout wait) {
+    constexpr std::chrono::milliseconds ask_every{50};
+    const bool for_ever = wait == Timeout::max();
+    const auto deadline =
+        std::chrono::steady_clock::now() + (for_ever ? Timeout{0} : std::min(wait, longest_wait));
+    const auto settled = [&] { return kept.phase == KeptLock::Phase::held || kept.over(); };
+    for (;;) {
+        const auto next = std::chrono::steady_clock::now() + ask_every;
+        const bool last = !for_ever && deadline <= next;
+        if (kept.changed.wait_until(lock, last ? deadline : next, settled)) return true;
+        if (last) return false;
+        if (!kept.options.give_up) continue;
+        lock.unlock();
+        const bool enough = kept.options.give_up();
+        lock.lock();
+        if (enough) return settled();
+    }
+}
+
 Answer<KeptLockPtr> get(native::Core& core, std::string_view name, const LockOptions& options,
                         bool waits, Timeout wait) {
     if (core.on_io_thread()) {
@@ -54,10 +78,7 @@ Answer<KeptLockPtr> get(native::Core& core, std::string_view name, const LockOpt
     kept->waits = waits;
     core.locks().add(kept);
     std::unique_lock lock(kept->mutex);
-    const auto settled = [&] { return kept->phase == KeptLock::Phase::held || kept->over(); };
-    if (wait == Timeout::max()) {
-        kept->changed.wait(lock, settled);
-    } else if (!kept->changed.wait_for(lock, wait, settled)) {
+    if (!wait_until_settled(*kept, lock, wait)) {
         const bool in_line = kept->phase != KeptLock::Phase::asking;
         const std::string ahead = std::to_string(kept->ahead);
         lock.unlock();

@@ -37,6 +37,9 @@ struct LockOptions {
     /// Empty: a random one, which only this object knows.
     std::string holder;
     bool auto_renew = true;
+    /// Asked some times a second while Client::lock waits, on the calling thread: true ends it with
+    /// would_block, and the place in line is given up.
+    std::function<bool()> give_up;
     /// Called on the client's I/O thread when the state changes, and not for the first `held`. Must
     /// return soon.
     std::function<void(LockState)> on_state;
