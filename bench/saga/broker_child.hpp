@@ -46,6 +46,7 @@ public:
     BrokerChild& operator=(const BrokerChild&) = delete;
 
     [[nodiscard]] const std::string& url() const { return url_; }
+    [[nodiscard]] pid_t pid() const { return pid_; }
 
 private:
     pid_t pid_ = -1;

@@ -34,6 +34,8 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_ping(*app, context);
     add_publish(*app, context);
     add_consume(*app, context);
+    add_call(*app, context);
+    add_serve(*app, context);
     add_tx(*app, context);
     add_forward(*app, context);
     add_queue(*app, context);
@@ -42,6 +44,7 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_schedule(*app, context);
     add_prepared(*app, context);
     add_lock(*app, context);
+    add_service(*app, context);
     add_definitions(*app, context);
     add_why(*app, context);
     add_consumers(*app, context);

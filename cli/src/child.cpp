@@ -89,6 +89,22 @@ struct Pipe {
     }
 };
 
+// A command that does not read its input must not end this program.
+template <class F>
+bool without_sigpipe(F&& run) {
+    sigset_t pipe_signal;
+    sigset_t before;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    const bool result = run();
+    const timespec at_once{};
+    while (sigtimedwait(&pipe_signal, nullptr, &at_once) > 0) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return result;
+}
+
 // Both at once, so that neither side waits for the other. False: too much came.
 bool exchange(Pipe& to, Pipe& from, std::string_view input, std::size_t output_max,
               std::string& output) {
@@ -148,14 +164,9 @@ Result<Filtered> filter(const std::vector<std::string>& command, const Child::En
     if (!pid.ok()) return pid.error();
     to.close_end(0);
     from.close_end(1);
-    // A command that does not read its input must not end this program.
-    struct sigaction ignore {};
-    struct sigaction before {};
-    ignore.sa_handler = SIG_IGN;
-    ::sigaction(SIGPIPE, &ignore, &before);
     Filtered out;
-    const bool whole = exchange(to, from, input, output_max, out.output);
-    ::sigaction(SIGPIPE, &before, nullptr);
+    const bool whole =
+        without_sigpipe([&] { return exchange(to, from, input, output_max, out.output); });
     if (!whole) ::kill(pid.value(), SIGKILL);
     int status = 0;
     while (::waitpid(pid.value(), &status, 0) < 0 && errno == EINTR) {

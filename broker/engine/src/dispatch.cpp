@@ -69,7 +69,7 @@ bool Engine::State::extend_horizon(Queue& queue) {
 // Whether the front may be delivered now; if not, what it waits for is under way. Lowers
 // `messages_max` to what the horizon allows.
 bool Engine::State::front_ready(Queue& queue, std::uint64_t& messages_max) {
-    switch (queue.ready.front(durable)) {
+    switch (queue.ready.front(visible(queue))) {
         case ReadyList::Front::empty:
             return false;
         case ReadyList::Front::waits_for_index:
@@ -81,7 +81,9 @@ bool Engine::State::front_ready(Queue& queue, std::uint64_t& messages_max) {
         case ReadyList::Front::ready:
             break;
     }
-    if (queue.ready.front_was_returned()) return true;
+    // No crash brings messages of a queue back that does not outlive the broker: nothing has to
+    // remember that they were delivered.
+    if (queue.ready.front_was_returned() || !queue.options.durable) return true;
     const Position at = queue.ready.front_position();
     if (queue.horizon_gate < durable) queue.horizon_durable = queue.horizon;
     if (at + horizon_low > queue.horizon_durable) extend_horizon(queue);

@@ -79,6 +79,9 @@ public:
     /// returns false then.
     bool end(Lock& lock, std::string_view holder, End how);
     bool open(Lock& lock, Position token);
+    [[nodiscard]] static bool has_record(RecordType type) {
+        return type >= RecordType::lock_wait && type <= RecordType::lock_open;
+    }
     /// False: the record does not fit what came before it.
     [[nodiscard]] bool replay(RecordType type, Position at, Bytes body);
     void save(std::vector<std::byte>& out) const;

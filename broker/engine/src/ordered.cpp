@@ -173,7 +173,7 @@ bool Engine::State::serve_pull_ordered(Queue& queue, Subscription& s, const Wait
     const std::uint64_t got = s.unacked - before;
     std::uint64_t most = 1;
     // What waits for the log or an index block is not "none"; what waits for its key is.
-    if (got == 0 && queue.ready.front(durable) != ReadyList::Front::empty &&
+    if (got == 0 && queue.ready.front(visible(queue)) != ReadyList::Front::empty &&
         !queue.ready.damaged() && !front_ready(queue, most)) {
         return false;
     }

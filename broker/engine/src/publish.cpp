@@ -223,6 +223,13 @@ const Route* Engine::State::find_route(Planning& planning, const wire::MessageVi
     return route;
 }
 
+bool Engine::State::has_consumer(const Route& route) const {
+    return std::any_of(route.queues.begin(), route.queues.end(), [this](QueueId id) {
+        const Queue* queue = queue_of(id);
+        return !queue->subscriptions.empty() || !queue->waiting_pulls.empty();
+    });
+}
+
 // Why a message that is no duplicate is refused; ok: it is not.
 Code Engine::State::refusal_of(const Planning& planning, const wire::MessageView& message,
                                const Route& route, std::uint64_t deliver_at) const {
@@ -234,6 +241,8 @@ Code Engine::State::refusal_of(const Planning& planning, const wire::MessageView
     if (!route.exchange_exists || route.exchange_internal) return Code::no_such_exchange;
     if (route.too_many) return Code::limit_reached;
     if (route.queues.empty() && mandatory) return Code::no_route;
+    if ((planning.command.flags & wire::publish_to_consumer) != 0 && !has_consumer(route))
+        return Code::no_consumer;
     return Code::ok;
 }
 
@@ -348,11 +357,14 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
     }
     parts.front() = head;
     const Journal::Place place = append(parts);
+    // Who does not wait for the confirm does not make the log be written for it.
+    const Position waited_for = awaited;
     after(place.position, Confirm{command.session,
                                   command.producer,
                                   {record.first, record.first + record.sequences - 1},
                                   false,
                                   repeated});
+    if ((command.flags & wire::publish_unhurried) != 0) awaited = waited_for;
     apply_publish(place, record, std::span(parts).subspan(1));
     record.clear();
 }
@@ -610,7 +622,13 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 queue->horizon = std::max(queue->horizon, extent.end());
                 queue->horizon_durable = std::max(queue->horizon_durable, extent.end());
             }
-            if (!queue->subscriptions.empty()) await_log(*queue, place.position);
+            if (!queue->subscriptions.empty()) {
+                if (queue->options.durable || replaying) {
+                    await_log(*queue, place.position);
+                } else {
+                    mark_dirty(*queue);
+                }
+            }
             spill(*queue);
         }
         index += run.count;

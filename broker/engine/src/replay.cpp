@@ -251,16 +251,9 @@ Status Engine::State::replay(const Journal::Place& place, Bytes bytes) {
             break;
         case RecordType::slice:
             break;  // only in compacted segments, which are never replayed
-        case RecordType::lock_wait:
-        case RecordType::lock_grant:
-        case RecordType::lock_end:
-        case RecordType::lock_leave:
-        case RecordType::lock_open:
-            fits = locks.replay(type, place.position, bytes);
-            break;
         default:
-            fits = replay_prepared(type, place, bytes);
-            break;
+            fits = Locks::has_record(type) ? locks.replay(type, place.position, bytes)
+                                           : replay_prepared(type, place, bytes);
     }
     effects.clear();  // replay speaks to nobody
     if (!fits || replay_broken)

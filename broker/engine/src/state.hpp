@@ -187,7 +187,9 @@ struct Engine::State {
     // -- common --
     void see(Instant now);
     void see(Now now);
-    Queue* queue_of(QueueId id) { return id < queue_table.size() ? queue_table[id] : nullptr; }
+    [[nodiscard]] Queue* queue_of(QueueId id) const {
+        return id < queue_table.size() ? queue_table[id] : nullptr;
+    }
     Queue* queue_named(std::string_view name);
     /// The queue, if this session may use it. Null: the session was told why not.
     Queue* queue_for(SessionId session, std::uint64_t request, std::string_view name);
@@ -235,6 +237,7 @@ struct Engine::State {
     const Route* find_route(Planning& planning, const wire::MessageView& message);
     [[nodiscard]] Code refusal_of(const Planning& planning, const wire::MessageView& message,
                                   const Route& route, std::uint64_t deliver_at) const;
+    [[nodiscard]] bool has_consumer(const Route& route) const;
     void open_sequences(Producer& producer, Range<Sequence> sequences);
     void log_open_sequences(Producer& producer);
     bool counts_as_delivered(const Queue& queue) const;
@@ -332,6 +335,11 @@ struct Engine::State {
                      std::uint64_t& moved);
 
     // -- dispatch.cpp --
+    /// Records below it may be delivered from this queue: those of a queue that does not outlive
+    /// the broker need not be on disk.
+    [[nodiscard]] Position visible(const Queue& queue) const {
+        return queue.options.durable ? durable : UINT64_MAX;
+    }
     void dispatch_queue(Queue& queue, Now now);
     bool extend_horizon(Queue& queue);
     std::optional<ReadyList::Taken> take_front(Queue& queue, std::uint64_t messages_max,

@@ -157,6 +157,7 @@ void Driver::round() {
     engine.dispatch(now());
     submit();
     figures.arrivals.note(log.end(), now().mono);
+    tell_watchers();
     while (!effects_.empty()) {
         work_.swap(effects_);
         for (engine::Effect& effect : work_) carry_out(effect);
@@ -164,6 +165,12 @@ void Driver::round() {
     }
     // The engine hands out so much at a time; whether there is more only the next dispatch tells.
     if (handed_out_) touched_ = true;
+}
+
+void Driver::tell_watchers() {
+    for (const auto& [id, key] : registry.take_changes()) {
+        if (ProtocolSession* found = session(id)) found->on_service(key);
+    }
 }
 
 // Acks that nobody asked to be told of wait a little for company: a sync of their own would delay
@@ -392,6 +399,7 @@ void Driver::on_tick() {
         for (auto& entry : connections_) entry.second->on_tick(now());
     }
     if (stage_ == Stage::failed) return;
+    if (registry.expire(now().mono)) touch();
     keeper_.on_tick();
     if (++ticks_ % ticks_per_second != 0) return;
     engine.tick(now());

@@ -66,6 +66,7 @@ private:
     void round();
     void submit();
     void write_out();
+    void tell_watchers();
     void carry_out(engine::Effect& effect);
     void plan(const engine::ScheduleDue& due);
     void load_index(const engine::LoadIndex& load);

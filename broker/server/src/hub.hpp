@@ -9,6 +9,7 @@
 #include "ferry/log/commit_log.hpp"
 #include "ferry/server/server.hpp"
 #include "figures.hpp"
+#include "registry.hpp"
 
 namespace ferry::server {
 
@@ -55,6 +56,7 @@ public:
     [[nodiscard]] virtual std::uint64_t connections() const = 0;
 
     // Reused by every session of the loop, so that idle ones cost nothing.
+    Registry registry;
     std::vector<std::byte> scratch;
     engine::MessageOffsets offsets;
     std::vector<engine::Range<std::uint64_t>> ranges;

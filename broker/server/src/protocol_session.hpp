@@ -6,6 +6,7 @@
 #include "ferry/platform/bytes.hpp"
 #include "ferry/platform/clock.hpp"
 #include "ferry/wire/encoder.hpp"
+#include "registry.hpp"
 
 namespace ferry::server {
 
@@ -55,6 +56,8 @@ public:
     [[nodiscard]] virtual std::size_t wanted() const = 0;
     /// An effect that names this session.
     virtual void carry_out(engine::Effect& effect) = 0;
+    /// An instance of a service that this connection watches has come, changed or gone.
+    virtual void on_service(const ServiceKey& key) = 0;
     /// There is room again after Link::choked().
     virtual void on_writable() = 0;
     /// Several times a second: silence, heartbeats, deadlines.

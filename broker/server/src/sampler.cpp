@@ -30,6 +30,16 @@ void add_locks(telemetry::BrokerSample& broker, const engine::Totals& totals) {
     broker.lock_places_lost = totals.lock_places_lost;
 }
 
+// What goes from connection to connection.
+void add_direct(telemetry::BrokerSample& broker, const Hub& hub) {
+    broker.connections = hub.connections();
+    broker.replies = hub.figures.replies;
+    broker.replies_dropped = hub.figures.replies_dropped;
+    broker.instances = hub.registry.all().size();
+    broker.instances_registered = hub.registry.registered;
+    broker.instances_expired = hub.registry.expired;
+}
+
 // What comes again or waits for a decision.
 void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals) {
     broker.policies = totals.policies;
@@ -38,6 +48,7 @@ void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals
     broker.schedule_skips = totals.schedule_skips;
     broker.schedule_unroutable = totals.schedule_unroutable;
     add_prepared(broker, totals);
+    add_locks(broker, totals);
 }
 }  // namespace
 
@@ -104,10 +115,7 @@ void Sampler::on_second() {
     broker.queues = totals.queues;
     broker.exchanges = totals.exchanges;
     add_schedules(broker, totals);
-    add_locks(broker, totals);
     const Figures& figures = hub_.figures;
-    broker.replies = figures.replies;
-    broker.replies_dropped = figures.replies_dropped;
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;
     broker.protocol_errors = figures.protocol_errors;
@@ -115,7 +123,7 @@ void Sampler::on_second() {
     broker.sent_bytes = figures.sent_bytes;
     broker.read_errors = figures.read_errors;
     broker.publishers_blocked = figures.publishers_blocked;
-    broker.connections = hub_.connections();
+    add_direct(broker, hub_);
     const log::Stats log = hub_.log.stats();
     broker.syncs = log.syncs;
     broker.log_written_bytes = log.bytes_written;

@@ -9,6 +9,8 @@ namespace ferry::cli {
 
 void add_ping(Command& app, Context& context);
 void add_publish(Command& app, Context& context);
+void add_call(Command& app, Context& context);
+void add_serve(Command& app, Context& context);
 void add_consume(Command& app, Context& context);
 void add_tx(Command& app, Context& context);
 void add_forward(Command& app, Context& context);
@@ -16,6 +18,7 @@ void add_queue(Command& app, Context& context);
 void add_definitions(Command& app, Context& context);
 void add_schedule(Command& app, Context& context);
 void add_prepared(Command& app, Context& context);
+void add_service(Command& app, Context& context);
 void add_lock(Command& app, Context& context);
 void add_why(Command& app, Context& context);
 void add_consumers(Command& app, Context& context);

@@ -17,6 +17,7 @@ from ferry_client import Client, message  # noqa: E402
 FERRYD = os.environ["FERRYD"]
 ID, DELIVER_AT = 1, 7
 SCHEDULE_SET = 84
+LOCK, LOCK_TOLD, LOCK_SHOW = 90, 93, 95
 NOON = calendar.timegm((2026, 3, 10, 12, 0, 0)) * 1000
 
 
@@ -132,6 +133,19 @@ class WallClock(unittest.TestCase):
         self.set_clock(NOON + 2 * 3_600_000)
         self.assertTrue(client.no_delivery(1, 1.5), "neither comes again")
         self.assertEqual(client.ack(1, [1, 2]), [])
+
+    def test_l3_a_wall_clock_that_jumps_changes_no_lock(self):
+        """L3"""
+        self.set_clock(NOON)
+        client = self.start()
+        token = client.request(LOCK, "job", "me", {"ttl_ms": 2000, "delay_ms": 0})["token"]
+        for wall in (NOON + 10 * 365 * 86400 * 1000, NOON - 10 * 365 * 86400 * 1000, NOON):
+            self.set_clock(wall)
+            time.sleep(0.4)
+            self.assertEqual(client.request(LOCK_SHOW, "job")["holders"][0]["token"], token)
+        # It ends when its time has passed, and not before: neither jump has made it longer.
+        told = client.wait_for(lambda frame: frame[0] == LOCK_TOLD, timeout=10)
+        self.assertEqual(told[2:5], ["job", token, False])
 
 
 if __name__ == "__main__":

@@ -85,6 +85,13 @@ const std::vector<Sample>& samples() {
         {"schedule_moved", u8(44) + text("s") + u8(2) + varint(70'000)},
         {"schedule_fired", u8(45) + heading + varint(0) + varint(0) + varint(0) + varint(0) +
                                text("s") + varint(60'000) + varint(70'000) + hello},
+        {"lock_wait",
+         u8(60) + text("job") + text("me") + varint(15'000) + varint(2'000) + varint(1)},
+        {"lock_grant",
+         u8(61) + text("job") + text("me") + varint(15'000) + varint(2'000) + varint(1)},
+        {"lock_end", u8(62) + text("job") + text("me") + varint(900) + u8(1)},
+        {"lock_leave", u8(63) + text("job") + text("me")},
+        {"lock_open", u8(64) + text("job") + varint(900)},
     };
     return all;
 }
@@ -167,6 +174,15 @@ TEST(RecordKinds, PoliciesAndSchedulesAreShownByNameWithTheirSettings) {
     EXPECT_EQ(fired["messages"][0]["payload"], "hi");
 }
 
+TEST(RecordKinds, OfLocksShowWhoHasWhichTokenAndHowItEnded) {
+    EXPECT_EQ(shown("lock_wait")["holder"], "me");
+    EXPECT_EQ(shown("lock_grant")["lock"], "job");
+    EXPECT_EQ(shown("lock_grant")["token"], 1000) << "its position";
+    EXPECT_EQ(shown("lock_grant")["delay_ms"], 2'000);
+    EXPECT_EQ(shown("lock_end")["how"], "lost");
+    EXPECT_EQ(shown("lock_open")["token"], 900);
+}
+
 TEST(RecordKinds, ThatAreCutAnywhereOrHaveAWrongByteAreNoTrouble) {
     for (const Sample& sample : samples()) {
         for (std::size_t length = 1; length < sample.body.size(); ++length) {
@@ -185,7 +201,7 @@ TEST(RecordKinds, ThatAreCutAnywhereOrHaveAWrongByteAreNoTrouble) {
 }
 
 TEST(RecordKinds, OfATypeThatIsNotKnownAreUnreadableAndSaySo) {
-    for (const unsigned type : {0U, 24U, 39U, 46U, 255U})
+    for (const unsigned type : {0U, 24U, 39U, 46U, 65U, 255U})
         EXPECT_EQ(decode(u8(type) + "abc")["unreadable"], true) << type;
 }
 

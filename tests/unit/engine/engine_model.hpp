@@ -109,6 +109,8 @@ private:
     void on_prepared(const Reply& reply);
     void change_locks();
     void check_locks();
+    void end_locks();
+    void drop_all_prepared();
     void on_lock(const Reply& reply);
     void check_token(const std::string& name, Position token);
     void drain();
@@ -138,10 +140,10 @@ private:
     Now now_{Instant{1'000'000'000}, 1'700'000'000'000};
     int step_ = 0;
 
-    std::vector<std::string> queue_names_{"q0", "q1", "q2", "q3", "q4"};
+    std::vector<std::string> queue_names_{"q0", "q1", "q2", "q3", "q4", "q5"};
     // q0 has no policy, q1 retries later and has dead letters, q2 wears messages out without and
     // refuses what it has no room for, q3 heeds priorities and ids and keeps the newest, q4 is
-    // ordered and does what q1 does.
+    // ordered and does what q1 does, q5 does not outlive the broker.
     [[nodiscard]] static QueueOptions options_of(const std::string& name);
     std::vector<SessionId> sessions_;
     SessionId next_session_ = 1;

@@ -399,12 +399,8 @@ void EngineModel::drain() {
         engine_->delete_policy(sessions_[0], next_request_++, name, now());
     for (const char* name : {"s", "t"})
         engine_->delete_schedule(sessions_[0], next_request_++, name, now());
-    for (const PreparedView& view : engine_->prepared("", 1000, false)) {
-        const std::string id = view.prepared->id;
-        engine_->drop_prepared(sessions_[0], next_request_++, id, now());
-    }
-    for (const LockView& view : engine_->locks("", 1000, now()))
-        engine_->force_unlock(sessions_[0], next_request_++, view.name, 0, now());
+    drop_all_prepared();
+    end_locks();
     due_.clear();
     after_call();
     while (sessions_.size() > 1) close_session();

@@ -65,6 +65,11 @@ void EngineModel::check_locks() {
     }
 }
 
+void EngineModel::end_locks() {
+    for (const LockView& view : engine_->locks("", 1000, now()))
+        engine_->force_unlock(sessions_[0], next_request_++, view.name, 0, now());
+}
+
 void EngineModel::on_lock(const Reply& reply) {
     const auto found = locking_.find(reply.request);
     if (found == locking_.end()) return;

@@ -47,6 +47,13 @@ void EngineModel::change_prepared() {
     check_prepared();
 }
 
+void EngineModel::drop_all_prepared() {
+    for (const PreparedView& view : engine_->prepared("", 1000, false)) {
+        const std::string id = view.prepared->id;
+        engine_->drop_prepared(sessions_[0], next_request_++, id, now());
+    }
+}
+
 void EngineModel::check_prepared() {
     const std::vector<PreparedView> views = engine_->prepared("", 1000, false);
     if (views.size() != log_.prepared.size())

@@ -16,12 +16,11 @@ Batch::Batch(std::size_t message_bytes_max)
     : data_(new std::byte[head_bytes + message_bytes_max]),
       capacity_(head_bytes + message_bytes_max) {}
 
-void Batch::reuse(std::uint64_t first, bool mandatory, bool in_order) {
+void Batch::reuse(std::uint64_t first, std::uint64_t flags) {
     size_ = head_bytes;
     first_ = first;
     count_ = 0;
-    mandatory_ = mandatory;
-    in_order_ = in_order;
+    flags_ = flags;
 }
 
 void Batch::put_str(std::string_view text) {
@@ -74,7 +73,7 @@ void Batch::append_encoded(Bytes message) {
 }
 
 void Batch::copy(const Batch& other) {
-    reuse(other.first_, other.mandatory_, other.in_order_);
+    reuse(other.first_, other.flags_);
     FERRY_ASSERT(has_room(other.message_bytes()), "the copy is made large enough");
     put(other.messages().data(), other.message_bytes());
     count_ = other.count_;
@@ -95,9 +94,7 @@ void Batch::write_head(std::uint64_t wire_first, std::uint64_t producer,
     at[5] = static_cast<std::byte>(wire::Verb::publish);
     store_uint64(at + 6, wire_first);
     store_uint64(at + 15, producer);
-    const std::uint64_t flags =
-        (mandatory_ ? wire::publish_mandatory : 0) | (in_order_ ? wire::publish_in_order : 0);
-    at[24] = static_cast<std::byte>(flags);
+    at[24] = static_cast<std::byte>(flags_);
     store_uint64(at + 25, wire_settled);
     at[34] = std::byte{0xdd};
     store_be32(at + 35, count_);

@@ -25,7 +25,8 @@ public:
     explicit Batch(std::size_t message_bytes_max);
 
     /// Makes an emptied batch fit for new messages.
-    void reuse(std::uint64_t first, bool mandatory, bool in_order = false);
+    /// `flags`: of PUBLISH.
+    void reuse(std::uint64_t first, std::uint64_t flags);
     [[nodiscard]] bool has_room(std::size_t bytes) const { return capacity_ - size_ >= bytes; }
     /// Requires  has_room(encoded_bytes_max(...)).
     void append(std::string_view exchange, std::string_view routing_key, Bytes properties,
@@ -53,7 +54,7 @@ public:
     [[nodiscard]] std::uint64_t first() const { return first_; }
     [[nodiscard]] std::uint64_t last() const { return first_ + count_ - 1; }
     [[nodiscard]] std::uint32_t count() const { return count_; }
-    [[nodiscard]] bool mandatory() const { return mandatory_; }
+    [[nodiscard]] std::uint64_t flags() const { return flags_; }
 
 private:
     void put(std::uint8_t byte) { data_[size_++] = static_cast<std::byte>(byte); }
@@ -70,8 +71,7 @@ private:
     std::size_t size_ = head_bytes;
     std::uint64_t first_ = 0;
     std::uint32_t count_ = 0;
-    bool mandatory_ = false;
-    bool in_order_ = false;
+    std::uint64_t flags_ = 0;
 };
 
 using BatchPtr = std::shared_ptr<Batch>;

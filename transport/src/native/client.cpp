@@ -17,6 +17,10 @@ Error no_publisher() {
     return Error{Errc::rejected, 0, 0, "this client was opened without a producer"};
 }
 
+std::uint64_t flags_of(const PublishOptions& options) {
+    return options.mandatory ? wire::publish_mandatory : 0;
+}
+
 ClientError with_text(const Error& error) {
     return ClientError{error.code, wire::Code::ok, std::string(error.what)};
 }
@@ -61,7 +65,7 @@ Result<std::uint64_t> Client::publish_async(const Message& message, ConfirmCallb
         return Error{Errc::rejected, 0, 0, "a property or header is over its limit"};
     }
     const PublishPipe::Item item{message.exchange, message.routing_key, properties,
-                                 as_bytes(message.payload), options.mandatory};
+                                 as_bytes(message.payload), flags_of(options)};
     bool wake = false;
     auto sequence = core_->pipe().enqueue(item, std::move(done), !core_->on_io_thread(), wake);
     if (wake) core_->wake();
@@ -128,7 +132,7 @@ Result<std::uint64_t> Client::enqueue(std::string_view exchange, std::string_vie
                                       const PublishOptions& options) {
     if (!core_->options().publisher) return no_publisher();
     bool wake = false;
-    const PublishPipe::Item item{exchange, routing_key, properties, payload, options.mandatory};
+    const PublishPipe::Item item{exchange, routing_key, properties, payload, flags_of(options)};
     auto sequence = core_->pipe().enqueue(item, nullptr, !core_->on_io_thread(), wake);
     if (wake) core_->wake();
     return sequence;
@@ -139,7 +143,7 @@ Result<std::uint64_t> Client::enqueue_many(std::string_view exchange, std::strin
                                            const PublishOptions& options) {
     if (!core_->options().publisher) return no_publisher();
     std::size_t count = 0;
-    const PublishPipe::Item item{exchange, routing_key, {}, {}, options.mandatory};
+    const PublishPipe::Item item{exchange, routing_key, {}, {}, flags_of(options)};
     auto last = core_->pipe().enqueue_many(item, payloads, count, !core_->on_io_thread(),
                                            [this] { core_->wake(); });
     if (taken != nullptr) *taken = count;

@@ -15,10 +15,12 @@
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
 #include "ferry/wire/frame.hpp"
+#include "native/calls.hpp"
 #include "native/link.hpp"
 #include "native/lock_keeper.hpp"
 #include "native/publish_pipe.hpp"
 #include "native/request.hpp"
+#include "native/service_keeper.hpp"
 #include "native/subscription_state.hpp"
 #include "native/transactions.hpp"
 
@@ -54,12 +56,18 @@ public:
     PublishPipe& pipe() { return pipe_; }
     Transactions& transactions() { return transactions_; }
     LockKeeper& locks() { return locks_; }
+    Calls& calls() { return calls_; }
+    ServiceKeeper& services() { return services_; }
     void wake();
 
     /// Asks and waits. The result is the msgpack of the answer's third field.
     Answer<wire::Buffer> call(RequestPtr request, Timeout timeout);
     /// Asks and does not wait.
     void post(RequestPtr request);
+
+    /// Publishes a request; what becomes of it is told to `done`. Blocks while the window is full.
+    Status publish_call(const Message& request, bool need_consumer,
+                        std::function<void(const Outcome&)> done);
 
     // ---- subscriptions ----
     std::shared_ptr<SubscriptionState> add_subscription(std::string_view queue,
@@ -97,6 +105,8 @@ public:
     [[nodiscard]] std::uint64_t generation() const { return generation_; }
     [[nodiscard]] bool serving() const { return phase_ == Phase::ready; }
     void arm_lock_timer(std::uint64_t ms);
+    void arm_call_timer(std::uint64_t ms);
+    void arm_service_timer(std::uint64_t ms);
     RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
     void send(const RequestPtr& request);
 
@@ -150,6 +160,7 @@ private:
     void on_deliver(const wire::FrameHead& head, wire::Cursor& cursor, Bytes body);
     void hand_over(SubscriptionState& state, const std::shared_ptr<const wire::Buffer>& kept);
     void on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_reply(wire::Cursor& cursor);
     void on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor);
     void protocol_error(std::string_view what);
     void finish(const RequestPtr& request, Bytes result);
@@ -170,6 +181,8 @@ private:
     PublishPipe pipe_;
     Transactions transactions_;
     LockKeeper locks_;
+    Calls calls_;
+    ServiceKeeper services_;
 
     std::thread thread_;
     std::atomic<std::thread::id> io_thread_{};
@@ -206,6 +219,8 @@ private:
     uv_timer_t retry_timer_{};
     uv_timer_t round_timer_{};
     uv_timer_t lock_timer_{};
+    uv_timer_t call_timer_{};
+    uv_timer_t service_timer_{};
     std::unique_ptr<Link> link_;
     Phase phase_ = Phase::resting;
     std::uint64_t generation_ = 0;  // of the connection; 0 is never one

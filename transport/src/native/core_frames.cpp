@@ -51,6 +51,12 @@ void Core::on_frame(Bytes body) {
             return on_error(head, cursor);
         case wire::Verb::cancelled:
             return on_cancelled(head, cursor);
+        case wire::Verb::reply:
+            return on_reply(cursor);
+        case wire::Verb::service_told:
+            if (!services_.on_told(head.request, cursor))
+                protocol_error("what it says of a service is malformed");
+            return;
         case wire::Verb::lock_told:
             return on_lock_told(head, cursor);
         case wire::Verb::heartbeat:
@@ -152,6 +158,15 @@ void Core::on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor) {
     if (const auto state = find_subscription(head.request)) {
         end_subscription(state, static_cast<wire::Code>(number), text);
     }
+}
+
+void Core::on_reply(wire::Cursor& cursor) {
+    wire::MessageView view;
+    if (!wire::read_message(cursor, view)) {
+        protocol_error("a reply is malformed");
+        return;
+    }
+    calls_.on_reply(view);
 }
 
 void Core::on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor) {

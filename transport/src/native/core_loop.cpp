@@ -46,6 +46,8 @@ Core::Core(ClientOptions options, Url url)
       pipe_(pipe_limits(options_)),
       transactions_(*this),
       locks_(*this),
+      calls_(*this),
+      services_(*this),
       epoch_(options_.epoch),
       epoch_known_(options_.epoch != 0) {}
 
@@ -65,8 +67,9 @@ Answer<Done> Core::start() {
         uv_async_init(&loop_, &async_, [](uv_async_t* h) { static_cast<Core*>(h->data)->turn(); });
     FERRY_ASSERT(status == 0, "a fresh loop takes an async handle");
     async_.data = this;
-    for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_, &lock_timer_}) {
+    for (uv_timer_t* timer :
+         {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_, &retry_timer_,
+          &round_timer_, &lock_timer_, &call_timer_, &service_timer_}) {
         uv_timer_init(&loop_, timer);
         timer->data = this;
     }
@@ -139,6 +142,8 @@ void Core::turn() {
         send_waiting_requests();
         transactions_.pump();
         locks_.pump();
+        calls_.pump();
+        services_.pump();
         read_again_if_possible();
     }
     const bool publishing = phase_ == Phase::ready && begun_;
@@ -210,6 +215,7 @@ void Core::lost(const std::string& why) {
     forget_sent_requests(why);
     transactions_.lost();
     locks_.lost();
+    calls_.lost(why);
     const wire::Code code = std::exchange(last_code_, wire::Code::ok);
     if (was_ready && uv_now(&loop_) - connected_at_ms_ >= 1000) failures_ = 0;
     if (was_ready) tell_state(StateChange::State::disconnected, code, why);
@@ -259,6 +265,27 @@ void Core::arm_lock_timer(std::uint64_t ms) {
     uv_update_time(&loop_);
     uv_timer_start(
         &lock_timer_, [](uv_timer_t* timer) { static_cast<Core*>(timer->data)->locks_.look(); }, ms,
+        0);
+}
+
+void Core::arm_service_timer(std::uint64_t ms) {
+    if (phase_ == Phase::over) return;
+    uv_update_time(&loop_);
+    uv_timer_start(
+        &service_timer_,
+        [](uv_timer_t* timer) {
+            auto* const core = static_cast<Core*>(timer->data);
+            core->services_.look();
+            core->turn();
+        },
+        ms, 0);
+}
+
+void Core::arm_call_timer(std::uint64_t ms) {
+    if (phase_ == Phase::over) return;
+    uv_update_time(&loop_);
+    uv_timer_start(
+        &call_timer_, [](uv_timer_t* timer) { static_cast<Core*>(timer->data)->calls_.look(); }, ms,
         0);
 }
 
@@ -317,8 +344,9 @@ void Core::give_up(wire::Code code, const std::string& why) {
     ready_.store(false);
     turn_comes_ = false;
     link_->drop();
-    for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_, &lock_timer_}) {
+    for (uv_timer_t* timer :
+         {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_, &retry_timer_,
+          &round_timer_, &lock_timer_, &call_timer_, &service_timer_}) {
         uv_timer_stop(timer);
     }
     ClientError because{code == wire::Code::ok ? Errc::unreachable : errc_of(code), code, why};
@@ -342,6 +370,7 @@ void Core::give_up(wire::Code code, const std::string& why) {
     for (const auto& state : ended) end_subscription(state, code, why);
     transactions_.abandon(because);
     locks_.abandon(because);
+    calls_.abandon(because);
     PublishPipe::Told told;
     pipe_.abandon(told);
     tell(told, Outcome{Outcome::Kind::in_doubt, code, why});
@@ -352,8 +381,9 @@ void Core::close_everything() {
     ending_.store(true);
     give_up(wire::Code::ok, "the client was closed");
     close_handle(reinterpret_cast<uv_handle_t*>(&async_));
-    for (uv_timer_t* timer : {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_,
-                              &retry_timer_, &round_timer_, &lock_timer_}) {
+    for (uv_timer_t* timer :
+         {&reconnect_timer_, &attempt_timer_, &tick_timer_, &linger_timer_, &retry_timer_,
+          &round_timer_, &lock_timer_, &call_timer_, &service_timer_}) {
         close_handle(reinterpret_cast<uv_handle_t*>(timer));
     }
 }

@@ -55,6 +55,26 @@ Answer<wire::Buffer> Core::call(RequestPtr request, Timeout timeout) {
     return std::move(request->result);
 }
 
+Status Core::publish_call(const Message& request, bool need_consumer,
+                          std::function<void(const Outcome&)> done) {
+    if (!wire::check_message(request).empty())
+        return Error{Errc::rejected, 0, 0, "the request, or a property of it, is over a limit"};
+    wire::Buffer properties;
+    wire::Encoder encoder(properties);
+    wire::write_properties(encoder, request.properties);
+    const std::uint64_t flags =
+        wire::publish_unhurried | (need_consumer ? wire::publish_to_consumer : 0);
+    const PublishPipe::Item item{request.exchange, request.routing_key, properties,
+                                 as_bytes(request.payload), flags};
+    bool wakes = false;
+    const auto taken = pipe_.enqueue(
+        item, [done = std::move(done)](std::uint64_t, const Outcome& outcome) { done(outcome); },
+        !on_io_thread(), wakes);
+    if (wakes) wake();
+    if (!taken.ok()) return taken.error();
+    return ok_status();
+}
+
 void Core::post(RequestPtr request) {
     {
         const std::lock_guard lock(mutex_);
@@ -67,6 +87,12 @@ void Core::post(RequestPtr request) {
 
 void Core::send(const RequestPtr& request) {
     wire::Buffer& out = link_->control();
+    if (request->quiet) {
+        const std::size_t mark = wire::begin_frame(out, request->verb, 2 + request->field_count);
+        wire::Encoder(out).uint(0).raw(request->fields);
+        wire::end_frame(out, mark);
+        return;
+    }
     {
         const std::lock_guard lock(mutex_);
         if (request->id == 0) request->id = request_bit | ++next_id_;

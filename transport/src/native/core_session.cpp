@@ -59,6 +59,7 @@ void Core::on_hello(const Request& request) {
         const std::lock_guard lock(mutex_);
         server_ = info;
     }
+    calls_.connected(info.reply_to, info.now_ms);
     phase_ = Phase::opening;
     rebased_ = false;
     redeclare_round();

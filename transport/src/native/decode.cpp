@@ -250,6 +250,8 @@ bool decode_hello(Bytes result, ServerInfo& out) {
         if (key == "heartbeat_ms") return c.read_uint(out.heartbeat_ms);
         if (key == "frame_bytes_max") return c.read_uint(out.frame_bytes_max);
         if (key == "payload_bytes_max") return c.read_uint(out.payload_bytes_max);
+        if (key == "reply_to") return read_text(c, out.reply_to);
+        if (key == "now_ms") return c.read_uint(out.now_ms);
         return false;
     });
 }

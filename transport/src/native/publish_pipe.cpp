@@ -72,10 +72,10 @@ Result<std::uint64_t> PublishPipe::put(Lock& lock, const Item& item, bool may_wa
     const std::size_t bytes =
         Batch::encoded_bytes_max(item.exchange, item.routing_key, item.properties, item.payload);
     if (open_ && (!open_->has_room(bytes) || open_->count() >= limits_.batch_messages ||
-                  open_->mandatory() != item.mandatory)) {
+                  open_->flags() != item.flags)) {
         close_batch();
     }
-    if (!open_) open_batch(bytes, item.mandatory);
+    if (!open_) open_batch(bytes, item.flags);
     const std::size_t before = open_->message_bytes();
     open_->append(item.exchange, item.routing_key, item.properties, item.payload);
     bytes_ += open_->message_bytes() - before;
@@ -157,7 +157,7 @@ void PublishPipe::stop_taking() {
 
 // ---- batches ----
 
-void PublishPipe::open_batch(std::size_t bytes, bool mandatory) {
+void PublishPipe::open_batch(std::size_t bytes, std::uint64_t flags) {
     const std::size_t frame_room =
         frame_bytes_max_ + limits::frame_length_bytes - Batch::head_bytes;
     const std::size_t usual = std::min<std::size_t>(limits_.batch_bytes, frame_room);
@@ -167,7 +167,7 @@ void PublishPipe::open_batch(std::size_t bytes, bool mandatory) {
     } else {
         open_ = std::make_shared<Batch>(std::max(usual, bytes));
     }
-    open_->reuse(last_ + 1, mandatory);
+    open_->reuse(last_ + 1, flags);
 }
 
 void PublishPipe::close_batch() {
@@ -304,7 +304,7 @@ void PublishPipe::send_part(const Batch& batch, const Range& wanted, std::vector
             const std::size_t left =
                 batch.message_bytes() - static_cast<std::size_t>(begin - batch.messages().data());
             part = std::make_shared<Batch>(std::min(room, left));
-            part->reuse(sequence, batch.mandatory());
+            part->reuse(sequence, batch.flags());
             to_send_.push_back(part);
         }
         part->append_encoded(message);

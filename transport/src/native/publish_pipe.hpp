@@ -43,7 +43,7 @@ public:
         std::string_view routing_key;
         Bytes properties;
         Bytes payload;
-        bool mandatory = false;
+        std::uint64_t flags = 0;  // of PUBLISH
     };
     /// What a producer's opening told.
     struct Opening {
@@ -111,7 +111,7 @@ private:
     Result<std::uint64_t> put(Lock& lock, const Item& item, bool may_wait);
     [[nodiscard]] Status check(const Item& item) const;
     [[nodiscard]] bool full() const;
-    void open_batch(std::size_t bytes, bool mandatory);
+    void open_batch(std::size_t bytes, std::uint64_t flags);
     void close_batch();
     bool local(std::uint64_t& first, std::uint64_t& last) const;
     void settle(std::uint64_t first, std::uint64_t last, Told& told);

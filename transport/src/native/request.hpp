@@ -22,6 +22,7 @@ struct Request {
     std::uint32_t field_count = 0;
     wire::Buffer fields;      // msgpack of what follows on the request id
     bool repeatable = false;  // asked again after a reconnect; otherwise it is then indeterminate
+    bool quiet = false;       // no answer is wanted
     bool session = false;     // part of setting up a connection: forgotten when that ends
     std::shared_ptr<SubscriptionState> subscription;  // what SUBSCRIBE and PULL are about
     std::uint64_t generation = 0;  // not 0: only fit for this connection, as its tags are

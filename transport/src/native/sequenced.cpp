@@ -82,6 +82,8 @@ Status SequencedCore::publish(std::uint64_t sequence, const SequencedMessage& me
     }
     const std::size_t bytes = Batch::encoded_bytes_max(message.exchange, message.routing_key,
                                                        message.properties, message.payload);
+    const std::uint64_t flags =
+        wire::publish_in_order | (message.mandatory ? wire::publish_mandatory : 0);
     std::size_t room = 0;
     {
         const std::lock_guard lock(mutex_);
@@ -97,15 +99,15 @@ Status SequencedCore::publish(std::uint64_t sequence, const SequencedMessage& me
             return Error{Errc::would_block, 0, 0, "the window of unanswered messages is full"};
         }
     }
-    if (gathering_ && (!gathering_->has_room(bytes) || sequence != gathering_->last() + 1 ||
-                       gathering_->count() >= options_.batch_messages ||
-                       gathering_->mandatory() != message.mandatory)) {
+    if (gathering_ &&
+        (!gathering_->has_room(bytes) || sequence != gathering_->last() + 1 ||
+         gathering_->count() >= options_.batch_messages || gathering_->flags() != flags)) {
         close_batch();
     }
     if (!gathering_) {
         const std::size_t usual = std::min<std::size_t>(options_.batch_bytes, room);
         gathering_ = make_batch(std::max(usual, bytes));
-        gathering_->reuse(sequence, message.mandatory, true);
+        gathering_->reuse(sequence, flags);
     }
     gathering_->append(message.exchange, message.routing_key, message.properties, message.payload);
     return ok_status();

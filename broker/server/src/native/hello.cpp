@@ -5,6 +5,7 @@
 #include "frames.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
+#include "reply_address.hpp"
 
 #ifndef FERRY_VERSION
 #define FERRY_VERSION "0"
@@ -59,13 +60,14 @@ void NativeSession::greet(Request& request, std::uint64_t heartbeat_ms) {
     heartbeat_ns_ = heartbeat_ms * 1'000'000;
     hub_.engine.open_session(id_);
     hub_.touch();
-    const std::size_t mark = begin_ok(link_.out(), request.id, 8);
+    const std::size_t mark = begin_ok(link_.out(), request.id, 10);
     wire::Encoder out(link_.out());
     out.str("version").uint(wire::protocol_version).str("server").str("ferryd " FERRY_VERSION);
     out.str("log_id").uint(hub_.log.recovered().log_id).str("session").uint(id_);
     out.str("heartbeat_ms").uint(heartbeat_ms);
     out.str("frame_bytes_max").uint(hub_.config.frame_bytes_max);
     out.str("payload_bytes_max").uint(hub_.config.payload_bytes_max());
+    out.str("reply_to").str(reply_address(id_)).str("now_ms").uint(hub_.now().wall_ms);
     out.str("capabilities").array(2).str(wire::capability_single_active);
     out.str(wire::capability_deliver_some);
     wire::end_frame(link_.out(), mark);

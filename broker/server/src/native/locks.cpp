@@ -39,6 +39,12 @@ void write_lock(wire::Encoder& out, const engine::LockView& lock, bool whole) {
 
 bool NativeSession::take_lock(Verb verb, Request& request) {
     switch (verb) {
+        case Verb::reply:
+            return reply(request);
+        case Verb::service:
+            return service(request);
+        case Verb::service_list:
+            return service_list(request);
         case Verb::lock:
             return lock(request);
         case Verb::unlock:

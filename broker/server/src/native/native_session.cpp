@@ -204,9 +204,18 @@ void NativeSession::fail(std::uint64_t request, Code code, std::string_view text
     end();
 }
 
+// What a connection has registered goes with its goodbye, or has its time to come back.
+void NativeSession::leave_registry(bool clean) {
+    for (const auto& [id, watch] : watches_) hub_.registry.unwatch(id_, watch.service);
+    watches_.clear();
+    hub_.registry.session_over(id_, clean);
+    hub_.touch();
+}
+
 // The engine forgets the session at once; the connection ends when its last bytes have left.
 void NativeSession::end() {
     if (phase_ == Phase::over) return;
+    leave_registry(goodbye_.has_value());
     if (phase_ == Phase::greeting && !engine_knows_) --hub_.figures.greeting;
     phase_ = Phase::over;
     if (engine_knows_) {
@@ -220,6 +229,7 @@ void NativeSession::end() {
 
 void NativeSession::on_closed() {
     if (phase_ == Phase::over) return;
+    leave_registry(false);
     if (phase_ == Phase::greeting && !engine_knows_) --hub_.figures.greeting;
     phase_ = Phase::over;
     if (!engine_knows_) return;
@@ -342,6 +352,7 @@ void NativeSession::forget_in_peeks(engine::Position record) {
 void NativeSession::on_writable() {
     if (phase_ == Phase::over) return;
     deliveries_.pump();
+    catch_up();
     if (phase_ == Phase::leaving) leave_when_done();
 }
 

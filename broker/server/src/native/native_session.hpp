@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "../hub.hpp"
 #include "../protocol_session.hpp"
+#include "../registry.hpp"
 #include "deliveries.hpp"
 #include "ferry/wire/frame.hpp"
 
@@ -42,6 +44,10 @@ public:
     /// A body that something here waited for was read, or cannot be.
     void on_body();
     void forget_in_peeks(engine::Position record);
+    /// A reply to a call of this connection.
+    bool take_reply(Bytes message);
+    /// Something has changed about an instance of a service that this connection watches.
+    void on_service(const ServiceKey& key) override;
 
 private:
     enum class Phase : std::uint8_t { greeting, serving, leaving, over };
@@ -103,6 +109,9 @@ private:
     bool prepared_decide(Request& request);
     bool prepared_list(Request& request);
     bool prepared_show(Request& request);
+    bool reply(Request& request);
+    bool service(Request& request);
+    bool service_list(Request& request);
     bool lock(Request& request);
     bool unlock(Request& request);
     bool lock_renew(Request& request);
@@ -110,6 +119,15 @@ private:
     bool lock_show(Request& request);
     bool stats(Request& request);
     bool backup(Request& request);
+
+    /// A connection's interest in a service; "": in all.
+    struct Watch {
+        std::string service;
+        bool behind = false;  // changes were not told: a snapshot comes when there is room
+    };
+    void tell_snapshot(std::uint64_t id, Watch& watch);
+    void catch_up();
+    void leave_registry(bool clean);
 
     void on_frame(Bytes body);
     void greet(Request& request, std::uint64_t heartbeat_ms);
@@ -156,6 +174,7 @@ private:
 
     Deliveries deliveries_;
     std::vector<std::unique_ptr<Peek>> peeks_;
+    std::map<std::uint64_t, Watch> watches_;  // by the request that began it
 };
 
 }  // namespace ferry::server::native

@@ -17,6 +17,8 @@ struct ServerInfo {
     std::uint64_t heartbeat_ms = 0;
     std::uint64_t frame_bytes_max = 0;
     std::uint64_t payload_bytes_max = 0;
+    std::string reply_to;      // where replies to this connection's calls go
+    std::uint64_t now_ms = 0;  // the broker's wall clock when it said hello
 };
 
 /// What a queue does with messages beyond keeping them; docs/retries.md. Zero and empty: nothing of

@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "ferry/transport/admin.hpp"
+#include "ferry/transport/call.hpp"
 #include "ferry/transport/lock.hpp"
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
 #include "ferry/transport/prepared.hpp"
+#include "ferry/transport/service.hpp"
 #include "ferry/transport/subscription.hpp"
 #include "ferry/transport/transaction.hpp"
 
@@ -149,6 +151,26 @@ public:
                                        bool parked_only = false, Timeout timeout = Timeout{0});
     Answer<PreparedInfo> show_prepared(std::string_view id, Timeout timeout = Timeout{0});
 
+    // ---- calls: requests and replies (docs/calls.md) ----
+
+    /// Publishes a request and waits for its reply, which comes straight to this connection. Its
+    /// reply_to, correlation_id and (if not set) expires_at are the client's to fill in.
+    ///
+    /// Errors    would_block: nobody replied in time; done or not, nobody knows. indeterminate: the
+    ///           connection broke. NO_CONSUMER and others: refused, surely not done.
+    Answer<Message> call(const Message& request, const CallOptions& options = {});
+    /// Does not wait; not ok: nothing was sent and `done` is not called.
+    Status call_async(const Message& request, CallCallback done, const CallOptions& options = {});
+    std::future<Answer<Message>> call_future(const Message& request,
+                                             const CallOptions& options = {});
+    [[nodiscard]] CallStats call_stats() const;
+    /// Replies to a delivered request and acks it, in one step: neither goes without the other.
+    /// Only notes, as ack does; if the connection breaks before it is sent the request comes again.
+    ///
+    /// Errors    rejected: it wants no reply, or the reply is over a limit. not_found: its
+    ///           subscription has ended. Then it is not acked either.
+    Status reply(const Delivery& request, const Message& reply);
+
     // ---- locks (docs/locks.md) ----
 
     /// Waits in line until the lock is this holder's, at most `wait` (Timeout::max(): for ever).
@@ -168,6 +190,24 @@ public:
     /// how many had it.
     Answer<std::uint64_t> force_unlock(std::string_view name, std::uint64_t token,
                                        Timeout timeout = Timeout{0});
+
+    // ---- services: who is there (docs/services.md) ----
+
+    /// Registers an instance of a service and keeps it alive, over reconnects and restarts of the
+    /// broker, until the Registration goes.
+    Answer<std::unique_ptr<Registration>> register_service(std::string_view service,
+                                                           const RegisterOptions& options = {},
+                                                           Timeout timeout = Timeout{0});
+    /// Waits until it is known who is there, and tells `handler` of every change from then on.
+    /// An empty name watches all services.
+    Answer<std::unique_ptr<ServiceWatch>> watch_service(std::string_view service,
+                                                        ServiceHandler handler = {},
+                                                        Timeout timeout = Timeout{0});
+    /// In order of service and instance; `after` the last one of the page before. An empty name
+    /// lists all services.
+    Answer<ServicePage> list_services(std::string_view service = {},
+                                      const ServiceInstance& after = {},
+                                      std::uint32_t at_most = 1000, Timeout timeout = Timeout{0});
 
     // ---- administer ----
 

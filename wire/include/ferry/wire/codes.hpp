@@ -43,12 +43,14 @@ namespace ferry::wire {
       "it was decided otherwise before, and stays so")                                        \
     X(252, prepared_differently, "PREPARED_DIFFERENTLY", false,                               \
       "another message is prepared under this id; take a new id")                             \
-    X(260, lock_held, "LOCK_HELD", true, "somebody else has the lock; wait for it or come later") \
+    X(260, lock_held, "LOCK_HELD", true,                                                      \
+      "somebody else has the lock; stand in line for it, or come back later")                 \
     X(261, lock_not_held, "LOCK_NOT_HELD", false,                                             \
       "this holder does not have the lock, or under another token; stop what needs it")       \
     X(262, no_such_lock, "NO_SUCH_LOCK", false, "nobody holds or awaits such a lock")         \
     X(263, no_consumer, "NO_CONSUMER", true, "nobody consumes from a queue that it reaches")  \
-    X(264, no_such_caller, "NO_SUCH_CALLER", false, "the connection that called is gone")     \
+    X(264, no_such_instance, "NO_SUCH_INSTANCE", false,                                       \
+      "this instance of the service is not registered, or no more; register it again")        \
     X(300, sequence_gap, "SEQUENCE_GAP", false,                                               \
       "sequences were skipped; re-send from the broker's high-water mark")                    \
     X(301, fenced, "FENCED", false, "a newer epoch of this producer exists; stop")            \

@@ -96,9 +96,16 @@ inline constexpr std::uint64_t lock_delay_ms_default = 2'000;
 inline constexpr std::uint64_t lock_delay_ms_max = 10ULL * 60 * 1000;
 inline constexpr std::uint32_t lock_permits_max = 1'024;
 inline constexpr std::uint32_t locks_max = 100'000;
-inline constexpr std::uint32_t lock_waiters_max = 10'000;    // of one lock
+inline constexpr std::uint32_t lock_waiters_max = 10'000;   // of one lock
 inline constexpr std::uint32_t lock_parties_max = 262'144;  // who hold or wait, of all locks
 inline constexpr std::uint32_t lock_parties_shown_max = 256;
+inline constexpr std::uint64_t service_ttl_ms_min = 1'000;
+inline constexpr std::uint64_t service_ttl_ms_default = 15'000;
+inline constexpr std::uint64_t service_ttl_ms_max = 24ULL * 3600 * 1000;
+inline constexpr std::uint32_t service_instances_max = 100'000;  // of all services
+inline constexpr std::uint32_t service_metadata_max = 32;        // entries of an instance
+inline constexpr std::uint32_t service_metadata_bytes_max = 4096;
+inline constexpr std::uint32_t service_watches_per_connection_max = 64;
 
 static_assert(frame_bytes_before_hello_max <= frame_bytes_max &&
               frame_bytes_max <= frame_bytes_cap);

@@ -69,6 +69,9 @@ enum class Verb : std::uint8_t {
     lock_list = 94,
     lock_show = 95,
     reply = 96,
+    service = 97,
+    service_list = 98,
+    service_told = 99,
     consumer_list = 110,
 };
 
@@ -79,7 +82,13 @@ inline constexpr std::string_view capability_deliver_some = "deliver_some";
 /// PUBLISH flags.
 inline constexpr std::uint64_t publish_mandatory = 1;
 inline constexpr std::uint64_t publish_in_order = 2;
-inline constexpr std::uint64_t publish_flags_known = publish_mandatory | publish_in_order;
+inline constexpr std::uint64_t publish_to_consumer = 4;
+inline constexpr std::uint64_t publish_unhurried = 8;
+inline constexpr std::uint64_t publish_flags_known =
+    publish_mandatory | publish_in_order | publish_to_consumer | publish_unhurried;
+/// SERVICE_TOLD flags.
+inline constexpr std::uint64_t service_begins = 1;    // a snapshot: forget what was known
+inline constexpr std::uint64_t service_complete = 2;  // what is known is all there is
 /// CONFIRM flags.
 inline constexpr std::uint64_t confirm_duplicate = 1;
 inline constexpr std::uint64_t confirm_repeated = 2;

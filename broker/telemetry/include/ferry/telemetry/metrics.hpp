@@ -70,6 +70,8 @@ struct BrokerSample {
     std::uint64_t lock_losses = 0;
     std::uint64_t lock_forced = 0;
     std::uint64_t lock_places_lost = 0;
+    std::uint64_t instances_registered = 0;
+    std::uint64_t instances_expired = 0;
     std::uint64_t replies = 0;
     std::uint64_t replies_dropped = 0;  // the connection that called was gone
     // Levels.
@@ -86,6 +88,7 @@ struct BrokerSample {
     std::uint64_t locks = 0;
     std::uint64_t lock_holders = 0;
     std::uint64_t lock_waiters = 0;
+    std::uint64_t instances = 0;
     std::uint64_t connections = 0;
     std::uint64_t publishers_blocked = 0;  // connections not read because the log is behind
     std::uint64_t log_file_bytes = 0;
