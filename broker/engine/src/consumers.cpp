@@ -105,7 +105,8 @@ Subscription* Engine::State::next_with_credit(Queue& queue) {
         }
         if (least->unacked == 0 || ++compared == limits::consumers_compared_max) break;
     }
-    if (least != nullptr) queue.next_subscription = (least_at + 1) % n;
+    // Whose turn it is changes when it has got something.
+    if (least != nullptr) queue.next_subscription = least_at;
     return least;
 }
 

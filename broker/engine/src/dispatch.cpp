@@ -223,6 +223,7 @@ void Engine::State::dispatch_queue(Queue& queue, Now now) {
             most = std::min(most, std::max<std::uint64_t>(1, share));
         }
         if (deliver(queue, *s, most, s->credit_bytes(), now) == 0) break;
+        ++queue.next_subscription;
         load_index_if_needed(queue);
     }
 }

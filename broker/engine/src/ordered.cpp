@@ -96,7 +96,9 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
         const ReadyList::Taken taken = account(
             queue, [&](ReadyQueue& ready) { return ready.take(std::min(wanted, most), bytes); });
         // Only this one: what comes behind it may have a key.
-        if (!worn_out(queue, taken)) hand_out(queue, *s, taken, now);
+        if (worn_out(queue, taken)) return true;
+        hand_out(queue, *s, taken, now);
+        if (puller == nullptr) ++queue.next_subscription;
         return true;
     }
     // What came back is in memory anyway, so it never has to wait for room.
