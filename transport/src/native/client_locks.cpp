@@ -48,12 +48,16 @@ bool wait_until_settled(KeptLock& kept, std::unique_lock<std::mutex>& lock, Time
     const auto deadline =
         std::chrono::steady_clock::now() + (for_ever ? Timeout{0} : std::min(wait, longest_wait));
     const auto settled = [&] { return kept.phase == KeptLock::Phase::held || kept.over(); };
+    if (!kept.options.give_up) {
+        if (!for_ever) return kept.changed.wait_until(lock, deadline, settled);
+        kept.changed.wait(lock, settled);
+        return true;
+    }
     for (;;) {
         const auto next = std::chrono::steady_clock::now() + ask_every;
         const bool last = !for_ever && deadline <= next;
         if (kept.changed.wait_until(lock, last ? deadline : next, settled)) return true;
         if (last) return false;
-        if (!kept.options.give_up) continue;
         lock.unlock();
         const bool enough = kept.options.give_up();
         lock.lock();

@@ -365,6 +365,7 @@ void NativeSession::on_tick(Now now) {
         return;
     }
     if (phase_ != Phase::serving) return;
+    catch_up();
     if (link_.paused()) {
         heard_ = now.mono;  // silence is our own doing
         if (partial_since_.ns != 0) partial_since_ = now.mono;

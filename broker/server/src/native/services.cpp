@@ -20,6 +20,7 @@ namespace {
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 // More instances do not go into one frame.
 constexpr std::size_t told_at_a_time = 256;
+constexpr std::size_t flush_bytes = 256U << 10;  // let them go while more comes
 
 // Nil is a keep-alive: `given` stays false. False: malformed.
 bool read_metadata(wire::Cursor& fields, Registry::Metadata& out, bool& given,
@@ -214,6 +215,7 @@ void NativeSession::on_service(const ServiceKey& key) {
     if (phase_ != Phase::serving) return;
     for (auto& [id, watch] : watches_) {
         if (watch.behind || (!watch.service.empty() && watch.service != key.first)) continue;
+        if (link_.out().size() >= flush_bytes) link_.flush();
         if (link_.choked()) {
             // It reads too slowly for every change: a snapshot tells it all when it has caught up.
             watch.behind = true;
