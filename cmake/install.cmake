@@ -6,15 +6,16 @@ set(ferry_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ferrymq)
 set_target_properties(ferry_platform PROPERTIES EXPORT_NAME platform)
 set_target_properties(ferry_wire PROPERTIES EXPORT_NAME wire)
 set_target_properties(ferry_transport PROPERTIES EXPORT_NAME transport)
+set_target_properties(ferry_kafka PROPERTIES EXPORT_NAME kafka)
 set_target_properties(ferry_sqlite PROPERTIES EXPORT_NAME sqlite)
 set_target_properties(ferry_outbox PROPERTIES EXPORT_NAME outbox)
 set_target_properties(ferry_relay PROPERTIES EXPORT_NAME relay)
 set_target_properties(ferry_consumer PROPERTIES EXPORT_NAME consumer)
 set_target_properties(ferry_saga PROPERTIES EXPORT_NAME saga)
 set_target_properties(ferry_saga_http PROPERTIES EXPORT_NAME saga_http)
-install(TARGETS ferry_platform ferry_wire ferry_transport ferry_sqlite ferry_outbox ferry_relay ferry_consumer ferry_saga ferry_saga_http EXPORT ferrymq
+install(TARGETS ferry_platform ferry_wire ferry_transport ferry_kafka ferry_sqlite ferry_outbox ferry_relay ferry_consumer ferry_saga ferry_saga_http EXPORT ferrymq
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room platform wire transport outbox/sqlite outbox outbox/relay consumer saga saga/http)
+foreach(room platform wire transport transport/kafka outbox/sqlite outbox outbox/relay consumer saga saga/http)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
           COMPONENT development FILES_MATCHING PATTERN "*.hpp")
 endforeach()
@@ -37,6 +38,7 @@ endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/config/prometheus.yml ${PROJECT_SOURCE_DIR}/config/alerts.yml
         ${PROJECT_SOURCE_DIR}/config/outbox-alerts.yml
         ${PROJECT_SOURCE_DIR}/config/saga-alerts.yml
+        ${PROJECT_SOURCE_DIR}/config/kafka.conf
         DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq COMPONENT programs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq
         COMPONENT programs)

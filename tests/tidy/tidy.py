@@ -47,6 +47,7 @@ def code_lines(path):
 INCLUDE_RULES = [
     (r"<uv\.h>", ("broker/server/", "transport/src/native/", "bench/", "tests/"), "libuv is the server's and the native adapter's"),
     (r"<fcntl\.h>", ("platform/src/", "outbox/src/wake.cpp", "cli/src/child.cpp", "cli/src/log_reader/", "cli/src/commands/", "bench/", "tests/"), "files are opened through platform/file.hpp"),
+    (r"<librdkafka/.*>", ("transport/kafka/src/", "bench/", "tests/"), "librdkafka is the Kafka adapter's"),
     (r"<(?:fstream|filesystem)>", ("platform/", "cli/", "broker/main/", "broker/telemetry/src/process_figures.cpp", "bench/", "tests/"),
      "files are read and written through platform/file.hpp"),
     (r"<(?:prometheus/.*|microhttpd\.h)>", ("broker/telemetry/src/", "consumer/src/", "saga/src/", "outbox/relay/src/", "http/src/"), "telemetry and consumers hide their libraries"),

@@ -22,6 +22,9 @@ struct SequenceRange {
 /// What the message system remembers of a producer: every sequence up to `mark` was taken for good,
 /// except the `open` ones, in ascending order.
 struct ProducerState {
+    /// False: the message system remembers nothing of producers (Kafka); mark and open are empty,
+    /// and what was sent without being written down is sent again, for the inbox to tell.
+    bool remembers = true;
     std::uint64_t epoch = 0;
     std::uint64_t mark = 0;
     std::vector<SequenceRange> open;
@@ -83,6 +86,8 @@ public:
     virtual void flush() = 0;
     /// Messages taken and not answered.
     [[nodiscard]] virtual std::uint64_t unanswered() const = 0;
+    /// In the text format of Prometheus; may be empty.
+    [[nodiscard]] virtual std::string metrics() const { return {}; }
     /// Ends the connection; open() fails from now on, also one that waits. Any thread.
     virtual void close() = 0;
 };

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "ferry/transport/message.hpp"
+
+namespace ferry::transport::kafka {
+
+/// A topic's index among those that are read, and a partition of it.
+struct PartitionId {
+    std::uint32_t topic = 0;
+    std::int32_t partition = 0;
+    auto operator<=>(const PartitionId&) const = default;
+};
+
+/// Which deliveries are out, which are acked, and up to where each partition may be committed. A
+/// plain data structure: no Kafka, no threads, no clock.
+class Ledger {
+public:
+    struct Out {
+        PartitionId from;
+        std::int64_t offset = 0;
+        std::uint64_t attempt = 1;
+        bool handed = false;  // the application has it
+        Received received;
+    };
+    struct Commit {
+        PartitionId at;
+        std::int64_t next = 0;  // the offset to begin with
+    };
+
+    void assign(PartitionId id);
+    [[nodiscard]] bool assigned(PartitionId id) const { return partitions_.contains(id); }
+    [[nodiscard]] std::size_t assigned() const { return partitions_.size(); }
+    [[nodiscard]] std::vector<PartitionId> partitions() const {
+        std::vector<PartitionId> ids;
+        for (const auto& [id, partition] : partitions_) ids.push_back(id);
+        return ids;
+    }
+    /// Forgets the partition; the tags that are lost with it, of those that were handed out.
+    std::vector<std::uint64_t> revoke(PartitionId id);
+
+    /// A message came. Offsets of a partition ascend; 0: the partition is not assigned, or the
+    /// offset came before.
+    std::uint64_t add(PartitionId id, std::int64_t offset);
+    [[nodiscard]] Out* find(std::uint64_t tag);
+    /// False: no such tag is out.
+    bool ack(std::uint64_t tag);
+    /// The delivery ends, the message does not: it will be handed out under the tag returned.
+    std::uint64_t again(std::uint64_t tag);
+
+    [[nodiscard]] std::size_t out() const { return out_.size(); }
+    /// Of the partition, handed out.
+    [[nodiscard]] std::size_t handed(PartitionId id) const;
+    /// Acked and open ones from the first open one on: what a commit waits for.
+    [[nodiscard]] std::size_t span(PartitionId id) const;
+    /// Partitions whose next offset has risen since it was last taken.
+    [[nodiscard]] std::vector<Commit> to_commit() const;
+    void committed(const std::vector<Commit>& commits);
+    /// The lowest offset not settled is above this one.
+    [[nodiscard]] bool is_committed(PartitionId id, std::int64_t offset) const;
+
+private:
+    struct Entry {
+        std::int64_t offset = 0;
+        bool acked = false;
+    };
+    struct Partition {
+        std::deque<Entry> entries;  // from the first open one
+        std::int64_t newest = -1;
+        std::int64_t next = -1;  // to commit; -1: nothing yet
+        std::int64_t committed = -1;
+    };
+
+    std::map<PartitionId, Partition> partitions_;
+    std::unordered_map<std::uint64_t, Out> out_;
+    std::uint64_t last_tag_ = 0;
+};
+
+}  // namespace ferry::transport::kafka

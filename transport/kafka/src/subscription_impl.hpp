@@ -1,0 +1,108 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ferry/transport/kafka/publisher.hpp"
+#include "ferry/transport/kafka/records.hpp"
+#include "ferry/transport/kafka/subscription.hpp"
+#include "handle.hpp"
+#include "ledger.hpp"
+#include "produce.hpp"
+
+namespace ferry::transport::kafka {
+
+/// Its poller is the only thread that reads from Kafka and that rebalances run on. The mutex guards
+/// the ledger and what stands beside it, never a call that waits for Kafka; commits are made one at
+/// a time, so that an older offset never follows a newer one.
+class KafkaSubscription final : public Subscription {
+public:
+    KafkaSubscription(SubscriptionOptions options, Settings settings);
+    ~KafkaSubscription() override { close(); }
+    Answer<Done> start();
+
+    Result<Received> next(Timeout timeout) override;
+    Status ack(const DeliveryTag& tag) override;
+    Status nack(const DeliveryTag& tag, bool requeue) override;
+    Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
+                                            Timeout timeout) override;
+    Status nack_later(const DeliveryTag& tag, Timeout delay) override;
+    Status dead_letter(const DeliveryTag& tag, const Message& copy, Timeout timeout) override;
+    std::vector<DeliveryTag> lost() override;
+    std::string place() const override;
+    bool connected() const override { return watch_.connected; }
+    std::string metrics() const override;
+    std::uint32_t partitions() const override;
+    bool at_end() const override;
+    void close() override;
+
+private:
+    using Clock = std::chrono::steady_clock;
+    struct OwnedWatch : Watch {
+        OwnedWatch(const char* role, KafkaSubscription* whose) : Watch(role), owner(whose) {}
+        KafkaSubscription* owner;
+    };
+
+    // The poller:
+    void poll();
+    void take(rd_kafka_message_t** messages, std::size_t count);
+    void trouble(const rd_kafka_message_t& message);
+    [[nodiscard]] bool commit_due() const;
+    void release_due();
+    void pause_and_resume();
+    void pause(const std::vector<PartitionId>& which, bool on);
+    static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t error,
+                             rd_kafka_topic_partition_list_t* list, void* opaque);
+    void assigned(rd_kafka_topic_partition_list_t* list);
+    void revoked(rd_kafka_topic_partition_list_t* list, bool for_good);
+    void drain(const std::vector<PartitionId>& leaving);
+    void end(std::string why);
+
+    // Any thread:
+    rd_kafka_resp_err_t commit();
+    [[nodiscard]] std::size_t room_locked() const;
+    [[nodiscard]] PartitionId id_of(const char* topic, std::int32_t partition) const;
+    Status copy_away(std::uint64_t tag, const std::string& topic, std::uint64_t attempt,
+                     std::uint64_t due_ms);
+    void moved(std::uint64_t tag, bool retry, const Outcome& outcome);
+    void hand_out_again_locked(std::uint64_t tag);
+
+    const SubscriptionOptions options_;
+    const Settings settings_;
+    OwnedWatch watch_;
+    std::vector<std::string> topics_;  // by index: the queue's, the retry topic
+    Kafka handle_;
+    Queue queue_;  // of all partitions that come here
+    std::string cluster_;
+    std::thread poller_;
+    std::atomic<bool> stopping_{false};
+
+    std::mutex commit_mutex_;
+    mutable std::mutex mutex_;
+    std::condition_variable arrived_;  // next()
+    std::condition_variable settled_;  // the poller: room, or a drain is over
+    Ledger ledger_;
+    std::deque<std::uint64_t> ready_;
+    std::multimap<std::uint64_t, std::uint64_t> due_;  // ms since 1970: tag
+    std::set<PartitionId> leaving_;
+    std::set<PartitionId> paused_;
+    std::set<PartitionId> ended_partitions_;
+    std::vector<DeliveryTag> lost_;
+    bool over_ = false;
+    std::string why_;
+    Clock::time_point committed_at_;
+
+    // Last: its callbacks use the rest.
+    std::unique_ptr<Publisher> copies_;
+};
+
+}  // namespace ferry::transport::kafka
