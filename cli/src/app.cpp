@@ -22,7 +22,8 @@ std::unique_ptr<Command> make_app(Context& context) {
     app->require_subcommand(1);
     app->set_version_flag("--version", "ferry " FERRY_VERSION);
     app->set_help_all_flag("--help-all", "Help for every command");
-    app->add_option("--url", context.url, "Where the broker listens: ferry://host:port")
+    app->add_option("--url", context.url,
+                    "Where the broker listens: ferry://host:port, or kafka://host:port,host:port")
         ->envname("FERRY_URL")
         ->capture_default_str();
     app->add_flag("--json", context.json, "Print JSON, one value per line");
@@ -57,6 +58,8 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_outbox(*app, context);
     add_inbox(*app, context);
     add_saga(*app, context);
+    add_topic(*app, context);
+    add_bridge(*app, context);
     add_completion(*app, context);
     return app;
 }

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "ferry/transport/kafka/settings.hpp"
+
 namespace ferry::cli {
 namespace {
 
@@ -12,10 +14,6 @@ volatile std::sig_atomic_t stop_asked = 0;
 
 void on_signal(int) {
     stop_asked = 1;
-}
-
-bool has_scheme(std::string_view url, std::string_view scheme) {
-    return url.starts_with(scheme) && url.substr(scheme.size()).starts_with("://");
 }
 
 }  // namespace
@@ -49,10 +47,11 @@ int fail(const Error& error, std::string_view doing) {
 
 transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& context,
                                                               transport::ClientOptions options) {
-    if (has_scheme(context.url, "kafka")) {
+    if (transport::kafka::is_kafka_url(context.url)) {
         return transport::ClientError{
-            Errc::not_found, wire::Code::ok,
-            "kafka:// is not built yet; this version speaks to ferryd only (ferry://host:port)"};
+            Errc::not_found, wire::Code::not_supported,
+            "this command is for ferryd only; with kafka:// there are publish, consume, bench, "
+            "relay, saga serve and bridge (docs/kafka.md)"};
     }
     options.url = context.url;
     options.name = "ferry";

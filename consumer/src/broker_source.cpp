@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "dead_letter.hpp"
 #include "ferry/consumer/source.hpp"
-#include "ferry/platform/clock.hpp"
+#include "ferry/transport/kafka/settings.hpp"
 #include "ferry/wire/limits.hpp"
+#include "kafka_source.hpp"
 
 namespace ferry::consumer {
 namespace {
@@ -22,8 +24,9 @@ class BrokerSource final : public Source {
 public:
     BrokerSource(transport::Client& client, BrokerSourceOptions options,
                  std::shared_ptr<transport::Subscription> subscription,
-                 std::shared_ptr<LostTags> lost)
-        : client_(client),
+                 std::shared_ptr<LostTags> lost, std::unique_ptr<transport::Client> owned)
+        : owned_(std::move(owned)),
+          client_(client),
           options_(std::move(options)),
           subscription_(std::move(subscription)),
           lost_(std::move(lost)) {}
@@ -70,7 +73,8 @@ public:
 
     Status dead_letter(const Incoming& message, std::string_view reason) override {
         if (options_.dead_letter_queue.empty()) return reject(message);
-        const transport::Message copy = dead_copy(message, reason);
+        const transport::Message copy =
+            dead_copy(message, reason, options_.queue, options_.dead_letter_queue);
         // Mandatory: a queue that is not there must be an error, not a place where letters vanish.
         const auto published =
             client_.publish(copy, transport::PublishOptions{true}, options_.request_timeout);
@@ -125,15 +129,6 @@ public:
     }
 
 private:
-    /// The application's last header; ours are needed to know the message again.
-    static bool drop_one(wire::Headers& headers) {
-        for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
-            if (it->first.starts_with("ferry-")) continue;
-            headers.erase(std::next(it).base());
-            return true;
-        }
-        return false;
-    }
     /// Asked each time: without a place for dead letters a rejected message would be dropped.
     Status reject(const Incoming& message) {
         const auto queue = client_.show_queue(options_.queue, options_.request_timeout);
@@ -146,38 +141,7 @@ private:
         return Error{Errc::not_found, 0, 0, "the queue has no place for dead letters"};
     }
 
-    transport::Message dead_copy(const Incoming& message, std::string_view reason) const {
-        transport::Message copy;
-        copy.routing_key = options_.dead_letter_queue;
-        copy.properties = message.properties();
-        copy.payload = std::string(message.payload());
-        copy.properties.deliver_at_ms = 0;
-        copy.properties.expires_at_ms = 0;
-        auto& headers = copy.properties.headers;
-        const auto set = [&](std::string_view name, wire::HeaderValue value) {
-            std::erase_if(headers, [&](const auto& header) { return header.first == name; });
-            headers.emplace_back(std::string(name), std::move(value));
-        };
-        std::int64_t deaths = 0;
-        const bool died = message.header(death_count_header, deaths) && deaths > 0;
-        const auto now = static_cast<std::int64_t>(system_clock().now().wall_ms);
-        if (!died) {
-            set(death_exchange_header, std::string(message.delivery().message.exchange));
-            set(death_key_header, std::string(message.routing_key()));
-            set(death_first_header, now);
-        }
-        set(death_reason_header, std::string("rejected"));
-        set(death_text_header, std::string(reason.substr(0, limits::reason_bytes_max)));
-        set(death_queue_header, options_.queue);
-        set(death_count_header, (died ? deaths : 0) + 1);
-        set(death_attempts_header, static_cast<std::int64_t>(message.attempt()));
-        set(death_last_header, now);
-        // A message full of headers loses the application's last ones rather than its way out.
-        while (!wire::check_message(copy).empty() && drop_one(headers)) {
-        }
-        return copy;
-    }
-
+    const std::unique_ptr<transport::Client> owned_;  // null: the client is the caller's
     transport::Client& client_;
     const BrokerSourceOptions options_;
     const std::shared_ptr<transport::Subscription> subscription_;
@@ -190,10 +154,7 @@ transport::ClientError refuse(std::string text) {
     return {Errc::rejected, wire::Code::ok, std::move(text)};
 }
 
-}  // namespace
-
-transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& client,
-                                                         const BrokerSourceOptions& options) {
+std::optional<transport::ClientError> check(const BrokerSourceOptions& options) {
     if (!wire::valid_name(options.queue)) {
         return refuse("\"" + options.queue +
                       "\" is not a queue's name: use 1 to 255 of a-z A-Z 0-9 . _ -");
@@ -213,10 +174,17 @@ transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& clie
                       std::to_string(ferry::limits::lease_ms_min) + " to " +
                       std::to_string(ferry::limits::lease_ms_max));
     }
+    return std::nullopt;
+}
+
+transport::Answer<std::unique_ptr<Source>> subscribe_to(transport::Client& client,
+                                                        const BrokerSourceOptions& options,
+                                                        std::unique_ptr<transport::Client> owned) {
+    if (auto wrong = check(options)) return std::move(*wrong);
     auto lost = std::make_shared<LostTags>();
     transport::SubscribeOptions subscribe;
     subscribe.window_messages = options.prefetch;
-    subscribe.lease_ms = lease;
+    subscribe.lease_ms = static_cast<std::uint64_t>(options.lease.count());
     subscribe.on_lease_lost = [lost](std::uint64_t first, std::uint64_t last) {
         const std::scoped_lock lock(lost->mutex);
         lost->ranges.emplace_back(first, last);
@@ -224,7 +192,64 @@ transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& clie
     auto subscription = client.subscribe(options.queue, subscribe, {}, options.request_timeout);
     if (!subscription.ok()) return subscription.error();
     return std::unique_ptr<Source>(std::make_unique<BrokerSource>(
-        client, options, std::move(subscription).value(), std::move(lost)));
+        client, options, std::move(subscription).value(), std::move(lost), std::move(owned)));
+}
+
+transport::Answer<std::unique_ptr<Source>> open_broker(const std::string& url,
+                                                       const std::string& name,
+                                                       const BrokerSourceOptions& options,
+                                                       Duration patience) {
+    if (auto wrong = check(options)) return std::move(*wrong);
+    transport::ClientOptions connection;
+    connection.url = url;
+    connection.name = name;
+    connection.publisher = !options.dead_letter_queue.empty();
+    connection.connect_retry = true;
+    connection.connect_timeout_ms =
+        static_cast<std::uint32_t>(std::max<std::int64_t>(patience.count(), 1));
+    auto client = transport::Client::connect(std::move(connection));
+    if (!client.ok()) return client.error();
+    transport::Client& connected = *client.value();
+    return subscribe_to(connected, options, std::move(client).value());
+}
+
+transport::Answer<Done> declare(const std::string& url, const std::string& name,
+                                const std::vector<std::string>& queues, Duration patience) {
+    transport::ClientOptions connection;
+    connection.url = url;
+    connection.name = name;
+    connection.publisher = false;
+    connection.connect_retry = true;
+    connection.connect_timeout_ms =
+        static_cast<std::uint32_t>(std::max<std::int64_t>(patience.count(), 1));
+    auto client = transport::Client::connect(std::move(connection));
+    if (!client.ok()) return client.error();
+    for (const std::string& queue : queues) {
+        auto declared = client.value()->declare_queue(queue);
+        if (!declared.ok()) return declared.error();
+    }
+    return Done{};
+}
+
+}  // namespace
+
+transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
+                                      const std::vector<std::string>& queues, Duration patience) {
+    return transport::kafka::is_kafka_url(url) ? make_kafka_topics(url, queues, patience)
+                                               : declare(url, name, queues, patience);
+}
+
+transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& client,
+                                                         const BrokerSourceOptions& options) {
+    return subscribe_to(client, options, nullptr);
+}
+
+transport::Answer<std::unique_ptr<Source>> open_source(const std::string& url,
+                                                       const std::string& name,
+                                                       const BrokerSourceOptions& options,
+                                                       Duration patience) {
+    return transport::kafka::is_kafka_url(url) ? open_kafka(url, name, options, patience)
+                                               : open_broker(url, name, options, patience);
 }
 
 }  // namespace ferry::consumer

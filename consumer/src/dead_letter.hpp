@@ -1,6 +1,9 @@
 #pragma once
 
+#include <string>
 #include <string_view>
+
+#include "ferry/consumer/incoming.hpp"
 
 namespace ferry::consumer {
 
@@ -19,5 +22,10 @@ inline constexpr std::string_view death_last_header = "ferry-death-last-ms";
 inline constexpr std::string_view death_text_header = "ferry-death-text";
 /// An operator moved the message to this queue.
 inline constexpr std::string_view moved_header = "ferry-moved-from";
+
+/// What goes to the dead letters in place of the message.
+[[nodiscard]] transport::Message dead_copy(const Incoming& message, std::string_view reason,
+                                           const std::string& queue,
+                                           const std::string& dead_letter_queue);
 
 }  // namespace ferry::consumer

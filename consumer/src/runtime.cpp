@@ -614,9 +614,12 @@ Figures Runtime::figures() const {
 std::string Runtime::metrics() const {
     const Health now = health();
     const Figures totals = figures();
-    if (impl_->options.inbox == nullptr) return impl_->metrics.render(totals, now, nullptr);
+    std::string beside = impl_->source->metrics();
+    if (impl_->options.inbox == nullptr) {
+        return impl_->metrics.render(totals, now, nullptr) + beside;
+    }
     const InboxFigures inbox = impl_->options.inbox->figures();
-    return impl_->metrics.render(totals, now, &inbox);
+    return impl_->metrics.render(totals, now, &inbox) + beside;
 }
 
 bool Runtime::ended() const {

@@ -94,13 +94,11 @@ int serve(const Role& role, const std::string& name, const std::string& path,
     if (!database.ok()) return fail(database.error().text);
     if (auto made = database.value().run(role.tables); !made.ok()) return fail(made.error().text);
 
-    transport::ClientOptions connection;
-    connection.url = url;
-    connection.name = name;
-    connection.connect_retry = true;
-    connection.connect_timeout_ms = 30'000;
-    auto client = transport::Client::connect(connection);
-    if (!client.ok()) return fail(client.error().text);
+    const consumer::Duration patience{30'000};
+    if (auto made = consumer::ensure_queues(url, name, {role.act, role.undo}, patience);
+        !made.ok()) {
+        return fail(made.error().text);
+    }
 
     outbox::relay::Options sending;
     sending.database = path;
@@ -117,12 +115,9 @@ int serve(const Role& role, const std::string& name, const std::string& path,
     participant.value()->act(role.act, role.acts);
     participant.value()->undo(role.undo, role.undoes);
     for (const std::string& queue : {role.act, role.undo}) {
-        if (auto declared = client.value()->declare_queue(queue); !declared.ok()) {
-            return fail(declared.error().text);
-        }
         consumer::BrokerSourceOptions source_options;
         source_options.queue = queue;
-        auto source = consumer::broker_source(*client.value(), source_options);
+        auto source = consumer::open_source(url, name, source_options, patience);
         if (!source.ok()) return fail(source.error().text);
         if (!participant.value()->run(std::move(source).value(), queue).ok()) {
             return fail("cannot take commands from " + queue);

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "bench/consumer.hpp"
+#include "bench/kafka_bench.hpp"
 #include "bench/pinger.hpp"
 #include "bench/process.hpp"
 #include "bench/publisher.hpp"
 #include "bench/signal.hpp"
+#include "ferry/transport/kafka/settings.hpp"
 #include "progress.hpp"
 
 namespace ferry::cli::bench {
@@ -233,6 +235,7 @@ Answer<Outcome> ping(const Context& context, const Settings& settings, Client& a
 }  // namespace
 
 Answer<Outcome> run(const Context& context, const Settings& settings) {
+    if (transport::kafka::is_kafka_url(context.url)) return run_on_kafka(context, settings);
     auto admin = connect(context);
     if (!admin.ok()) return admin.error();
     Queues queues(*admin.value(), settings);

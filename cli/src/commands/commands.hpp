@@ -33,6 +33,8 @@ void add_outbox(Command& app, Context& context);
 void add_bench(Command& app, Context& context);
 void add_inbox(Command& app, Context& context);
 void add_saga(Command& app, Context& context);
+void add_topic(Command& app, Context& context);
+void add_bridge(Command& app, Context& context);
 void add_completion(Command& app, Context& context);
 
 /// Text for the end of a command's --help.

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
+#include "ferry/transport/kafka/subscription.hpp"
 #include "message_json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -36,6 +37,7 @@ struct Options {
     std::string timeout;
     std::string member;
     std::uint32_t weight = 1;
+    std::string group;  // Kafka
 };
 
 constexpr std::uint64_t window_bytes = 8ULL << 20;
@@ -210,16 +212,104 @@ int push_all(transport::Client& client, const Options& options, Printer& printer
     return status;
 }
 
-int run_consume(const Context& context, const Options& options) {
+/// Prints one message of Kafka; nothing: none came before the time is up, or all was read.
+std::optional<Result<transport::Received>> next_of_kafka(transport::kafka::Subscription& reading,
+                                                         const Options& options,
+                                                         steady_clock::time_point deadline) {
+    const bool until_end = !options.follow && options.timeout.empty();
+    while (const auto wait = patience(options, deadline)) {
+        // Asked before: what came in between is taken all the same.
+        const bool at_end = reading.at_end();
+        auto received = reading.next(until_end ? milliseconds(50) : *wait);
+        if (received.ok() || received.error().code != Errc::would_block) return received;
+        if (until_end && at_end) break;
+    }
+    return std::nullopt;
+}
+
+int receive_from_kafka(transport::kafka::Subscription& reading, const Options& options,
+                       Printer& printer) {
+    const milliseconds silence =
+        options.timeout.empty() ? milliseconds(0) : *parse_duration(options.timeout);
+    std::vector<transport::DeliveryTag> unacked;
+    const auto flush = [&]() -> int {
+        if (!flush_out()) return fail(exit_refused, "cannot write to stdout");
+        if (!options.ack || unacked.empty()) return exit_done;
+        const auto lost = reading.settle(std::exchange(unacked, {}), milliseconds(10'000));
+        if (!lost.ok()) return fail(lost.error());
+        if (!lost.value().empty()) {
+            std::fprintf(stderr, "ferry: %zu messages went to another consumer before their ack\n",
+                         lost.value().size());
+        }
+        return exit_done;
+    };
+    auto deadline = steady_clock::now() + silence;
+    while (!printer.enough()) {
+        auto received = reading.next(milliseconds(0));
+        if (!received.ok() && received.error().code == Errc::would_block) {
+            if (const int status = flush(); status != exit_done) return status;
+            auto waited = next_of_kafka(reading, options, deadline);
+            if (!waited) break;
+            received = std::move(*waited);
+        }
+        if (!received.ok()) {
+            flush();
+            return fail(received.error(), "consuming from " + options.queue);
+        }
+        if (!printer.print(received.value().delivery)) {
+            return fail(exit_refused, "cannot write to stdout");
+        }
+        unacked.push_back(received.value().delivery.tag);
+        deadline = steady_clock::now() + silence;
+        if (unacked.size() >= std::max<std::size_t>(1, options.window / 2)) {
+            if (const int status = flush(); status != exit_done) return status;
+        }
+        if (interrupted()) break;
+    }
+    return flush();
+}
+
+int consume_from_kafka(const Context& context, const Options& options, Printer& printer) {
+    for (const auto& [asked, what] : {std::pair{options.reject, "--reject"},
+                                      std::pair{!options.nack_delay.empty(), "--nack-delay"},
+                                      std::pair{!options.member.empty(), "--member"},
+                                      std::pair{options.weight != 1, "--weight"}}) {
+        if (asked) {
+            return fail(exit_refused, std::string("NOT_SUPPORTED: Kafka has nothing for ") + what);
+        }
+    }
+    transport::kafka::SubscriptionOptions wanted;
+    wanted.url = context.url;
+    wanted.queue = options.queue;
+    wanted.group = options.group;
+    wanted.prefetch = options.ack ? options.window : 100'000;
+    wanted.on_event = [](std::string_view text) {
+        std::fprintf(stderr, "ferry: %.*s\n", static_cast<int>(text.size()), text.data());
+    };
+    auto reading = transport::kafka::subscribe(std::move(wanted));
+    if (!reading.ok()) return fail(reading.error());
+    const int status = receive_from_kafka(*reading.value(), options, printer);
+    reading.value()->close();
+    return status;
+}
+
+int consume_from_broker(const Context& context, const Options& options, Printer& printer) {
     auto connected = connect(context);
     if (!connected.ok()) return fail(connected.error());
     transport::Client& client = *connected.value();
-    catch_interrupts();
-    Printer printer(options, context.json || options.format == "json");
     const bool push = options.follow || !options.timeout.empty();
     const int status =
         push ? push_all(client, options, printer) : pull_all(client, options, printer);
     client.close(milliseconds(5000)).ignore("the last acks were waited for already");
+    return status;
+}
+
+int run_consume(const Context& context, const Options& options) {
+    catch_interrupts();
+    Printer printer(options, context.json || options.format == "json");
+    const int status = transport::kafka::is_kafka_url(context.url)
+                           ? consume_from_kafka(context, options, printer)
+                           : consume_from_broker(context, options, printer);
     if (status != exit_done) return status;
     if (options.count != 0 && !printer.enough() && !interrupted()) {
         return fail(exit_refused, "only " + with_commas(printer.printed()) + " of " +
@@ -258,12 +348,18 @@ void add_consume(Command& app, Context& context) {
     command->add_option("--weight", options->weight, "Ordered queues: share of the keys")
         ->range(1, 64)
         ->capture_default_str();
+    command->add_option("--group", options->group,
+                        "Kafka: the consumer group; default: the queue's name");
     command->footer(examples({"ferry consume orders", "ferry consume orders --follow --format json",
                               "ferry consume orders --count 10 --timeout 5s",
                               "ferry consume orders --count 1 --no-ack",
-                              "ferry consume orders --count 1 --nack-delay 30s"}));
+                              "ferry consume orders --count 1 --nack-delay 30s",
+                              "ferry consume orders --url kafka://host:9092 --group billing"}));
     command->callback([&context, options] {
         context.run = [&context, options] {
+            if (!options->group.empty() && !transport::kafka::is_kafka_url(context.url)) {
+                return fail(exit_usage, "--group is for kafka:// only");
+            }
             const bool refuses = options->reject || !options->nack_delay.empty();
             if (refuses && (options->follow || !options->timeout.empty() || !options->ack)) {
                 return fail(exit_usage,

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -11,6 +12,8 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.hpp"
+#include "ferry/transport/kafka/publisher.hpp"
+#include "ferry/transport/kafka/records.hpp"
 #include "ferry/wire/limits.hpp"
 #include "message_json.hpp"
 #include "message_source.hpp"
@@ -128,16 +131,11 @@ int fill_message(const Options& options, wire::Message& message) {
     return exit_done;
 }
 
-// Gives the messages to the client as fast as it takes them; `taken` counts them.
-int feed(transport::Client& client, MessageSource& source, const Options& options,
-         wire::Message& message, std::uint64_t& taken) {
-    if (const std::string wrong = wire::check_message(message); !wrong.empty()) {
-        return fail(exit_refused, wrong);
-    }
-    std::vector<std::byte> properties;
-    wire::Encoder encoder(properties);
-    wire::write_properties(encoder, message.properties);
-    const std::uint64_t payload_max = client.server().payload_bytes_max;
+/// Takes one payload on its way.
+using Put = std::function<Result<std::uint64_t>(const std::string& payload)>;
+
+// Gives the messages to `put` as fast as it takes them; `taken` counts them.
+int feed(MessageSource& source, std::uint64_t payload_max, const Put& put, std::uint64_t& taken) {
     Progress progress("published", 0);
     std::string payload;
     while (!interrupted()) {
@@ -150,35 +148,15 @@ int feed(transport::Client& client, MessageSource& source, const Options& option
                                           " bytes; the broker takes at most " +
                                           std::to_string(payload_max));
         }
-        // Who names a queue means that queue: dropping the message in silence would be losing it.
-        const bool mandatory = options.mandatory || message.exchange.empty();
-        const auto sequence =
-            client.enqueue(message.exchange, message.routing_key,
-                           {reinterpret_cast<const std::byte*>(payload.data()), payload.size()},
-                           properties, transport::PublishOptions{mandatory});
+        const auto sequence = put(payload);
         if (!sequence.ok()) return fail(sequence.error(), "publishing");
         progress.at(++taken);
     }
     return exit_done;
 }
 
-int run_publish(const Context& context, const Options& options) {
-    wire::Message message;
-    if (const int status = fill_message(options, message); status != exit_done) return status;
-    Result<MessageSource> source = open_source(options);
-    if (!source.ok()) return fail(source.error(), options.file);
-    Tally tally;  // outlives the client, whose thread adds to it
-    transport::ClientOptions client_options;
-    client_options.producer = options.producer;
-    client_options.on_confirm = [&tally](std::uint64_t first, std::uint64_t last,
-                                         const transport::Outcome& outcome) {
-        tally.add(first, last, outcome);
-    };
-    auto client = connect(context, std::move(client_options));
-    if (!client.ok()) return fail(client.error());
-    std::uint64_t taken = 0;
-    int status = feed(*client.value(), source.value(), options, message, taken);
-    const Status flushed = client.value()->flush(*parse_duration(options.timeout));
+int report(const Context& context, const Tally& tally, std::uint64_t taken, const Status& flushed,
+           int status) {
     if (context.json) {
         print_json(tally.json(taken));
     } else if (taken != 1) {
@@ -194,6 +172,78 @@ int run_publish(const Context& context, const Options& options) {
         return fail(exit_refused, with_commas(tally.refused()) + " refused. " + tally.why());
     }
     return status;
+}
+
+int publish_to_broker(const Context& context, const Options& options, MessageSource& source,
+                      const wire::Message& message) {
+    Tally tally;  // outlives the client, whose thread adds to it
+    transport::ClientOptions client_options;
+    client_options.producer = options.producer;
+    client_options.on_confirm = [&tally](std::uint64_t first, std::uint64_t last,
+                                         const transport::Outcome& outcome) {
+        tally.add(first, last, outcome);
+    };
+    auto connected = connect(context, std::move(client_options));
+    if (!connected.ok()) return fail(connected.error());
+    transport::Client& client = *connected.value();
+    std::vector<std::byte> properties;
+    wire::Encoder encoder(properties);
+    wire::write_properties(encoder, message.properties);
+    // Who names a queue means that queue: dropping the message in silence would be losing it.
+    const transport::PublishOptions publish{options.mandatory || message.exchange.empty()};
+    std::uint64_t taken = 0;
+    const auto put = [&](const std::string& payload) {
+        return client.enqueue(message.exchange, message.routing_key, as_bytes(payload), properties,
+                              publish);
+    };
+    const int status = feed(source, client.server().payload_bytes_max, put, taken);
+    return report(context, tally, taken, client.flush(*parse_duration(options.timeout)), status);
+}
+
+int publish_to_kafka(const Context& context, const Options& options, MessageSource& source,
+                     const wire::Message& message) {
+    if (!options.producer.empty()) {
+        return fail(exit_refused,
+                    "NOT_SUPPORTED: Kafka has no lasting producers; leave --producer out");
+    }
+    if (const auto no = transport::kafka::unsupported(message.properties); !no.empty()) {
+        return fail(exit_refused, no);
+    }
+    Tally tally;
+    transport::kafka::PublisherOptions wanted;
+    wanted.url = context.url;
+    const auto timeout = *parse_duration(options.timeout);
+    wanted.message_timeout_ms = static_cast<std::uint32_t>(timeout.count());
+    wanted.on_confirm = [&tally](std::uint64_t first, std::uint64_t last,
+                                 const transport::Outcome& outcome) {
+        tally.add(first, last, outcome);
+    };
+    auto publisher = transport::kafka::make_publisher(std::move(wanted));
+    if (!publisher.ok()) return fail(publisher.error());
+    std::uint64_t taken = 0;
+    const auto put = [&](const std::string& payload) {
+        return publisher.value()->publish_async(message.exchange, message.routing_key,
+                                                message.properties, as_bytes(payload), {});
+    };
+    const int status = feed(source, 0, put, taken);
+    // What times out is told by then.
+    const Status flushed = publisher.value()->flush(timeout + std::chrono::seconds(2));
+    const bool unsure = taken > tally.stored() + tally.refused();
+    return report(context, tally, taken,
+                  unsure ? Status(Error{Errc::indeterminate, 0, 0, "in doubt"}) : flushed, status);
+}
+
+int run_publish(const Context& context, const Options& options) {
+    wire::Message message;
+    if (const int status = fill_message(options, message); status != exit_done) return status;
+    Result<MessageSource> source = open_source(options);
+    if (!source.ok()) return fail(source.error(), options.file);
+    if (const std::string wrong = wire::check_message(message); !wrong.empty()) {
+        return fail(exit_refused, wrong);
+    }
+    return transport::kafka::is_kafka_url(context.url)
+               ? publish_to_kafka(context, options, source.value(), message)
+               : publish_to_broker(context, options, source.value(), message);
 }
 
 }  // namespace
@@ -238,7 +288,8 @@ void add_publish(Command& app, Context& context) {
         examples({"ferry publish orders 'hello'",
                   "ferry publish orders --file order.json --content-type application/json",
                   "seq 1000000 | ferry publish orders",
-                  "ferry publish eu.paid 'x' --exchange events --header region=eu --mandatory"}));
+                  "ferry publish eu.paid 'x' --exchange events --header region=eu --mandatory",
+                  "ferry publish orders 'hello' --key c1 --url kafka://host1:9092,host2:9092"}));
     command->callback([&context, options, payload] {
         options->has_payload = payload->count() > 0;
         context.run = [&context, options] {

@@ -27,6 +27,7 @@ struct RelayOptions {
     std::uint32_t attempts = relay::Rules{}.attempts_max;
     std::uint64_t pace = relay::Options{}.active_rows_per_s;
     bool optional_queues = false;
+    bool new_epoch = false;
     bool once = false;
 };
 
@@ -88,6 +89,7 @@ int run_relay(const Context& context, const RelayOptions& options) {
     wanted.rules.attempts_max = options.attempts;
     wanted.active_rows_per_s = options.pace;
     wanted.mandatory = !options.optional_queues;
+    wanted.new_epoch = options.new_epoch;
     wanted.once = options.once;
     wanted.log = log_line;
     catch_interrupts();
@@ -150,10 +152,13 @@ void add_relay(Command& app, Context& context) {
                       "Messages for queues that do not exist are dropped instead of parked");
     add_duration(*command, "--drain", options->drain,
                  "On SIGTERM wait so long for what is under way");
+    command->add_flag("--new-epoch", options->new_epoch,
+                      "First take a new epoch: after a restored backup, on Kafka");
     command->add_flag("--once", options->once, "End when everything was sent that can be");
     command->footer(examples(
         {"ferry relay orders.db", "ferry relay orders.db --url ferry://broker:7420 --retain 24h",
-         "ferry relay orders.db --http 127.0.0.1:7421", "ferry relay orders.db --once"}));
+         "ferry relay orders.db --http 127.0.0.1:7421", "ferry relay orders.db --once",
+         "ferry relay orders.db --url kafka://host1:9092,host2:9092"}));
     command->callback([&context, options] {
         context.run = [&context, options] { return run_relay(context, *options); };
     });

@@ -14,6 +14,7 @@
 #include "ferry/outbox/relay.hpp"
 #include "ferry/saga/orchestrator.hpp"
 #include "ferry/saga_http/curl_calls.hpp"
+#include "ferry/transport/kafka/settings.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "reach.hpp"
@@ -112,16 +113,17 @@ Result<std::unique_ptr<http::HttpServer>> serve_http(const Options& options,
     return http::HttpServer::start(host, port, std::move(handlers));
 }
 
-int run(const Options& options, saga::Orchestrator& orchestrator, transport::Client& client,
+int run(const Context& context, const Options& options, saga::Orchestrator& orchestrator,
         relay::Relay& sending) {
     consumer::BrokerSourceOptions source_options;
     source_options.queue = orchestrator.queue();
     source_options.prefetch = 2'000;
     source_options.dead_letter_queue = orchestrator.queue() + ".dead";
-    auto source = consumer::broker_source(client, source_options);
-    for (; !source.ok() && goes_away(source.error().code) && !interrupted();
-         source = consumer::broker_source(client, source_options)) {
+    const consumer::Duration turn{1'000};
+    auto source = consumer::open_source(context.url, "ferry saga", source_options, turn);
+    while (!source.ok() && goes_away(source.error().code) && !interrupted()) {
         std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        source = consumer::open_source(context.url, "ferry saga", source_options, turn);
     }
     if (!source.ok()) return interrupted() ? exit_done : fail(source.error());
     if (auto running = orchestrator.run(std::move(source).value()); !running.ok()) {
@@ -153,6 +155,25 @@ int run(const Options& options, saga::Orchestrator& orchestrator, transport::Cli
     return exit_done;
 }
 
+/// False: it was told why, or it was interrupted.
+bool declare(const Context& context, const std::set<std::string>& queues) {
+    if (!transport::kafka::is_kafka_url(context.url)) {
+        return reach_and_declare(context, "ferry saga", queues, log_line) != nullptr;
+    }
+    const std::vector<std::string> topics(queues.begin(), queues.end());
+    while (!interrupted()) {
+        const auto made =
+            consumer::ensure_queues(context.url, "ferry saga", topics, consumer::Duration(1'000));
+        if (made.ok()) return true;
+        if (!goes_away(made.error().code)) {
+            fail(made.error());
+            return false;
+        }
+        log_line(made.error().text);
+    }
+    return false;
+}
+
 int serve(const Context& context, const Options& options) {
     std::vector<saga::Definition> definitions;
     if (!options.definitions.empty() && !read_definitions(options.definitions, definitions)) {
@@ -165,8 +186,7 @@ int serve(const Context& context, const Options& options) {
         options.declare ? queues_of(definitions) : std::set<std::string>();
     queues.insert(orchestrator.value()->queue());
     queues.insert(orchestrator.value()->queue() + ".dead");
-    const auto client = reach_and_declare(context, "ferry saga", queues, log_line);
-    if (!client) return interrupted() ? exit_done : exit_refused;
+    if (!declare(context, queues)) return interrupted() ? exit_done : exit_refused;
     relay::Options sending;
     sending.database = options.database;
     sending.url = context.url;
@@ -177,10 +197,7 @@ int serve(const Context& context, const Options& options) {
     };
     auto started = relay::Relay::start(std::move(sending));
     if (!started.ok()) return fail(exit_refused, started.error().text);
-    const int status = run(options, *orchestrator.value(), *client, *started.value());
-    // Its source uses the client.
-    orchestrator.value().reset();
-    return status;
+    return run(context, options, *orchestrator.value(), *started.value());
 }
 
 }  // namespace

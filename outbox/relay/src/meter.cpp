@@ -63,10 +63,12 @@ void Histogram::observe_ms(std::uint64_t ms, std::uint64_t times) {
 std::string Meter::render() const {
     Figures f;
     Histogram histogram;
+    std::string beside;
     {
         const std::lock_guard lock(mutex_);
         f = figures_;
         histogram = histogram_;
+        beside = beside_;
     }
     struct Row {
         const char* name;
@@ -116,7 +118,7 @@ std::string Meter::render() const {
         families.push_back(family(row.name, row.help, row.type, row.value));
     }
     families.push_back(family(histogram));
-    return prometheus::TextSerializer().Serialize(families);
+    return prometheus::TextSerializer().Serialize(families) + beside;
 }
 
 }  // namespace ferry::outbox::relay

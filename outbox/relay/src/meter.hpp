@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "ferry/outbox/relay.hpp"
 
@@ -27,6 +28,11 @@ public:
         figures_ = figures;
         histogram_ = histogram;
     }
+    /// What the way to the broker tells, in the text format of Prometheus.
+    void publish_beside(std::string text) {
+        const std::lock_guard lock(mutex_);
+        beside_ = std::move(text);
+    }
     [[nodiscard]] Figures figures() const {
         const std::lock_guard lock(mutex_);
         return figures_;
@@ -38,6 +44,7 @@ private:
     mutable std::mutex mutex_;
     Figures figures_;
     Histogram histogram_;
+    std::string beside_;
 };
 
 }  // namespace ferry::outbox::relay

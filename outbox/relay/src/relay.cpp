@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "ferry/transport/kafka/settings.hpp"
 #include "ferry/transport/url.hpp"
 #include "worker.hpp"
 
@@ -27,7 +28,13 @@ Relay::Relay(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Relay::~Relay() = default;
 
 sqlite::Answer<std::unique_ptr<Relay>> Relay::start(Options options) {
-    if (!options.publisher) {
+    if (!options.publisher && transport::kafka::is_kafka_url(options.url)) {
+        const auto settings = transport::kafka::read_url(options.url);
+        if (!settings.ok()) {
+            return sqlite::Problem{sqlite::Kind::refused, 0,
+                                   options.url + ": " + settings.error().text};
+        }
+    } else if (!options.publisher) {
         const auto url = transport::parse_url(options.url);
         if (!url.ok()) {
             return sqlite::Problem{sqlite::Kind::refused, 0,

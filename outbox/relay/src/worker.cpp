@@ -37,6 +37,7 @@ Worker::Worker(Options options, Store store, Waker& waker, Meter& meter)
       core_(options_.rules, random_),
       pace_(options_.active_rows_per_s),
       token_(random_hex(random_)) {
+    if (options_.new_epoch) anew_.emplace(Anew::epoch, "that was asked for");
     struct stat file {};
     if (::stat(store_.path().c_str(), &file) == 0) {
         device_ = file.st_dev;
@@ -328,6 +329,7 @@ void Worker::measure() {
     figures_.producer = producer_;
     figures_.floor = core_.connected() ? core_.floor() : 0;
     if (std::exchange(measure_wanted_, false) && leading_) {
+        meter_.publish_beside(publisher_ ? publisher_->metrics() : std::string());
         const auto last = store_.max_id();
         const std::uint64_t read = core_.read_after();
         if (last.ok()) {

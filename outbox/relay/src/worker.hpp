@@ -75,6 +75,8 @@ private:
     // ---- worker_connect.cpp ----
     void connect(std::uint64_t now);
     bool connect_with(const Start& start);
+    transport::Answer<std::unique_ptr<transport::SequencedPublisher>> make_publisher();
+    void recall(transport::ProducerState& state, const Start& start) const;
     enum class Anew : std::uint8_t { epoch, numbers, identity };
     void begin_anew(Anew kind, const std::string& reason);
     bool write_all();

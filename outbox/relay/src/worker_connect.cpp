@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ferry/transport/kafka/publisher.hpp"
 #include "worker.hpp"
 
 // From a lease to a producer that is open: here the database and the broker are compared.
@@ -66,6 +67,27 @@ void Worker::connect(std::uint64_t now) {
     maybe_new_ = true;
 }
 
+transport::Answer<std::unique_ptr<transport::SequencedPublisher>> Worker::make_publisher() {
+    if (options_.publisher) return options_.publisher(mailbox_);
+    transport::SequencedOptions sending;
+    sending.url = options_.url;
+    sending.window_messages = options_.rules.window_max;
+    if (transport::kafka::is_kafka_url(options_.url)) {
+        return transport::kafka::make_sequenced_publisher(std::move(sending), mailbox_);
+    }
+    return transport::make_sequenced_publisher(std::move(sending), mailbox_);
+}
+
+// Kafka knows nothing of producers: what this database confirmed is the mark, and every row that it
+// still has below is open. Some of them were sent; the inbox tells those by their ids.
+void Worker::recall(transport::ProducerState& state, const Start& start) const {
+    state.mark = start.confirmed > base_ ? start.confirmed - base_ : 0;
+    state.open.clear();
+    if (start.first_pending > base_ && start.first_pending - base_ <= state.mark) {
+        state.open.push_back({start.first_pending - base_, state.mark});
+    }
+}
+
 bool Worker::connect_with(const Start& start) {
     producer_ = start.producer;
     epoch_ = start.epoch;
@@ -84,15 +106,7 @@ bool Worker::connect_with(const Start& start) {
         return false;
     }
     if (!publisher_) {
-        auto made = options_.publisher ? options_.publisher(mailbox_)
-                                       : transport::make_sequenced_publisher(
-                                             [this] {
-                                                 transport::SequencedOptions native;
-                                                 native.url = options_.url;
-                                                 native.window_messages = options_.rules.window_max;
-                                                 return native;
-                                             }(),
-                                             mailbox_);
+        auto made = make_publisher();
         if (!made.ok()) {
             connect_failed(made.error().text);
             return false;
@@ -112,6 +126,7 @@ bool Worker::connect_with(const Start& start) {
         return false;
     }
     transport::ProducerState& state = opened.value();
+    if (!state.remembers) recall(state, start);
     const std::uint64_t mark = base_ + state.mark;
     if (mark > reserved_) {
         if (!settle_known(state, start)) return false;

@@ -154,16 +154,9 @@ int consume(const std::string& role, const std::string& path, const std::string&
     inbox_options.consumer = role;
     auto inbox = consumer::Inbox::open(path, inbox_options);
     if (!inbox.ok()) return die(inbox.error().text);
-    transport::ClientOptions client_options;
-    client_options.url = url;
-    client_options.connect_retry = true;
-    client_options.connect_timeout_ms = 30'000;
-    client_options.backoff_max_ms = 200;
-    auto client = transport::Client::connect(client_options);
-    if (!client.ok()) return die(client.error().text);
     consumer::BrokerSourceOptions source_options;
     source_options.queue = queue;
-    auto source = consumer::broker_source(*client.value(), source_options);
+    auto source = consumer::open_source(url, "bank", source_options, Duration(30'000));
     if (!source.ok()) return die(source.error().text);
     consumer::RuntimeOptions options;
     options.name = role;

@@ -86,9 +86,13 @@ class Usage(unittest.TestCase):
             self.assertEqual(done.returncode, UNREACHABLE, arguments)
 
     def test_kafka_is_refused_with_a_reason(self):
-        done = run("--url", "kafka://localhost:9092", "ping")
+        for arguments in (["ping"], ["queue", "list"], ["top", "--once"], ["exchange", "list"]):
+            done = run("--url", "kafka://localhost:9092", *arguments)
+            self.assertEqual(done.returncode, REFUSED)
+            self.assertIn(b"NOT_SUPPORTED", done.stderr)
+        done = run("--url", "kafka://localhost:9092", "publish", "q", "x", "--priority", "3")
         self.assertEqual(done.returncode, REFUSED)
-        self.assertIn(b"not built yet", done.stderr)
+        self.assertIn(b"priorities", done.stderr)
 
     def test_completion_scripts_are_valid(self):
         for shell in ("bash", "zsh", "fish"):

@@ -46,6 +46,8 @@ public:
     /// Tags that have lost their leases since the last call, as far as the broker told.
     virtual std::vector<transport::DeliveryTag> lost() = 0;
     [[nodiscard]] virtual bool connected() const = 0;
+    /// In the text format of Prometheus, beside those of the runtime.
+    [[nodiscard]] virtual std::string metrics() const { return {}; }
     /// No further messages: next() gives not_found soon, what is unacked returns to the queue.
     virtual void close() = 0;
 };
@@ -60,6 +62,9 @@ struct BrokerSourceOptions {
     /// A queue without such a policy keeps its poison.
     std::string dead_letter_queue;
     Duration request_timeout{10'000};
+    /// Kafka only, where a message cannot wait in its queue: the topic in which those without an
+    /// ordering key wait for their next attempt. Empty: they wait in this process.
+    std::string retry_queue;
 };
 
 /// A queue of the broker. Uses the client's connection, repairs itself with it.
@@ -69,5 +74,20 @@ struct BrokerSourceOptions {
 /// Errors    what subscribing says: the queue is not there, options out of range.
 [[nodiscard]] transport::Answer<std::unique_ptr<Source>> broker_source(
     transport::Client& client, const BrokerSourceOptions& options);
+
+/// The same with a connection of its own, to whatever the URL names: ferry://HOST:PORT, or
+/// kafka://HOST:PORT,… where the queue is a topic and a consumer group (docs/kafka.md). Keeps
+/// trying for `patience` if nobody answers.
+///
+/// Errors    as broker_source; unreachable.
+[[nodiscard]] transport::Answer<std::unique_ptr<Source>> open_source(
+    const std::string& url, const std::string& name, const BrokerSourceOptions& options,
+    Duration patience);
+
+/// Declares plain durable queues, or makes topics, where they are missing. Keeps trying for
+/// `patience` if nobody answers.
+[[nodiscard]] transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
+                                                    const std::vector<std::string>& queues,
+                                                    Duration patience);
 
 }  // namespace ferry::consumer

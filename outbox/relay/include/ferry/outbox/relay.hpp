@@ -57,6 +57,9 @@ struct Options {
     /// A message for the default exchange whose queue is not there is refused, and so retried and
     /// parked, instead of being dropped.
     bool mandatory = true;
+    /// Takes a new epoch first: after a restored backup, where the message system does not notice
+    /// it (Kafka). What was sent and not marked is sent again under new ids.
+    bool new_epoch = false;
     bool once = false;  // ends by itself when all was sent that can be
     std::function<void(LogLevel, std::string_view)> log;  // on the relay's thread; one line each
     const Clock* clock = nullptr;                         // null: the system's
