@@ -20,7 +20,8 @@ constexpr std::uint64_t ticks_per_second = 1000 / tick_ms;
 constexpr std::uint64_t stalled_ns = 2'000'000'000;
 constexpr std::uint64_t linger_ms = 5;
 constexpr std::uint64_t linger_bytes_max = 64U << 10;
-constexpr int rounds_max = 64;  // per turn, so that sockets are looked at again
+constexpr int rounds_max = 64;          // per turn, so that sockets are looked at again
+constexpr int changes_told_max = 128;  // in a round, to watchers of services
 constexpr std::uint64_t greeting_max = 512;
 // Descriptors that sockets never get: for checkpoints, HTTP, backups and a few segments at first,
 // and always so many more than the log has open.
@@ -168,9 +169,12 @@ void Driver::round() {
 }
 
 void Driver::tell_watchers() {
-    for (const auto& [id, key] : registry.take_changes()) {
-        if (ProtocolSession* found = session(id)) found->on_service(key);
+    for (int told = 0; told < changes_told_max; ++told) {
+        const auto change = registry.take_change();
+        if (!change) return;
+        if (ProtocolSession* found = session(change->first)) found->on_service(change->second);
     }
+    touch();
 }
 
 // Acks that nobody asked to be told of wait a little for company: a sync of their own would delay

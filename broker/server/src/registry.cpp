@@ -106,9 +106,10 @@ void Registry::changed(const ServiceKey& key) {
     for (const engine::SessionId session : told) changes_.emplace_back(session, key);
 }
 
-std::vector<std::pair<engine::SessionId, ServiceKey>> Registry::take_changes() {
-    std::vector<std::pair<engine::SessionId, ServiceKey>> out;
-    out.swap(changes_);
+std::optional<Registry::Change> Registry::take_change() {
+    if (changes_.empty()) return std::nullopt;
+    Change out = std::move(changes_.front());
+    changes_.pop_front();
     return out;
 }
 

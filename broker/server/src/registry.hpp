@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -51,8 +52,9 @@ public:
 
     void watch(engine::SessionId session, std::string_view service);
     void unwatch(engine::SessionId session, std::string_view service);
-    /// What has changed since the last call, in order, for each session that watches it.
-    [[nodiscard]] std::vector<std::pair<engine::SessionId, ServiceKey>> take_changes();
+    /// The next thing that has changed, for a session that watches it. In order.
+    using Change = std::pair<engine::SessionId, ServiceKey>;
+    [[nodiscard]] std::optional<Change> take_change();
 
     // Since start.
     std::uint64_t registered = 0, removed = 0, expired = 0;
@@ -65,7 +67,7 @@ private:
     std::set<std::pair<std::uint64_t, ServiceKey>> deadlines_;
     std::map<engine::SessionId, std::set<ServiceKey>> by_session_;
     std::map<std::string, std::multiset<engine::SessionId>, std::less<>> watchers_;
-    std::vector<std::pair<engine::SessionId, ServiceKey>> changes_;
+    std::deque<Change> changes_;
 };
 
 }  // namespace ferry::server
