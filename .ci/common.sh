@@ -15,9 +15,10 @@ test_needs=(
   libgtest-dev=header:gtest/gtest.h libgmock-dev=header:gmock/gmock.h librapidcheck-dev=header:rapidcheck.h
   libbenchmark-dev=header:benchmark/benchmark.h python3=command:python3 python3-msgpack=python:msgpack
   clang-format=command:clang-format lld=command:ld.lld prometheus=command:promtool strace=command:strace
-  sqlite3=command:sqlite3
-  # A real Apache Kafka for tests/integration/kafka.
-  openjdk-17-jre-headless=command:java maven=command:mvn kcat=command:kcat)
+  sqlite3=command:sqlite3)
+# A real Apache Kafka for tests/integration/kafka.
+[ "${FERRY_SKIP_KAFKA:-}" = 1 ] ||
+  test_needs+=(openjdk-17-jre-headless=command:java maven=command:mvn kcat=command:kcat openssl=command:openssl)
 # Good to have; nothing is refused without them.
 extras=(ccache=command:ccache graphviz=command:dot)
 

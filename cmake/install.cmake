@@ -38,7 +38,7 @@ endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/config/prometheus.yml ${PROJECT_SOURCE_DIR}/config/alerts.yml
         ${PROJECT_SOURCE_DIR}/config/outbox-alerts.yml
         ${PROJECT_SOURCE_DIR}/config/saga-alerts.yml
-        ${PROJECT_SOURCE_DIR}/config/kafka.conf
+        ${PROJECT_SOURCE_DIR}/config/kafka-alerts.yml ${PROJECT_SOURCE_DIR}/config/kafka.conf
         DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq COMPONENT programs)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/grafana DESTINATION ${CMAKE_INSTALL_DATADIR}/ferrymq
         COMPONENT programs)

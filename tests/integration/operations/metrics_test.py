@@ -118,7 +118,7 @@ class MetricsTest(unittest.TestCase):
     def test_promtool_likes_the_metrics_the_rules_and_the_scrape_file(self):
         checked = promtool("check", "metrics", text=self.metrics)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
-        for name in ("alerts.yml", "outbox-alerts.yml", "saga-alerts.yml"):
+        for name in ("alerts.yml", "outbox-alerts.yml", "saga-alerts.yml", "kafka-alerts.yml"):
             rules = promtool("check", "rules", str(CONFIG / name))
             self.assertEqual(rules.returncode, 0, rules.stderr)
         scrape = promtool("check", "config", str(CONFIG / "prometheus.yml"))
