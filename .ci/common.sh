@@ -10,15 +10,16 @@ build_needs=(
   libuv1-dev=header:uv.h libmsgpack-cxx-dev=header:msgpack.hpp prometheus-cpp-dev=header:prometheus/registry.h
   libcctz-dev=header:cctz/time_zone.h tzdata=zone:Europe/Berlin libmicrohttpd-dev=header:microhttpd.h libcli11-dev=header:CLI/CLI.hpp libtomlplusplus-dev=header:toml++/toml.h
   libspdlog-dev=header:spdlog/spdlog.h libsqlite3-dev=header:sqlite3.h nlohmann-json3-dev=header:nlohmann/json.hpp
-  libcurl4-openssl-dev=header:curl/curl.h librdkafka-dev=header:librdkafka/rdkafka.h)
+  libcurl4-openssl-dev=header:curl/curl.h librdkafka-dev=header:librdkafka/rdkafka.h
+  libssl-dev=header:openssl/ssl.h libgnutls28-dev=header:gnutls/gnutls.h)
 test_needs=(
   libgtest-dev=header:gtest/gtest.h libgmock-dev=header:gmock/gmock.h librapidcheck-dev=header:rapidcheck.h
   libbenchmark-dev=header:benchmark/benchmark.h python3=command:python3 python3-msgpack=python:msgpack
   clang-format=command:clang-format lld=command:ld.lld prometheus=command:promtool strace=command:strace
-  sqlite3=command:sqlite3)
+  sqlite3=command:sqlite3 openssl=command:openssl)
 # A real Apache Kafka for tests/integration/kafka.
 [ "${FERRY_SKIP_KAFKA:-}" = 1 ] ||
-  test_needs+=(openjdk-17-jre-headless=command:java maven=command:mvn kcat=command:kcat openssl=command:openssl)
+  test_needs+=(openjdk-17-jre-headless=command:java maven=command:mvn kcat=command:kcat)
 # Good to have; nothing is refused without them.
 extras=(ccache=command:ccache graphviz=command:dot)
 

@@ -138,9 +138,10 @@ void Engine::set_disk_full(bool full) {
     for (const QueueId id : state_->timed) state_->mark_dirty(*state_->queue_of(id));
 }
 
-void Engine::open_session(SessionId session) {
-    const bool fresh = state_->sessions.try_emplace(session).second;
+void Engine::open_session(SessionId session, std::shared_ptr<const Rights> rights) {
+    const auto [at, fresh] = state_->sessions.try_emplace(session);
     FERRY_ASSERT(fresh, "session ids are never used twice");
+    at->second.rights = std::move(rights);
 }
 void Engine::close_session(SessionId session, Now now) {
     state_->close_session(session, now);

@@ -186,8 +186,7 @@ bool Engine::prepare(SessionId session, std::uint64_t request, Prepared wanted, 
     }
     const PublishPlan& plan = s.plans.front();
     if (plan.code != Code::ok) {
-        return failed(plan.code, plan.full != 0 ? s.text_of_full(plan.full)
-                                                : refusal_text(plan.code, publish));
+        return failed(plan.code, s.text_of_refusal(plan.code, publish, plan.full));
     }
     if (s.queue_named(wanted.check_queue) == nullptr) {
         return failed(Code::no_such_queue, "there is no queue '" + wanted.check_queue +
@@ -251,10 +250,8 @@ void Engine::submit(SessionId session, std::uint64_t request, std::string_view i
     const PublishPlan& plan = s.plans.front();
     if (plan.fate == PublishPlan::Fate::refuse) {
         s.forget_planned_ids();
-        return s.fail(
-            session, request, plan.code,
-            (plan.full != 0 ? s.text_of_full(plan.full) : refusal_text(plan.code, publish)) +
-                "; it stays prepared");
+        return s.fail(session, request, plan.code,
+                      s.text_of_refusal(plan.code, publish, plan.full) + "; it stays prepared");
     }
     s.write_submit(session, request, kept->prepared, now);
 }

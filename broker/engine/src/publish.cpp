@@ -145,11 +145,16 @@ std::string refusal_text(Code code, const PublishCommand& command) {
     }
 }
 
+std::string Engine::State::text_of_refusal(Code code, const PublishCommand& command, QueueId full) {
+    if (full != 0) return text_of_full(full);
+    return code == Code::permission_denied ? denied : refusal_text(code, command);
+}
+
 void Engine::State::refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
                            bool gated_by_log, QueueId full) {
     totals.refused += sequences.last - sequences.first + 1;
     Refuse effect{command.session, command.producer, sequences, code,
-                  full != 0 ? text_of_full(full) : refusal_text(code, command)};
+                  text_of_refusal(code, command, full)};
     if (gated_by_log) {
         after(last_gate, std::move(effect));
     } else {
@@ -183,7 +188,9 @@ struct Engine::State::Planning {
     const PublishCommand& command;
     const Producer& producer;
     Now now;
-    bool stopped = false;  // in order: something was refused, nothing behind it is taken
+    const Rights* rights = nullptr;  // null: everything
+    bool forbidden = false;          // by them, to the message's exchange or queue
+    bool stopped = false;            // in order: something was refused, nothing behind it is taken
     std::string_view last_exchange = {};
     std::string_view last_key = {};
     const Route* last_route = nullptr;
@@ -206,6 +213,14 @@ Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
     return traits;
 }
 
+// Once for all neighbours with one exchange and key.
+void Engine::State::check_rights(Planning& planning, const wire::MessageView& message) {
+    planning.forbidden = !permits_publish(*planning.rights, message.exchange, message.routing_key);
+    if (!planning.forbidden || !denied.empty()) return;
+    denied = lack_text(*planning.rights, Right::write,
+                       message.exchange.empty() ? message.routing_key : message.exchange);
+}
+
 const Route* Engine::State::find_route(Planning& planning, const wire::MessageView& message) {
     if (planning.last_route != nullptr && message.routing_key == planning.last_key &&
         message.exchange == planning.last_exchange) {
@@ -217,6 +232,7 @@ const Route* Engine::State::find_route(Planning& planning, const wire::MessageVi
     planning.last_exchange = message.exchange;
     if (route->by_headers) route = &uncached_routes.emplace_back(*route);
     planning.traits = traits_of(*route);
+    if (planning.rights != nullptr) check_rights(planning, message);
     planning.window = planning.traits.dedupes && route->queues.size() == 1
                           ? window_of(*queue_of(route->queues.front()))
                           : nullptr;
@@ -235,6 +251,7 @@ Code Engine::State::refusal_of(const Planning& planning, const wire::MessageView
                                const Route& route, std::uint64_t deliver_at) const {
     const bool mandatory = (planning.command.flags & wire::publish_mandatory) != 0;
     if (planning.stopped) return Code::sequence_gap;
+    if (planning.forbidden) return Code::permission_denied;
     if (disk_full) return Code::disk_full;
     if (message.payload.size() > settings.payload_bytes_max) return Code::message_too_large;
     if (deliver_at > planning.now.wall_ms + deliver_ahead_ms_max) return Code::bad_option;
@@ -281,6 +298,9 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     planned_ids.clear();
     plans_sortable = true;
     Planning planning{command, producer, now};
+    denied.clear();
+    if (const Session* session = session_of(command.session))
+        planning.rights = session->rights.get();
     const bool in_order = (command.flags & wire::publish_in_order) != 0;
     std::uint32_t offset = 0;
     for (std::uint32_t i = 0; i < command.count; ++i) {

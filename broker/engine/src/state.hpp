@@ -30,6 +30,7 @@ struct Session {
     std::map<std::uint64_t, OpenProducer> producers;  // by handle
     std::uint64_t next_handle = 1;
     std::map<std::uint64_t, std::unique_ptr<Subscription>> subscriptions;
+    std::shared_ptr<const Rights> rights;  // null: everything
 };
 
 /// An effect that waits until the record at `gate` is durable.
@@ -174,6 +175,7 @@ struct Engine::State {
     std::array<ReadMessage, messages_ahead_max> messages_ahead;
     std::deque<Route> uncached_routes;
     std::uint64_t plan_number = 0;     // of the command being planned
+    std::string denied;                // what it must not do first of all; empty: nothing
     std::vector<QueueId> planned_ids;  // queues that remembered one for the command being planned
     bool plans_sortable = false;       // all that is stored goes to queues that heed priorities
     const Route* last_run_route = nullptr;  // of the last run of `record`
@@ -225,6 +227,8 @@ struct Engine::State {
                        bool repeated = false);
     void refuse(const PublishCommand& command, Range<Sequence> sequences, Code code,
                 bool gated_by_log, QueueId full = 0);
+    [[nodiscard]] std::string text_of_refusal(Code code, const PublishCommand& command,
+                                              QueueId full);
     struct Planning;
     struct RouteTraits {
         bool guarded = false;     // some queue refuses publishes when it is full
@@ -235,6 +239,7 @@ struct Engine::State {
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;
     const ReadMessage* read_next(Planning& planning, std::uint32_t index);
     const Route* find_route(Planning& planning, const wire::MessageView& message);
+    void check_rights(Planning& planning, const wire::MessageView& message);
     [[nodiscard]] Code refusal_of(const Planning& planning, const wire::MessageView& message,
                                   const Route& route, std::uint64_t deliver_at) const;
     [[nodiscard]] bool has_consumer(const Route& route) const;

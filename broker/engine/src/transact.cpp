@@ -192,8 +192,8 @@ bool Engine::State::plan_transaction(const TransactionCommand& command, Now now,
     for (const PublishPlan& plan : plans) {
         if (plan.fate == PublishPlan::Fate::refuse) {
             code = plan.code;
-            why = "message " + std::to_string(number) + " of the transaction: " +
-                  (plan.full != 0 ? text_of_full(plan.full) : refusal_text(plan.code, publish));
+            why = "message " + std::to_string(number) +
+                  " of the transaction: " + text_of_refusal(plan.code, publish, plan.full);
             return true;
         }
         number += plan.count;

@@ -69,6 +69,12 @@ namespace ferry::wire {
       "the message is over the broker's limit; store it elsewhere")                           \
     X(430, queue_full, "QUEUE_FULL", true,                                                    \
       "a queue is at its max_length or max_bytes; publish again when there is room")          \
+    X(470, authentication_failed, "AUTHENTICATION_FAILED", false,                             \
+      "user or password is wrong, or none was given and the broker wants one")                \
+    X(471, permission_denied, "PERMISSION_DENIED", false,                                     \
+      "the user lacks the right that the text names; ask for it (ferry user permit)")         \
+    X(472, user_changed, "USER_CHANGED", true,                                                \
+      "the password or the rights of the user changed; reconnect")                            \
     X(500, storage_failed, "STORAGE_FAILED", true,                                            \
       "the broker's disk failed; what was unconfirmed is in doubt")                           \
     X(501, shutting_down, "SHUTTING_DOWN", true, "the broker is stopping; reconnect later")   \

@@ -72,12 +72,23 @@ enum class Verb : std::uint8_t {
     service = 97,
     service_list = 98,
     service_told = 99,
+    auth_challenge = 100,
+    auth_response = 101,
+    blocked = 102,
+    unblocked = 103,
     consumer_list = 110,
 };
 
 /// What a side may say in hello that it understands.
 inline constexpr std::string_view capability_single_active = "single_active";
 inline constexpr std::string_view capability_deliver_some = "deliver_some";
+inline constexpr std::string_view capability_blocked = "blocked";
+
+/// How a client proves who it is; docs/protocol.md, "Signing in".
+inline constexpr std::string_view mechanism_scram = "SCRAM-SHA-256";
+inline constexpr std::string_view mechanism_scram_plus = "SCRAM-SHA-256-PLUS";
+inline constexpr std::string_view mechanism_plain = "PLAIN";
+inline constexpr std::string_view mechanism_external = "EXTERNAL";
 
 /// PUBLISH flags.
 inline constexpr std::uint64_t publish_mandatory = 1;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ferry/engine/message_offsets.hpp"
+#include "ferry/engine/rights.hpp"
 #include "ferry/engine/types.hpp"
 #include "ferry/platform/result.hpp"
 #include "ferry/wire/limits.hpp"
@@ -93,7 +94,9 @@ public:
     void set_disk_full(bool full);
 
     // -- sessions --
-    void open_session(SessionId session);
+    /// `rights`: what it publishes is held against them (see permits()); null: it may do
+    /// everything. What else a session asks its caller holds against them, by demand_of().
+    void open_session(SessionId session, std::shared_ptr<const Rights> rights = nullptr);
     void close_session(SessionId session, Now now);
     /// As if every session had closed: what is unacked returns. For a clean stop.
     void return_all(Now now);
