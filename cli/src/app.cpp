@@ -23,9 +23,20 @@ std::unique_ptr<Command> make_app(Context& context) {
     app->set_version_flag("--version", "ferry " FERRY_VERSION);
     app->set_help_all_flag("--help-all", "Help for every command");
     app->add_option("--url", context.url,
-                    "Where the broker listens: ferry://host:port, or kafka://host:port,host:port")
+                    "Where the broker listens: ferry://host:port, with TLS ferrys://host:port, or "
+                    "kafka://host:port,host:port")
         ->envname("FERRY_URL")
         ->capture_default_str();
+    app->add_option("--user", context.security.user, "Sign in as this user")->envname("FERRY_USER");
+    app->add_option("--password-file", context.password_file,
+                    "First line: the user's password; else it is asked for")
+        ->envname("FERRY_PASSWORD_FILE");
+    app->add_option("--ca", context.security.ca_file, "Trust brokers whose certificate this signed")
+        ->envname("FERRY_CA_FILE");
+    app->add_option("--cert", context.security.certificate_file, "Show this certificate")
+        ->envname("FERRY_CERT_FILE");
+    app->add_option("--key", context.security.key_file, "Its key, if that is another file")
+        ->envname("FERRY_KEY_FILE");
     app->add_flag("--json", context.json, "Print JSON, one value per line");
     app->footer(
         examples({"ferry queue declare orders", "ferry publish orders 'hello'",
@@ -42,6 +53,7 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_queue(*app, context);
     add_exchange(*app, context);
     add_policy(*app, context);
+    add_user(*app, context);
     add_schedule(*app, context);
     add_prepared(*app, context);
     add_lock(*app, context);
@@ -69,6 +81,9 @@ int run_app(int argc, const char* const* argv) {
     const auto app = make_app(context);
     if (const auto ended = app->parse(argc, argv)) return *ended ? exit_done : exit_usage;
     if (!context.run) return fail(exit_usage, "this command needs more; see --help");
+    context.security.by_certificate =
+        context.security.user.empty() && !context.security.certificate_file.empty();
+    if (context.connects && !find_password(context)) return exit_usage;
     const int status = context.run();
     if (!flush_out() && status == exit_done) return fail(exit_refused, "cannot write to stdout");
     return status;

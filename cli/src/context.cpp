@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "ferry/secure/users.hpp"
+#include "password.hpp"
 #include "ferry/transport/kafka/settings.hpp"
 
 namespace ferry::cli {
@@ -54,6 +56,7 @@ transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& con
             "relay, saga serve and bridge (docs/kafka.md)"};
     }
     options.url = context.url;
+    options.security = context.security;
     options.name = "ferry";
     return transport::Client::connect(std::move(options));
 }
@@ -62,6 +65,24 @@ transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& con
     transport::ClientOptions options;
     options.publisher = false;
     return connect(context, std::move(options));
+}
+
+bool find_password(Context& context) {
+    std::string wrong;
+    std::optional<std::string> password;
+    if (!context.password_file.empty()) {
+        password = secure::read_secret_file(context.password_file, wrong);
+    } else if (!context.security.user.empty()) {
+        password = ask_password("Password of " + context.security.user + ": ", wrong);
+    } else {
+        return true;
+    }
+    if (password) {
+        context.security.password = std::move(*password);
+        return true;
+    }
+    fail(exit_usage, wrong);
+    return false;
 }
 
 void catch_interrupts() {

@@ -21,7 +21,10 @@ enum Exit : int {
 /// What every command may use. Lives as long as the program.
 struct Context {
     std::string url = "ferry://127.0.0.1:7420";
+    transport::Security security;
+    std::string password_file;
     bool json = false;
+    bool connects = true;      // the command speaks to a broker
     std::function<int()> run;  // set by the parsed command
 };
 
@@ -36,6 +39,10 @@ int fail(const Error& error, std::string_view doing);
 transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& context,
                                                               transport::ClientOptions options);
 transport::Answer<std::unique_ptr<transport::Client>> connect(const Context& context);
+
+/// Fills in the password of --user: from its file, or asked for at a terminal. False: it was told
+/// why not.
+[[nodiscard]] bool find_password(Context& context);
 
 /// From now on Ctrl-C and SIGTERM only set a flag, so that a command can finish what it began.
 void catch_interrupts();

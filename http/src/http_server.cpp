@@ -6,6 +6,8 @@
 #include "ferry/http/http_server.hpp"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -15,6 +17,9 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <vector>
+
+#include "ferry/platform/file.hpp"
 
 namespace ferry::http {
 namespace {
@@ -22,6 +27,11 @@ namespace {
 constexpr unsigned int connections_max = 64;
 constexpr unsigned int idle_seconds_max = 10;
 constexpr std::size_t connection_bytes_max = 32U << 10;
+
+constexpr std::size_t pem_bytes_max = 1U << 20;
+constexpr const char* tls_rules =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM:"
+    "+CHACHA20-POLY1305";
 
 constexpr std::string_view index_links =
     "<ul><li><a href=\"/metrics\">/metrics</a><li><a href=\"/health/live\">/health/live</a>"
@@ -105,8 +115,51 @@ void silent(void*, const char*, va_list) {}
 
 }  // namespace
 
+namespace {
+
+/// What the files of HttpTls hold.
+struct Pem {
+    std::string certificate;
+    std::string key;
+    std::string client_ca;
+};
+
+Status read_pem(FileSystem& files, const std::string& path, std::string& out) {
+    if (path.empty()) return ok_status();
+    const auto bytes = read_file(files, path, pem_bytes_max);
+    if (!bytes.ok()) return bytes.error();
+    out = as_text(bytes.value());
+    return ok_status();
+}
+
+Result<Pem> read_all(const HttpTls& tls) {
+    const auto files = make_posix_file_system();
+    Pem pem;
+    if (const Status read = read_pem(*files, tls.certificate, pem.certificate); !read.ok())
+        return read.error();
+    if (const Status read = read_pem(*files, tls.key, pem.key); !read.ok()) return read.error();
+    if (const Status read = read_pem(*files, tls.client_ca, pem.client_ca); !read.ok())
+        return read.error();
+    return pem;
+}
+
+// The library asks for a certificate and leaves it to us to look at it.
+bool showed_a_good_certificate(MHD_Connection* connection) {
+    const MHD_ConnectionInfo* const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    unsigned int status = 0;
+    return info != nullptr &&
+           gnutls_certificate_verify_peers2(static_cast<gnutls_session_t>(info->tls_session),
+                                            &status) == GNUTLS_E_SUCCESS &&
+           status == 0;
+}
+
+}  // namespace
+
 struct HttpServer::Impl {
     HttpHandlers handlers;
+    std::optional<HttpTls> tls;
+    Pem pem;  // the daemon looks into it
     bool loopback = false;
     std::uint16_t port = 0;
     MHD_Daemon* daemon = nullptr;
@@ -134,6 +187,8 @@ struct HttpServer::Impl {
 
     [[nodiscard]] Answer check_and_answer(MHD_Connection* connection, std::string_view path,
                                           std::string_view method) const {
+        if (tls && !tls->client_ca.empty() && !showed_a_good_certificate(connection))
+            return {MHD_HTTP_FORBIDDEN, "a client certificate of the right CA is wanted here\n"};
         if (method != "GET" && method != "HEAD") {
             return {MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n"};
         }
@@ -153,6 +208,31 @@ struct HttpServer::Impl {
             }
         }
         return answer(path);
+    }
+
+    /// Null: it cannot be. The daemon owns `fd` then, and looks into `texts` while it lives.
+    [[nodiscard]] MHD_Daemon* start_daemon(int fd, const Pem& texts) {
+        std::vector<MHD_OptionItem> options{
+            {MHD_OPTION_EXTERNAL_LOGGER, reinterpret_cast<std::intptr_t>(&silent), nullptr},
+            {MHD_OPTION_LISTEN_SOCKET, fd, nullptr},
+            {MHD_OPTION_CONNECTION_LIMIT, connections_max, nullptr},
+            {MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max, nullptr},
+            {MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes_max, nullptr}};
+        const auto text = [&](MHD_OPTION option, const std::string& value) {
+            options.push_back({option, 0, const_cast<char*>(value.c_str())});
+        };
+        unsigned flags =
+            MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+        if (tls) {
+            flags |= MHD_USE_TLS;
+            text(MHD_OPTION_HTTPS_MEM_CERT, texts.certificate);
+            text(MHD_OPTION_HTTPS_MEM_KEY, texts.key);
+            if (!texts.client_ca.empty()) text(MHD_OPTION_HTTPS_MEM_TRUST, texts.client_ca);
+            options.push_back({MHD_OPTION_HTTPS_PRIORITIES, 0, const_cast<char*>(tls_rules)});
+        }
+        options.push_back({MHD_OPTION_END, 0, nullptr});
+        return MHD_start_daemon(flags, 0, nullptr, nullptr, &Impl::on_request, this,
+                                MHD_OPTION_ARRAY, options.data(), MHD_OPTION_END);
     }
 
     static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
@@ -212,7 +292,8 @@ std::uint16_t HttpServer::port() const {
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& host, std::uint16_t port,
-                                                      HttpHandlers handlers) {
+                                                      HttpHandlers handlers,
+                                                      std::optional<HttpTls> tls) {
     BoundAddress address;
     if (!parse_address(host, port, address)) {
         return Error{.code = Errc::rejected, .what = "not a numeric IPv4 or IPv6 address"};
@@ -221,21 +302,54 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& host, s
     if (!listener.ok()) return listener.error();
     const int fd = listener.value();
     auto impl = std::make_unique<Impl>();
+    impl->tls = std::move(tls);
+    if (impl->tls) {
+        auto pem = read_all(*impl->tls);
+        if (!pem.ok()) {
+            close(fd);
+            return pem.error();
+        }
+        impl->pem = std::move(pem).value();
+    }
     impl->handlers = std::move(handlers);
     impl->loopback = address.loopback;
     impl->port = port_of(fd);
-    impl->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, nullptr, nullptr,
-        &Impl::on_request, impl.get(), MHD_OPTION_EXTERNAL_LOGGER, &silent, nullptr,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, connections_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        connection_bytes_max, MHD_OPTION_END);
+    impl->daemon = impl->start_daemon(fd, impl->pem);
     if (impl->daemon == nullptr) {
-        const Error error = os_error(Errc::io_failed, "cannot start the HTTP server");
         close(fd);
-        return error;
+        if (impl->tls) {
+            return Error{.code = Errc::rejected,
+                         .what = "the certificate, its key or the clients' CA cannot be used"};
+        }
+        return os_error(Errc::io_failed, "cannot start the HTTP server");
     }
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+Status HttpServer::reload() {
+    if (!impl_->tls) return ok_status();
+    auto fresh = read_all(*impl_->tls);
+    if (!fresh.ok()) return fresh.error();
+    const MHD_DaemonInfo* const info =
+        MHD_get_daemon_info(impl_->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    const int fd = fcntl(info->listen_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return os_error(Errc::io_failed, "there is no descriptor for the HTTP port");
+    // Tried before the old one goes: what it would not take must not end what works.
+    Pem before = std::move(impl_->pem);
+    impl_->pem = std::move(fresh).value();
+    MHD_Daemon* const daemon = impl_->start_daemon(fd, impl_->pem);
+    if (daemon == nullptr) {
+        close(fd);
+        impl_->pem = std::move(before);
+        return Error{.code = Errc::rejected,
+                     .what = "the certificate, its key or the clients' CA cannot be used"};
+    }
+    // Stopping shuts the socket down, which the new one listens on: it is taken away before.
+    const MHD_socket old_fd = MHD_quiesce_daemon(impl_->daemon);
+    MHD_stop_daemon(impl_->daemon);
+    if (old_fd != MHD_INVALID_SOCKET) close(old_fd);
+    impl_->daemon = daemon;
+    return ok_status();
 }
 
 }  // namespace ferry::http

@@ -6,22 +6,30 @@ namespace ferry::transport {
 
 std::string Url::text() const {
     const bool v6 = host.find(':') != std::string::npos;
-    return "ferry://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+    return (tls ? "ferrys://" : "ferry://") + (v6 ? "[" + host + "]" : host) + ":" +
+           std::to_string(port);
 }
 
 Result<Url> parse_url(std::string_view text) {
     const auto rejected = [](std::string_view what) { return Error{Errc::rejected, 0, 0, what}; };
+    bool tls = false;
     const std::size_t scheme = text.find("://");
     if (scheme != std::string_view::npos) {
         if (text.substr(0, scheme) == "kafka") {
             return rejected("kafka:// is not built into this version; use ferry://host:port");
         }
-        if (text.substr(0, scheme) != "ferry")
-            return rejected("a broker's URL is ferry://host:port");
+        tls = text.substr(0, scheme) == "ferrys";
+        if (!tls && text.substr(0, scheme) != "ferry")
+            return rejected("a broker's URL is ferry://host:port or ferrys://host:port");
         text.remove_prefix(scheme + 3);
     }
     if (!text.empty() && text.back() == '/') text.remove_suffix(1);
+    if (text.find('@') != std::string_view::npos) {
+        return rejected(
+            "a URL has no user and password, which others would see; use the options for them");
+    }
     Url url;
+    url.tls = tls;
     std::string_view port;
     bool has_port = false;
     if (!text.empty() && text.front() == '[') {

@@ -86,6 +86,7 @@ Demand demand_of(Verb verb) {
         case Verb::extend:
         case Verb::credit:
         case Verb::unsubscribe:
+        case Verb::reply:  // to an address that came with a request
         case Verb::ok:  // from here: what only the broker says
         case Verb::error:
         case Verb::confirm:
@@ -98,6 +99,8 @@ Demand demand_of(Verb verb) {
         case Verb::auth_challenge:
         case Verb::blocked:
         case Verb::unblocked:
+        case Verb::lock_told:
+        case Verb::service_told:
             return {Right::none, Name::none};
         case Verb::publish:  // each message where its route is found
         case Verb::transaction:
@@ -107,6 +110,11 @@ Demand demand_of(Verb verb) {
             return {Right::write, Name::inside};
         case Verb::producer:
             return {Right::configure, Name::inside};
+        case Verb::lock:
+        case Verb::lock_renew:
+        case Verb::unlock:  // and configure to take it from others
+        case Verb::service:
+            return {Right::write, Name::first};
         case Verb::subscribe:
         case Verb::pull:
             return {Right::read, Name::second};
@@ -114,12 +122,15 @@ Demand demand_of(Verb verb) {
         case Verb::queue_peek:
         case Verb::queue_drop:
         case Verb::why:
+        case Verb::consumer_list:
+        case Verb::service_list:
         case Verb::queue_move:  // and write on the target
         case Verb::bind:        // and write on the destination
         case Verb::unbind:
             return {Right::read, Name::first};
         case Verb::queue_show:
         case Verb::exchange_show:
+        case Verb::lock_show:
         case Verb::queue_declare:  // configure, if it is not passive; write for dead letters
         case Verb::exchange_declare:
             return {Right::any, Name::first};
@@ -132,6 +143,7 @@ Demand demand_of(Verb verb) {
             return {Right::configure, Name::first};
         case Verb::queue_list:
         case Verb::exchange_list:
+        case Verb::lock_list:
         case Verb::prepared_list:
         case Verb::schedule_list:
         case Verb::policy_set:

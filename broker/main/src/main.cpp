@@ -94,10 +94,17 @@ int fail_to_start(const std::string& sentence) {
 }
 
 /// Null with an empty error: none was asked for.
-std::unique_ptr<http::HttpServer> start_http(const server::BrokerConfig& config, const Probe& probe,
+std::unique_ptr<http::HttpServer> start_http(const Configuration& configuration, const Probe& probe,
                                              std::string& error) {
+    const server::BrokerConfig& config = configuration.broker;
     if (!config.http) return nullptr;
-    auto started = http::HttpServer::start(config.http->host, config.http->port, probe.handlers());
+    std::optional<http::HttpTls> tls;
+    if (configuration.http_tls) {
+        tls = http::HttpTls{config.tls.certificate, config.tls.key,
+                            configuration.http_clients ? config.tls.client_ca : std::string()};
+    }
+    auto started = http::HttpServer::start(config.http->host, config.http->port, probe.handlers(),
+                                           std::move(tls));
     if (started.ok()) return std::move(started).value();
     const std::string address = address_text(*config.http);
     error = started.error().code == Errc::conflict
@@ -107,13 +114,14 @@ std::unique_ptr<http::HttpServer> start_http(const server::BrokerConfig& config,
     return nullptr;
 }
 
-void announce(const server::BrokerConfig& config, const server::Server& server,
+void announce(const Configuration& configuration, const server::Server& server,
               const http::HttpServer* http) {
+    const server::BrokerConfig& config = configuration.broker;
     const server::RecoverySummary& found = server.recovery();
     std::cout << "ferryd ready: listening on " << address_text(server.address()) << ", ";
     if (http != nullptr) {
-        std::cout << "metrics http://" << address_text({config.http->host, http->port()})
-                  << "/metrics, ";
+        std::cout << "metrics " << (configuration.http_tls ? "https://" : "http://")
+                  << address_text({config.http->host, http->port()}) << "/metrics, ";
     }
     std::cout << "data " << config.data_dir << ", recovered " << found.queues << " queues, "
               << found.messages << " messages in " << found.milliseconds << " ms" << std::endl;
@@ -137,12 +145,13 @@ int run(const Configuration& configuration) {
     }
     if (configuration.allow_insecure) {
         spdlog::warn(
-            "insecure listening is allowed: whoever reaches the port may read and write all");
+            "insecure listening is allowed: whoever reaches the ports may see and do what nothing "
+            "else forbids");
     }
     telemetry::Metrics metrics(config.metrics_queues_max, FERRY_VERSION);
     Probe probe(metrics);
     std::string error;
-    std::unique_ptr<http::HttpServer> http = start_http(config, probe, error);
+    std::unique_ptr<http::HttpServer> http = start_http(configuration, probe, error);
     if (!error.empty()) return fail_to_start(error);
     const auto log_line = [](LogLevel level, std::string_view text) {
         spdlog::log(spd_level(level), "{}", text);
@@ -150,7 +159,13 @@ int run(const Configuration& configuration) {
     const auto server = server::Server::create(config, metrics, log_line, &error);
     if (server == nullptr) return fail_to_start(error);
     probe.attach(server.get());
-    announce(config, *server, http.get());
+    if (http != nullptr) {
+        server->on_certificate([&http] {
+            const Status read = http->reload();
+            if (!read.ok()) spdlog::error("https goes on as before: {}", read.error().what);
+        });
+    }
+    announce(configuration, *server, http.get());
     const server::ExitReason reason = server->run();
     http.reset();  // its thread looks at the server: it goes first
     if (reason == server::ExitReason::storage_failed) {

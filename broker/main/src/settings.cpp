@@ -113,6 +113,37 @@ Setting data_dir_setting() {
             [](const Configuration& from) { return quoted(from.broker.data_dir); }};
 }
 
+using TextPlace = std::string& (*)(Configuration&);
+
+Setting text_setting(const char* key, const char* expected, TextPlace place) {
+    return {key, expected,
+            [place](Configuration& to, const RawValue& raw) {
+                const auto* text = std::get_if<std::string>(&raw);
+                if (text == nullptr || text->find('\0') != text->npos) return false;
+                place(to) = *text;
+                return true;
+            },
+            [place](const Configuration& from) {
+                Configuration copy = from;
+                return quoted(place(copy));
+            }};
+}
+
+using FlagPlace = bool& (*)(Configuration&);
+
+Setting flag_setting(const char* key, FlagPlace place) {
+    return {key, "true or false",
+            [place](Configuration& to, const RawValue& raw) {
+                const auto* flag = std::get_if<bool>(&raw);
+                if (flag != nullptr) place(to) = *flag;
+                return flag != nullptr;
+            },
+            [place](const Configuration& from) {
+                Configuration copy = from;
+                return std::string(place(copy) ? "true" : "false");
+            }};
+}
+
 Setting listen_setting() {
     return {"listen.address", "HOST:PORT with a numeric host, like \"127.0.0.1:7420\"",
             [](Configuration& to, const RawValue& raw) {
@@ -168,6 +199,9 @@ constexpr std::array<std::pair<const char*, server::LogLevel>, 6> levels{
      {"error", server::LogLevel::error},
      {"off", server::LogLevel::off}}};
 
+constexpr std::array<std::pair<const char*, bool>, 2> demands{
+    {{"optional", false}, {"required", true}}};
+
 using C = Configuration;
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
@@ -199,12 +233,29 @@ std::vector<Setting> make_settings() {
         listen_setting(),
         insecure_setting(),
         http_setting(),
+        flag_setting("http.tls", [](C& c) -> bool& { return c.http_tls; }),
+        flag_setting("http.client_certificates", [](C& c) -> bool& { return c.http_clients; }),
+        text_setting("tls.certificate", "a PEM file, or \"\" for no TLS",
+                     [](C& c) -> std::string& { return c.broker.tls.certificate; }),
+        text_setting("tls.key", "a PEM file",
+                     [](C& c) -> std::string& { return c.broker.tls.key; }),
+        text_setting("tls.client_ca", "a PEM file, or \"\" to ask clients for no certificate",
+                     [](C& c) -> std::string& { return c.broker.tls.client_ca; }),
+        choice_setting<bool>("tls.client_certificates", demands,
+                             [](C& c) -> bool& { return c.broker.tls.demand_client; }),
+        text_setting("auth.users", "a users file (ferry user add), or \"\" to let everybody in",
+                     [](C& c) -> std::string& { return c.broker.users_file; }),
+        flag_setting("auth.certificates", [](C& c) -> bool& { return c.broker.certificate_users; }),
+        text_setting("audit.file", "a file's path, or \"\"",
+                     [](C& c) -> std::string& { return c.broker.audit_file; }),
         count_setting<u32>("limits.connections", {1, 1'000'000},
                            [](C& c) -> u32& { return c.broker.connections_max; }),
         size_setting<u32>("limits.frame_bytes", {64 * kib, limits::frame_bytes_cap},
                           [](C& c) -> u32& { return c.broker.frame_bytes_max; }),
         size_setting<u64>("limits.output_bytes", {64 * kib, gib},
                           [](C& c) -> u64& { return c.broker.output_bytes_max; }),
+        size_setting<u64>("limits.memory", {0, 16'384 * gib},
+                          [](C& c) -> u64& { return c.broker.memory_bytes_max; }),
         size_setting<u64>("limits.pending_bytes", {mib, gib},
                           [](C& c) -> u64& { return c.broker.pending_bytes_max; }),
         count_setting<u32>("limits.connection_unconfirmed", {1'024, 16'777'216},
@@ -220,11 +271,44 @@ std::vector<Setting> make_settings() {
     };
 }
 
-std::string insecure_sentence(const char* key, const server::Address& address) {
+std::string insecure_sentence(const char* key, const server::Address& address, const char* remedy) {
     return std::string(key) + " is " + address_text(address) +
-           ", which other machines can reach, and this version has neither TLS nor passwords: "
-           "listen "
-           "on 127.0.0.1, or accept that with --allow-insecure or listen.allow_insecure = true";
+           ", which other machines can reach: " + remedy +
+           ", or listen on 127.0.0.1, or accept the danger with --allow-insecure or "
+           "listen.allow_insecure = true";
+}
+
+// Strangers find a locked door, or nobody finds a door at all.
+std::string check_exposure(const Configuration& configuration) {
+    const server::BrokerConfig& broker = configuration.broker;
+    if (configuration.allow_insecure) return {};
+    const bool known = !broker.users_file.empty() || broker.tls.demand_client;
+    if (!is_loopback(broker.listen) && !(broker.encrypted() && known)) {
+        return insecure_sentence("listen.address", broker.listen,
+                                 "set tls.certificate and tls.key, and auth.users");
+    }
+    const bool guarded = configuration.http_tls && configuration.http_clients;
+    if (broker.http && !is_loopback(*broker.http) && !guarded) {
+        return insecure_sentence("http.address", *broker.http,
+                                 "set http.tls and http.client_certificates to true");
+    }
+    return {};
+}
+
+std::string check_security(const Configuration& configuration) {
+    const server::BrokerConfig& broker = configuration.broker;
+    if (configuration.http_tls && !broker.encrypted()) return "http.tls needs tls.certificate";
+    if (configuration.http_clients && (!configuration.http_tls || broker.tls.client_ca.empty()))
+        return "http.client_certificates needs http.tls and tls.client_ca";
+    if (broker.tls.certificate.empty() != broker.tls.key.empty())
+        return "tls.certificate and tls.key go together";
+    if (!broker.tls.client_ca.empty() && !broker.encrypted())
+        return "tls.client_ca needs tls.certificate";
+    if (broker.tls.demand_client && broker.tls.client_ca.empty())
+        return "tls.client_certificates = \"required\" needs tls.client_ca";
+    if (broker.certificate_users && (broker.tls.client_ca.empty() || broker.users_file.empty()))
+        return "auth.certificates = true needs tls.client_ca and auth.users";
+    return {};
 }
 
 }  // namespace
@@ -253,12 +337,8 @@ std::string check_together(const Configuration& configuration) {
     if (broker.http && broker.http->port != 0 && *broker.http == broker.listen) {
         return "listen.address and http.address are the same: " + address_text(broker.listen);
     }
-    if (configuration.allow_insecure) return {};
-    if (!is_loopback(broker.listen)) return insecure_sentence("listen.address", broker.listen);
-    if (broker.http && !is_loopback(*broker.http)) {
-        return insecure_sentence("http.address", *broker.http);
-    }
-    return {};
+    if (std::string wrong = check_security(configuration); !wrong.empty()) return wrong;
+    return check_exposure(configuration);
 }
 
 }  // namespace ferry::config

@@ -13,6 +13,8 @@ namespace ferry::config {
 /// What file and flags say together.
 struct Configuration {
     server::BrokerConfig broker;
+    bool http_tls = false;        // http.tls
+    bool http_clients = false;    // http.client_certificates
     bool allow_insecure = false;  // listen.allow_insecure, --allow-insecure
 };
 

@@ -1,5 +1,6 @@
 #include "connection.hpp"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -39,6 +40,25 @@ uv_buf_t buffer_of(const std::byte* data, std::size_t size) {
 
 }  // namespace
 
+namespace {
+
+std::string peer_of(const uv_tcp_t& tcp) {
+    sockaddr_storage name{};
+    int size = sizeof name;
+    char text[INET6_ADDRSTRLEN] = "?";
+    if (uv_tcp_getpeername(&tcp, reinterpret_cast<sockaddr*>(&name), &size) != 0) return "?";
+    if (name.ss_family == AF_INET6) {
+        const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&name);
+        uv_ip6_name(v6, text, sizeof text);
+        return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+    }
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&name);
+    uv_ip4_name(v4, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+}
+
+}  // namespace
+
 wire::Buffer ConnectionOwner::take_buffer() {
     if (spare_.empty()) return {};
     wire::Buffer buffer = std::move(spare_.back());
@@ -72,7 +92,15 @@ Status Connection::accept(uv_stream_t* listener) {
         return Error{Errc::unreachable, -status, 0, "accept"};
     }
     uv_tcp_nodelay(&tcp_, 1);
+    peer_ = peer_of(tcp_);
     return ok_status();
+}
+
+void Connection::encrypt(std::shared_ptr<secure::TlsContext> context) {
+    tls_ = secure::TlsChannel::accept(std::move(context));
+    if (owner_.plain_buffer.empty()) {
+        owner_.plain_buffer.resize(ConnectionOwner::read_buffer_bytes);
+    }
 }
 
 void Connection::set_user_timeout(unsigned milliseconds) {
@@ -103,8 +131,45 @@ void Connection::on_read(uv_stream_t* stream, ssize_t size, const uv_buf_t* buff
         self.close();
         return;
     }
-    self.received(
-        Bytes(reinterpret_cast<const std::byte*>(buffer->base), static_cast<std::size_t>(size)));
+    const Bytes bytes(reinterpret_cast<const std::byte*>(buffer->base),
+                      static_cast<std::size_t>(size));
+    if (self.tls_ == nullptr) {
+        self.received(bytes);
+    } else {
+        self.decrypt(bytes);
+    }
+}
+
+// All of what came, also when the session wants no more: it is no more than one read.
+void Connection::decrypt(Bytes cipher) {
+    if (finishing_) {  // nobody looks at it any more
+        received(cipher);
+        return;
+    }
+    tls_->put(cipher);
+    std::vector<std::byte>& plain = owner_.plain_buffer;
+    while (const std::size_t size = tls_->take(plain)) {
+        received(Bytes(plain.data(), size));
+        if (closing_) return;
+    }
+    if (tls_->failed()) {
+        tls_failed();
+    } else if (tls_->ended()) {
+        close();
+    } else if (!tls_->output().empty()) {
+        sent();  // of the handshake
+    }
+}
+
+// The peer is told by an alert, which is in output() already.
+void Connection::tls_failed() {
+    ++hub_.figures.handshakes_failed;
+    hub_.note(LogLevel::warn, peer_ + ": " + tls_->error());
+    hub_.audit(
+        {.user = {}, .from = peer_, .action = "tls", .result = "failed", .detail = tls_->error()});
+    out_.clear();
+    session_->on_closed();
+    finish();
 }
 
 void Connection::received(Bytes bytes) {
@@ -212,9 +277,14 @@ void Connection::note_choke() {
 
 void Connection::flush() {
     flush_wanted_ = false;
-    if (closing_ || out_.empty()) return;
+    if (closing_) return;
     if (!writing_.empty()) {  // one write at a time; written() goes on
         note_choke();
+        return;
+    }
+    if (tls_ != nullptr && !encrypt_out()) return;
+    if (out_.empty()) {
+        if (finishing_) shut_down_when_written();
         return;
     }
     const uv_buf_t buffer = buffer_of(out_.data(), out_.size());
@@ -232,6 +302,22 @@ void Connection::flush() {
         return;
     }
     write_rest(size);
+}
+
+// Puts ciphertext into out_'s place. What lies there afterwards is written at once or waits in
+// writing_, so nothing is encrypted twice. False: that is the end.
+bool Connection::encrypt_out() {
+    wire::Buffer& sealed = tls_->output();
+    if (out_.empty() && sealed.empty()) return true;
+    if (sealed.capacity() == 0) sealed = owner_.take_buffer();
+    if (!out_.empty() && !tls_->failed() && !tls_->seal(out_) && tls_->failed()) {
+        tls_failed();
+        return false;
+    }
+    out_.clear();
+    out_.swap(sealed);
+    owner_.give_back(std::move(sealed));
+    return true;
 }
 
 void Connection::write_rest(std::size_t done) {

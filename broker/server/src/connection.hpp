@@ -17,12 +17,14 @@ public:
     static constexpr std::size_t read_buffer_bytes = 256U << 10;
 
     explicit ConnectionOwner(uv_loop_t* loop_in) : loop(loop_in), read_buffer(read_buffer_bytes) {}
+
     virtual ~ConnectionOwner() = default;
     ConnectionOwner(const ConnectionOwner&) = delete;
     ConnectionOwner& operator=(const ConnectionOwner&) = delete;
 
     uv_loop_t* const loop;
-    std::vector<std::byte> read_buffer;  // one for all: what is not a whole frame moves elsewhere
+    std::vector<std::byte> read_buffer;   // one for all: what is not a whole frame moves elsewhere
+    std::vector<std::byte> plain_buffer;  // likewise, for what was decrypted
 
     /// flush() is due at the end of this turn.
     virtual void wants_flush(engine::SessionId id) = 0;
@@ -56,6 +58,8 @@ public:
     /// Takes the connection that `listener` has.
     /// Errors: io_failed, unreachable (it went away already); destroy it through close().
     Status accept(uv_stream_t* listener);
+    /// Speaks TLS; before start().
+    void encrypt(std::shared_ptr<secure::TlsContext> context);
     void start(std::unique_ptr<ProtocolSession> session);
     /// Ends it now, whatever waits to be sent.
     void close();
@@ -69,18 +73,25 @@ public:
     void sent() override;
     void flush() override;
     [[nodiscard]] bool choked() const override;
-    [[nodiscard]] bool idle() const override { return out_.empty() && writing_.empty(); }
+    [[nodiscard]] bool idle() const override {
+        return out_.empty() && writing_.empty() && (tls_ == nullptr || tls_->output().empty());
+    }
     [[nodiscard]] Instant said_at() const override { return said_at_; }
     [[nodiscard]] bool paused() const override { return pauses_ != 0; }
     void pause(Pause reason) override;
     void resume(Pause reason) override;
     void finish() override;
+    [[nodiscard]] const secure::TlsChannel* tls() const override { return tls_.get(); }
+    [[nodiscard]] const std::string& peer() const override { return peer_; }
 
 private:
     static void on_alloc(uv_handle_t* handle, std::size_t suggested, uv_buf_t* buffer);
     static void on_read(uv_stream_t* stream, ssize_t size, const uv_buf_t* buffer);
 
     void received(Bytes bytes);
+    void decrypt(Bytes cipher);
+    void tls_failed();
+    bool encrypt_out();
     Bytes complete_partial(Bytes bytes);
     void keep(Bytes rest);
     void written(int status);
@@ -97,6 +108,8 @@ private:
     uv_write_t write_{};
     uv_shutdown_t shutdown_{};
     std::unique_ptr<ProtocolSession> session_;
+    std::unique_ptr<secure::TlsChannel> tls_;
+    std::string peer_;
     wire::Buffer out_;      // what was said since the last flush
     wire::Buffer writing_;  // what libuv is writing; not empty: a write is under way
     wire::Buffer partial_;  // the beginning of a frame that has not come whole

@@ -1,5 +1,6 @@
 #include "driver.hpp"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::uint64_t tick_ms = 250;
 constexpr std::uint64_t ticks_per_second = 1000 / tick_ms;
+constexpr std::uint64_t reload_seconds = 2;  // how often files are looked at for changes
 constexpr std::uint64_t stalled_ns = 2'000'000'000;
 constexpr std::uint64_t linger_ms = 5;
 constexpr std::uint64_t linger_bytes_max = 64U << 10;
@@ -45,14 +47,25 @@ std::uint64_t connections_allowed(const BrokerConfig& config, std::uint64_t log_
     return std::min<std::uint64_t>(config.connections_max, room);
 }
 
+// Of the machine, or of the container if that has less.
+std::uint64_t memory_allowed(const BrokerConfig& config) {
+    if (config.memory_bytes_max != 0) return config.memory_bytes_max;
+    std::uint64_t there = uv_get_total_memory();
+    if (const std::uint64_t ours = uv_get_constrained_memory(); ours != 0)
+        there = std::min(there, ours);
+    return there / 4 * 3;
+}
+
 }  // namespace
 
 Driver::Driver(const Parts& parts, LogLine log_line)
-    : Hub(parts.config, parts.clock, parts.engine, parts.log, parts.bodies, parts.figures),
+    : Hub(parts.config, parts.clock, parts.engine, parts.log, parts.bodies, parts.figures,
+          parts.gate),
       ConnectionOwner(parts.loop),
       effects_(parts.effects),
       listener_(parts.listener),
       log_line_(std::move(log_line)),
+      audit_log_(parts.audit_log),
       sampler_(*this),
       keeper_(*this,
               [this](const std::function<void(engine::Position)>& pinned) {
@@ -66,6 +79,7 @@ Driver::Driver(const Parts& parts, LogLine log_line)
       next_session_((parts.log.recovered().epoch & 0xffffff) << 40 | 1),
       connections_max_(connections_allowed(parts.config, 0)) {
     figures.started = now().mono;
+    memory_max_ = memory_allowed(config);
     if (connections_max_ < config.connections_max) {
         note(LogLevel::warn, "at most " + std::to_string(connections_max_) +
                                  " connections: the limit of open files allows no more");
@@ -88,10 +102,11 @@ void Driver::start_handles() {
     uv_timer_init(loop, &deadline_);
     uv_signal_init(loop, &terminate_);
     uv_signal_init(loop, &interrupt_);
+    uv_signal_init(loop, &hangup_);
     for (uv_handle_t* handle :
          {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
           as_handle(tick_), as_handle(engine_timer_), as_handle(linger_), as_handle(deadline_),
-          as_handle(terminate_), as_handle(interrupt_)}) {
+          as_handle(terminate_), as_handle(interrupt_), as_handle(hangup_)}) {
         handle->data = this;
     }
     // From now on, not from run() on: who reads the ready line may send a signal at once.
@@ -105,6 +120,8 @@ void Driver::start_handles() {
     };
     uv_signal_start(&terminate_, on_signal, SIGTERM);
     uv_signal_start(&interrupt_, on_signal, SIGINT);
+    uv_signal_start(
+        &hangup_, [](uv_signal_t* h, int) { static_cast<Driver*>(h->data)->reload(true); }, SIGHUP);
     // Recovered and listening: the kernel queues whoever connects until the loop turns. The ready
     // line follows at once, and who reads it may ask /health/ready at once.
     stage_ = Stage::serving;
@@ -338,6 +355,7 @@ void Driver::on_connection() {
         return;
     }
     ++figures.connections_accepted;
+    if (gate.tls() != nullptr) taken.encrypt(gate.tls());
     taken.set_user_timeout(std::max(user_timeout_ms_min, 2 * config.heartbeat_ms));
     connections_.emplace(id, std::move(connection));
     taken.start(std::make_unique<native::NativeSession>(*this, taken, id));
@@ -350,8 +368,10 @@ void Driver::refuse_connection(std::unique_ptr<Connection> connection, std::stri
     connections_.emplace(refused.id(), std::move(connection));
     const auto code =
         stage_ == Stage::serving ? wire::Code::too_many_connections : wire::Code::shutting_down;
-    native::write_error(refused.out(), 0, code, text);
-    refused.flush();
+    if (gate.tls() == nullptr) {  // a handshake, to say it, is what there is no place for
+        native::write_error(refused.out(), 0, code, text);
+        refused.flush();
+    }
     refused.close();
 }
 
@@ -380,14 +400,15 @@ void Driver::on_progress() {
              full ? "the disk is full, or nearly (data.low_water): publishes are refused until "
                     "there is room"
                   : "there is room on the disk again: publishes are taken");
+        block_publishers();
     }
     unblock();
 }
 
 void Driver::unblock() {
-    if (blocked_.empty() || log.pending_bytes() > config.pending_bytes_max / 2) return;
+    if (behind_.empty() || log.pending_bytes() > config.pending_bytes_max / 2) return;
     std::vector<engine::SessionId> waiting;
-    waiting.swap(blocked_);
+    waiting.swap(behind_);
     for (const engine::SessionId id : waiting) {
         const auto at = connections_.find(id);
         if (at != connections_.end()) at->second->resume(Pause::behind);
@@ -404,17 +425,52 @@ void Driver::on_tick() {
     }
     if (stage_ == Stage::failed) return;
     if (registry.expire(now().mono)) touch();
+    look_at_memory();
     keeper_.on_tick();
     if (++ticks_ % ticks_per_second != 0) return;
     engine.tick(now());
     touch();
     unblock();
-    figures.publishers_blocked = blocked_.size();
+    figures.publishers_blocked = behind_.size();
+    if (audit_log_ != nullptr) figures.audit_dropped = audit_log_->dropped();
     sampler_.on_second();
     keeper_.on_second();
+    if (ticks_ % (reload_seconds * ticks_per_second) == 0) reload(false);
     const log::Stats stats = log.stats();
     connections_max_ = connections_allowed(config, stats.segments + stats.spares);
     if (stats.damaged_ranges != damage_noted_) note_damage();
+}
+
+// What is resident counts, whoever holds it: it is what the system ends processes for.
+void Driver::look_at_memory() {
+    std::size_t resident = 0;
+    if (uv_resident_set_memory(&resident) != 0) return;
+    // A tenth below: it does not come and go with every message.
+    const std::uint64_t low = memory_max_ - memory_max_ / 10;
+    const bool is_short = resident > (memory_short_ ? low : memory_max_);
+    // What is free goes back, or it would never end. Not too often: it takes the loop's time.
+    if (is_short && ticks_ % ticks_per_second == 0) malloc_trim(0);
+    if (is_short == memory_short_) return;
+    memory_short_ = is_short;
+    note(is_short ? LogLevel::error : LogLevel::info,
+         is_short ? "memory is short (limits.memory): publishers wait until " +
+                        std::to_string(low >> 20) + " MiB are left of " +
+                        std::to_string(resident >> 20) + " MiB"
+                  : "there is memory again: publishers go on");
+    block_publishers();
+}
+
+void Driver::block_publishers() {
+    const Blocked now_blocked = memory_short_ ? Blocked::memory
+                                : disk_full_  ? Blocked::disk
+                                              : Blocked::no;
+    if (now_blocked == blocked_) return;
+    blocked_ = now_blocked;
+    std::vector<ProtocolSession*> sessions;
+    for (auto& entry : connections_) {
+        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
+    }
+    for (ProtocolSession* one : sessions) one->on_blocked();
 }
 
 void Driver::note_damage() {
@@ -454,6 +510,51 @@ void Driver::take_posted() {
 
 void Driver::note(LogLevel level, std::string_view line) {
     if (log_line_) log_line_(level, line);
+}
+
+void Driver::audit(const AuditEvent& event) {
+    if (audit_log_ != nullptr) {
+        audit_log_->write(audit_line(event, now().wall_ms));
+    } else if (event.result == "denied" || event.result == "failed") {
+        note(LogLevel::warn, "audit " + audit_line(event, now().wall_ms));
+    }
+}
+
+void Driver::in_background(std::function<void()> work, std::function<void()> done) {
+    struct Job {
+        uv_work_t request{};
+        std::function<void()> work;
+        std::function<void()> done;
+    };
+    auto* const job = new Job{{}, std::move(work), std::move(done)};
+    job->request.data = job;
+    const int status = uv_queue_work(
+        loop, &job->request, [](uv_work_t* w) { static_cast<Job*>(w->data)->work(); },
+        [](uv_work_t* w, int) {
+            const std::unique_ptr<Job> own(static_cast<Job*>(w->data));
+            own->done();
+        });
+    FERRY_ASSERT(status == 0, "libuv refuses work only without a callback");
+}
+
+void Driver::reload(bool even_if_unchanged) {
+    if (stage_ != Stage::serving) return;
+    if (even_if_unchanged && audit_log_ != nullptr) audit_log_->reopen();
+    const bool changed =
+        gate.reload(even_if_unchanged, [this](LogLevel level, const std::string& text) {
+            note(level, text);
+            audit({.user = {},
+                   .from = {},
+                   .action = "reload",
+                   .result = level == LogLevel::error ? "failed" : "ok",
+                   .detail = text});
+        });
+    if (!changed) return;
+    std::vector<ProtocolSession*> sessions;
+    for (auto& entry : connections_) {
+        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
+    }
+    for (ProtocolSession* one : sessions) one->on_users_changed();
 }
 
 // ---- the end ----
@@ -560,7 +661,7 @@ void Driver::close() {
     for (uv_handle_t* handle :
          {as_handle(prepare_), as_handle(check_), as_handle(progress_), as_handle(posted_),
           as_handle(tick_), as_handle(engine_timer_), as_handle(linger_), as_handle(deadline_),
-          as_handle(terminate_), as_handle(interrupt_)}) {
+          as_handle(terminate_), as_handle(interrupt_), as_handle(hangup_)}) {
         if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
     }
     uv_run(loop, UV_RUN_DEFAULT);

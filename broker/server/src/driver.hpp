@@ -37,6 +37,8 @@ public:
         Bodies& bodies;
         Figures& figures;
         Listener& listener;
+        Gate& gate;
+        AuditLog* audit_log;  // null: none
     };
     Driver(const Parts& parts, LogLine log_line);
     ~Driver() override;
@@ -51,11 +53,13 @@ public:
     void backup(std::string target,
                 std::function<void(Result<log::CommitLog::BackupResult>)> done) override;
     void note(LogLevel level, std::string_view line) override;
+    void audit(const AuditEvent& event) override;
+    void in_background(std::function<void()> work, std::function<void()> done) override;
     [[nodiscard]] std::uint64_t connections() const override { return connections_.size(); }
 
     void wants_flush(engine::SessionId id) override { flush_.push_back(id); }
     void rests(engine::SessionId id) override { resting_.push_back(id); }
-    void blocked(engine::SessionId id) override { blocked_.push_back(id); }
+    void blocked(engine::SessionId id) override { behind_.push_back(id); }
     void closed(engine::SessionId id) override;
 
 private:
@@ -81,8 +85,11 @@ private:
     void on_progress();
     void on_tick();
     void unblock();
+    void look_at_memory();
+    void block_publishers();
     void note_damage();
     void take_posted();
+    void reload(bool even_if_unchanged);
 
     void begin_drain();
     void hurry();
@@ -95,6 +102,7 @@ private:
     engine::Effects work_;  // being carried out
     Listener& listener_;
     LogLine log_line_;
+    AuditLog* const audit_log_;
     Sampler sampler_;
     Keeper keeper_;
 
@@ -108,6 +116,7 @@ private:
     uv_timer_t deadline_{};
     uv_signal_t terminate_{};
     uv_signal_t interrupt_{};
+    uv_signal_t hangup_{};  // read certificates and users again
 
     std::unordered_map<engine::SessionId, std::unique_ptr<Connection>> connections_;
     engine::SessionId next_session_;
@@ -115,11 +124,13 @@ private:
     std::vector<engine::SessionId> flush_;
     std::vector<engine::SessionId> flushing_;
     std::vector<engine::SessionId> resting_;
-    std::vector<engine::SessionId> blocked_;
+    std::vector<engine::SessionId> behind_;
     engine::Position submitted_ = 0;  // where the log ended at the last submit
     bool lingers_ = false;
     bool handed_out_ = false;  // this round delivered something
     bool disk_full_ = false;
+    bool memory_short_ = false;
+    std::uint64_t memory_max_ = 0;
     std::size_t damage_noted_ = 0;
     Instant last_tick_;
     std::uint64_t ticks_ = 0;

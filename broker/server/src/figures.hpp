@@ -37,6 +37,11 @@ struct Figures {
     std::uint64_t connections_accepted = 0;
     std::uint64_t connections_refused = 0;
     std::uint64_t protocol_errors = 0;
+    std::uint64_t sign_ins = 0;
+    std::uint64_t sign_ins_failed = 0;
+    std::uint64_t permissions_denied = 0;
+    std::uint64_t handshakes_failed = 0;
+    std::uint64_t audit_dropped = 0;
     std::uint64_t received_bytes = 0;
     std::uint64_t sent_bytes = 0;
     std::uint64_t read_errors = 0;

@@ -5,6 +5,7 @@
 #include "ferry/engine/types.hpp"
 #include "ferry/platform/bytes.hpp"
 #include "ferry/platform/clock.hpp"
+#include "ferry/secure/tls.hpp"
 #include "ferry/wire/encoder.hpp"
 #include "registry.hpp"
 
@@ -16,6 +17,8 @@ enum class Pause : std::uint8_t {
     unconfirmed = 2,  // this connection has too much unconfirmed
     leaving = 4,      // nothing more is wanted from it
     resting = 8,      // it had its share of this turn
+    memory = 16,      // it publishes, and memory is short
+    rate = 32,        // its user publishes faster than it may
 };
 
 /// What a protocol session sees of its connection.
@@ -35,6 +38,10 @@ public:
     /// When bytes left last.
     [[nodiscard]] virtual Instant said_at() const = 0;
     [[nodiscard]] virtual bool paused() const = 0;
+    /// Null: the connection is plain. Its handshake is over before the session hears anything.
+    [[nodiscard]] virtual const secure::TlsChannel* tls() const = 0;
+    /// Address and port of the peer.
+    [[nodiscard]] virtual const std::string& peer() const = 0;
     virtual void pause(Pause reason) = 0;
     virtual void resume(Pause reason) = 0;
     /// Sends what is in out() and closes. Nothing is read any more. The session stays until then.
@@ -68,6 +75,10 @@ public:
     virtual void abandon() = 0;
     /// The connection is gone. Called once; afterwards nothing else is.
     virtual void on_closed() = 0;
+    /// The users were read again: a user that changed or went signs in anew.
+    virtual void on_users_changed() = 0;
+    /// Hub::blocked() changed.
+    virtual void on_blocked() = 0;
     /// Calls `pinned` with the record of every delivery that was handed out and has not been sent.
     virtual void for_each_pinned(const std::function<void(engine::Position)>& pinned) const = 0;
 };

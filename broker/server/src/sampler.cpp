@@ -50,6 +50,19 @@ void add_schedules(telemetry::BrokerSample& broker, const engine::Totals& totals
     add_prepared(broker, totals);
     add_locks(broker, totals);
 }
+
+void add_security(telemetry::BrokerSample& broker, const Hub& hub) {
+    const Figures& figures = hub.figures;
+    broker.connections = hub.connections();
+    broker.sign_ins = figures.sign_ins;
+    broker.sign_ins_failed = figures.sign_ins_failed;
+    broker.permissions_denied = figures.permissions_denied;
+    broker.handshakes_failed = figures.handshakes_failed;
+    broker.audit_dropped = figures.audit_dropped;
+    broker.users = hub.gate.users();
+    broker.certificate_ends = hub.gate.certificate_ends();
+    broker.memory_blocked = hub.blocked() == Blocked::memory;
+}
 }  // namespace
 
 void Sampler::on_progress() {
@@ -119,6 +132,7 @@ void Sampler::on_second() {
     broker.connections_accepted = figures.connections_accepted;
     broker.connections_refused = figures.connections_refused;
     broker.protocol_errors = figures.protocol_errors;
+    add_security(broker, hub_);
     broker.received_bytes = figures.received_bytes;
     broker.sent_bytes = figures.sent_bytes;
     broker.read_errors = figures.read_errors;

@@ -23,6 +23,8 @@ struct Server::State {
     std::unique_ptr<engine::Engine> engine;
     std::unique_ptr<ColdReader> bodies;
     std::unique_ptr<Figures> figures;
+    std::unique_ptr<Gate> gate;
+    std::unique_ptr<AuditLog> audit_log;
     std::unique_ptr<Driver> driver;
     RecoverySummary recovery;
     bool ran = false;
@@ -53,6 +55,12 @@ std::unique_ptr<Server> Server::create(const BrokerConfig& config, telemetry::Me
         return nullptr;
     }
     s.loop_open = true;
+    s.gate = std::make_unique<Gate>(s.config);
+    if (*error_text = s.gate->open(); !error_text->empty()) return nullptr;
+    if (!config.audit_file.empty()) {
+        s.audit_log = AuditLog::open(config.audit_file, error_text);
+        if (s.audit_log == nullptr) return nullptr;
+    }
     // The port first: if it is taken, the directory stays untouched. Clients that come early wait.
     if (!s.listener.open(&s.loop, config.listen, error_text)) return nullptr;
     const Now begin = system_clock().now();
@@ -70,7 +78,7 @@ std::unique_ptr<Server> Server::create(const BrokerConfig& config, telemetry::Me
     s.figures = std::make_unique<Figures>(metrics);
     s.driver = std::make_unique<Driver>(
         Driver::Parts{&s.loop, s.config, system_clock(), *s.engine, s.effects, *s.log, *s.bodies,
-                      *s.figures, s.listener},
+                      *s.figures, s.listener, *s.gate, s.audit_log.get()},
         std::move(log_line));
     s.recovery.milliseconds = (system_clock().now().mono.ns - begin.mono.ns) / 1'000'000;
     return std::unique_ptr<Server>(new Server(std::move(state)));
@@ -84,6 +92,10 @@ ExitReason Server::run() {
 
 void Server::stop() {
     state_->driver->stop();
+}
+
+void Server::on_certificate(std::function<void()> called) {
+    state_->gate->on_certificate = std::move(called);
 }
 
 const Address& Server::address() const {

@@ -22,6 +22,7 @@ void add_service(Command& app, Context& context);
 void add_lock(Command& app, Context& context);
 void add_why(Command& app, Context& context);
 void add_consumers(Command& app, Context& context);
+void add_user(Command& app, Context& context);
 void add_policy(Command& app, Context& context);
 void add_exchange(Command& app, Context& context);
 void add_top(Command& app, Context& context);

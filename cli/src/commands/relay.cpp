@@ -84,6 +84,7 @@ int run_relay(const Context& context, const RelayOptions& options) {
     relay::Options wanted;
     wanted.database = options.database;
     wanted.url = context.url;
+    wanted.security = context.security;
     wanted.retain_ms = static_cast<std::uint64_t>(parse_duration(options.retain)->count());
     wanted.rules.policy = options.policy == "skip" ? relay::Policy::skip : relay::Policy::block;
     wanted.rules.attempts_max = options.attempts;

@@ -190,6 +190,7 @@ int serve(const Context& context, const Options& options) {
     relay::Options sending;
     sending.database = options.database;
     sending.url = context.url;
+    sending.security = context.security;
     sending.lease_ms = std::min<std::uint64_t>(
         relay_lease_ms_max, static_cast<std::uint64_t>(parse_duration(options.lease)->count()));
     sending.log = [](relay::LogLevel level, std::string_view line) {

@@ -37,8 +37,11 @@ sqlite::Answer<std::unique_ptr<Relay>> Relay::start(Options options) {
     } else if (!options.publisher) {
         const auto url = transport::parse_url(options.url);
         if (!url.ok()) {
+            // What is before an @ may be a password.
+            const bool whole = options.url.find('@') == std::string::npos;
+            const std::string shown = whole ? options.url : "URL";
             return sqlite::Problem{sqlite::Kind::refused, 0,
-                                   options.url + ": " + std::string(url.error().what)};
+                                   shown + ": " + std::string(url.error().what)};
         }
     }
     Rules& rules = options.rules;

@@ -71,6 +71,7 @@ transport::Answer<std::unique_ptr<transport::SequencedPublisher>> Worker::make_p
     if (options_.publisher) return options_.publisher(mailbox_);
     transport::SequencedOptions sending;
     sending.url = options_.url;
+    sending.security = options_.security;
     sending.window_messages = options_.rules.window_max;
     if (transport::kafka::is_kafka_url(options_.url)) {
         return transport::kafka::make_sequenced_publisher(std::move(sending), mailbox_);

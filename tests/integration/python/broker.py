@@ -17,11 +17,12 @@ class Broker:
         self.own_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="ferry-test-")
         self.port = 0
+        self.http = ""  # where it serves HTTP
         self.process = None
 
     def start(self, *extra):
         arguments = [self.program, "--data", os.path.join(self.data, "log"),
-                     "--listen", f"127.0.0.1:{self.port}", "--http", "", *extra]
+                     "--listen", f"127.0.0.1:{self.port}", "--http", self.http, *extra]
         self.errors = open(os.path.join(self.data, "stderr"), "ab")
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self.errors)
         line = self._ready_line(30.0)

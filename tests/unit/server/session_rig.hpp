@@ -33,8 +33,11 @@ public:
     void pause(Pause reason) override { pauses |= static_cast<unsigned>(reason); }
     void resume(Pause reason) override { pauses &= ~static_cast<unsigned>(reason); }
     void finish() override { finished = true; }
+    [[nodiscard]] const secure::TlsChannel* tls() const override { return nullptr; }
+    [[nodiscard]] const std::string& peer() const override { return address; }
 
     wire::Buffer buffer;
+    std::string address = "192.0.2.1:1000";
     bool is_choked = false;
     bool finished = false;
     unsigned pauses = 0;
@@ -90,6 +93,7 @@ class SessionRig final : public Hub {
         std::unique_ptr<FakeBodies> bodies;
         telemetry::Metrics metrics{10};
         std::unique_ptr<Figures> figures;
+        std::unique_ptr<Gate> gate;
 
         Base() {
             config.log.segment_bytes = 1U << 20;
@@ -105,6 +109,7 @@ class SessionRig final : public Hub {
             engine->recovered(false, clock.now());
             bodies = std::make_unique<FakeBodies>(*log);
             figures = std::make_unique<Figures>(metrics);
+            gate = std::make_unique<Gate>(config);
         }
     };
 
@@ -169,11 +174,23 @@ public:
         done(Error{Errc::rejected, 0, 0, "not here"});
     }
     void note(LogLevel, std::string_view) override {}
+    void audit(const AuditEvent& event) override { audited.emplace_back(event.action); }
+    void in_background(std::function<void()> work, std::function<void()> done) override {
+        work();
+        done();
+    }
+    /// As the driver does when memory gets short, or is there again.
+    void set_blocked(Blocked blocked) {
+        blocked_ = blocked;
+        for (auto& entry : peers_) entry.second->session.on_blocked();
+    }
+    std::vector<std::string> audited;
     [[nodiscard]] std::uint64_t connections() const override { return peers_.size(); }
 
 private:
     explicit SessionRig(std::unique_ptr<Base> base)
-        : Hub(base->config, base->clock, *base->engine, *base->log, *base->bodies, *base->figures),
+        : Hub(base->config, base->clock, *base->engine, *base->log, *base->bodies, *base->figures,
+              *base->gate),
           base_(std::move(base)) {}
 
     bool carry_out() {

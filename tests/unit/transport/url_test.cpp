@@ -27,6 +27,21 @@ TEST(Url, reads_and_shows_an_ipv6_address_in_brackets) {
     EXPECT_EQ(url.value().text(), "ferry://[::1]:7002");
 }
 
+TEST(Url, says_whether_the_connection_is_encrypted) {
+    const auto url = parse_url("ferrys://example.org");
+    ASSERT_TRUE(url.ok());
+    EXPECT_TRUE(url.value().tls);
+    EXPECT_EQ(url.value().text(), "ferrys://example.org:7420");
+    EXPECT_FALSE(parse_url("ferry://example.org").value().tls);
+}
+
+// G117
+TEST(Url, has_no_place_for_a_password) {
+    const auto url = parse_url("ferrys://alice:secret@example.org");
+    ASSERT_FALSE(url.ok());
+    EXPECT_EQ(url.error().what.find("secret"), std::string_view::npos);
+}
+
 TEST(Url, refuses_what_it_cannot_mean) {
     for (const char* text : {"", "ferry://", "http://x:1", "kafka://x:1", "ferry://x:0",
                              "ferry://x:65536", "ferry://x:12a", "ferry://x:", "ferry://x:1:2",

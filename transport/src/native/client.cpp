@@ -39,7 +39,9 @@ Answer<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
     if (options.name.size() > 255 || options.producer.size() > 255) {
         return ClientError{Errc::rejected, wire::Code::ok, "names have at most 255 bytes"};
     }
-    auto core = std::make_shared<Core>(std::move(options), url.value());
+    auto credentials = native::Credentials::make(options.security, url.value());
+    if (!credentials.ok()) return credentials.error();
+    auto core = std::make_shared<Core>(std::move(options), url.value(), credentials.value());
     auto started = core->start();
     if (!started.ok()) {
         core->stop();
@@ -321,6 +323,9 @@ ServerInfo Client::server() const {
 }
 bool Client::connected() const {
     return core_->connected();
+}
+std::string Client::blocked() const {
+    return core_->blocked();
 }
 
 Status Client::close(Timeout timeout) {

@@ -16,6 +16,7 @@
 #include "ferry/transport/port.hpp"
 #include "ferry/wire/frame.hpp"
 #include "native/calls.hpp"
+#include "native/credentials.hpp"
 #include "native/link.hpp"
 #include "native/lock_keeper.hpp"
 #include "native/publish_pipe.hpp"
@@ -41,7 +42,7 @@ namespace ferry::transport::native {
 ///           call.
 class Core final : public Link::Owner {
 public:
-    Core(ClientOptions options, Url url);
+    Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials);
     ~Core() override;
 
     /// Starts the thread and waits for the first connection.
@@ -95,6 +96,7 @@ public:
     void forget_declared(const std::string& key);
 
     [[nodiscard]] ServerInfo server() const;
+    [[nodiscard]] std::string blocked() const;
     [[nodiscard]] bool connected() const { return ready_.load(); }
     [[nodiscard]] std::string producer() const { return producer_name_; }
     [[nodiscard]] Timeout timeout_or_default(Timeout timeout) const;
@@ -134,6 +136,7 @@ private:
 
     // ---- core_session.cpp ----
     void say_hello();
+    void on_challenge(wire::Cursor& cursor);
     void on_hello(const Request& request);
     void open_producer();
     void on_producer(const Request& request);
@@ -162,6 +165,7 @@ private:
     void on_cancelled(const wire::FrameHead& head, wire::Cursor& cursor);
     void on_reply(wire::Cursor& cursor);
     void on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor);
+    void on_blocked(wire::Verb verb, wire::Cursor& cursor);
     void protocol_error(std::string_view what);
     void finish(const RequestPtr& request, Bytes result);
     void fail_request(const RequestPtr& request, ClientError error);
@@ -177,6 +181,7 @@ private:
 
     const ClientOptions options_;
     const Url url_;
+    const std::shared_ptr<Credentials> credentials_;
     std::string producer_name_;
     PublishPipe pipe_;
     Transactions transactions_;
@@ -206,6 +211,7 @@ private:
     std::vector<std::shared_ptr<SubscriptionState>> with_notes_;
     std::vector<Declared> declared_;
     ServerInfo server_;
+    std::string blocked_;  // by what; empty: it is not
     std::uint64_t next_id_ = 0;
     std::uint64_t next_subscription_ = 0;
 
@@ -234,6 +240,7 @@ private:
     bool rebased_ = false;
     bool ever_ready_ = false;
     bool linger_over_ = false;
+    bool holds_back_ = false;  // the broker said that it is blocked
     bool reading_paused_ = false;
     bool turn_comes_ = false;  // turn() will be called without being woken
     wire::Code last_code_ = wire::Code::ok;

@@ -47,8 +47,13 @@ void Core::on_frame(Bytes body) {
         case wire::Verb::ok:
         case wire::Verb::settled:
             return on_answer(head, cursor);
+        case wire::Verb::auth_challenge:
+            return on_challenge(cursor);
         case wire::Verb::error:
             return on_error(head, cursor);
+        case wire::Verb::blocked:
+        case wire::Verb::unblocked:
+            return on_blocked(head.verb, cursor);
         case wire::Verb::cancelled:
             return on_cancelled(head, cursor);
         case wire::Verb::reply:
@@ -178,6 +183,21 @@ void Core::on_lock_told(const wire::FrameHead& head, wire::Cursor& cursor) {
         return;
     }
     locks_.on_told(head.request, name, token, granted);
+}
+
+void Core::on_blocked(wire::Verb verb, wire::Cursor& cursor) {
+    std::string_view reason;
+    holds_back_ = verb == wire::Verb::blocked;
+    if (holds_back_ && (!cursor.read_str(reason) || reason.empty())) {
+        protocol_error("it is blocked and does not say by what");
+        return;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        blocked_ = reason.substr(0, limits::short_text_bytes_max);
+    }
+    tell_state(holds_back_ ? StateChange::State::blocked : StateChange::State::unblocked,
+               wire::Code::ok, std::string(reason.substr(0, limits::short_text_bytes_max)));
 }
 
 // ---- publishing ----

@@ -39,9 +39,10 @@ void close_handle(uv_handle_t* handle) {
 
 }  // namespace
 
-Core::Core(ClientOptions options, Url url)
+Core::Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials)
     : options_(std::move(options)),
       url_(std::move(url)),
+      credentials_(std::move(credentials)),
       producer_name_(options_.producer.empty() ? random_producer_name() : options_.producer),
       pipe_(pipe_limits(options_)),
       transactions_(*this),
@@ -140,13 +141,13 @@ void Core::turn() {
     if (phase_ == Phase::ready) {
         send_notes();
         send_waiting_requests();
-        transactions_.pump();
+        if (!holds_back_) transactions_.pump();
         locks_.pump();
         calls_.pump();
         services_.pump();
         read_again_if_possible();
     }
-    const bool publishing = phase_ == Phase::ready && begun_;
+    const bool publishing = phase_ == Phase::ready && begun_ && !holds_back_;
     const bool more = link_->pump([this, publishing](std::vector<BatchPtr>& out, std::size_t max) {
         const bool open = options_.linger_ms == 0 || linger_over_;
         return publishing && phase_ == Phase::ready && pipe_.take(out, max, handle_, open);
@@ -181,7 +182,7 @@ void Core::open_connection() {
         },
         options_.connect_timeout_ms, 0);
     link_->set_frame_bytes_max(limits::frame_bytes_cap);
-    link_->connect(url_);
+    link_->connect(url_, credentials_->tls());
 }
 
 void Core::on_connected() {
@@ -211,6 +212,7 @@ void Core::lost(const std::string& why) {
         uv_timer_stop(timer);
     }
     declared_here_.clear();
+    holds_back_ = false;
     drop_sessions_of_subscriptions();
     forget_sent_requests(why);
     transactions_.lost();
@@ -223,6 +225,7 @@ void Core::lost(const std::string& why) {
     {
         const std::lock_guard lock(mutex_);
         last_failure_ = why;
+        blocked_.clear();
     }
     if (ending_.load() || (!ever_ready_ && !options_.connect_retry)) {
         give_up(code, "no broker at " + url_.text() + ": " + why);

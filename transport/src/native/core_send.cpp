@@ -297,6 +297,11 @@ void Core::read_again_if_possible() {
     link_->resume_reading();
 }
 
+std::string Core::blocked() const {
+    const std::lock_guard lock(mutex_);
+    return blocked_;
+}
+
 ServerInfo Core::server() const {
     const std::lock_guard lock(mutex_);
     return server_;

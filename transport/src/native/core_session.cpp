@@ -24,13 +24,29 @@ RequestPtr Core::session_request(wire::Verb verb, std::uint32_t field_count) {
 void Core::say_hello() {
     const RequestPtr request = session_request(wire::Verb::hello, 2);
     wire::Encoder out(request->fields);
-    out.uint(wire::protocol_version).map(3);
+    out.uint(wire::protocol_version).map(3 + credentials_->option_count());
     out.str("name").str(options_.name);
     out.str("heartbeat_ms").uint(std::clamp(options_.heartbeat_ms, 1000U, 600000U));
-    out.str("capabilities").array(2).str(wire::capability_single_active);
-    out.str(wire::capability_deliver_some);
+    out.str("capabilities").array(3).str(wire::capability_single_active);
+    out.str(wire::capability_deliver_some).str(wire::capability_blocked);
+    credentials_->write_options(out, link_->tls());
     request->on_done = [this](const Request& answered) { on_hello(answered); };
     send(request);
+    turn();
+}
+
+void Core::on_challenge(wire::Cursor& cursor) {
+    std::string_view challenge;
+    const bool asked = phase_ == Phase::greeting && cursor.read_str(challenge);
+    const auto answer = asked ? credentials_->answer(challenge) : std::nullopt;
+    if (!answer) {
+        protocol_error("a challenge that is none");
+        return;
+    }
+    wire::Buffer& out = link_->control();
+    const std::size_t mark = wire::begin_frame(out, wire::Verb::auth_response, 3);
+    wire::Encoder(out).uint(0).str(*answer);
+    wire::end_frame(out, mark);
     turn();
 }
 
@@ -48,6 +64,12 @@ void Core::on_hello(const Request& request) {
     ServerInfo info;
     if (!decode_hello(request.result, info)) {
         protocol_error("its answer to hello is malformed");
+        return;
+    }
+    if (!credentials_->accepts(request.result)) {
+        give_up(
+            wire::Code::authentication_failed,
+            "whoever answers at " + url_.text() + " does not know the password: not the broker");
         return;
     }
     // A broker may say anything; batches need some room and memory a bound.

@@ -256,6 +256,13 @@ bool decode_hello(Bytes result, ServerInfo& out) {
     });
 }
 
+bool decode_proof(Bytes result, std::string& out) {
+    Cursor cursor(result);
+    return each_entry(cursor, [&](std::string_view key, Cursor& c) {
+        return key == "proof" && read_text(c, out);
+    });
+}
+
 bool decode_producer(Bytes result, ProducerAnswer& out) {
     Cursor cursor(result);
     bool handle = false;

@@ -42,6 +42,8 @@ bool read_confirm(wire::Cursor& cursor, ConfirmFields& out);
 bool read_refused(wire::Cursor& cursor, RefusedFields& out);
 
 bool decode_hello(Bytes result, ServerInfo& out);
+/// That the broker knows the password, as hello's answer has it.
+bool decode_proof(Bytes result, std::string& out);
 bool decode_producer(Bytes result, ProducerAnswer& out);
 bool decode_declared_queue(Bytes result, DeclaredQueue& out);
 /// One figure of an answer that has nothing else of interest.

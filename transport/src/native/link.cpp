@@ -42,6 +42,7 @@ struct Link::Socket {
     wire::Buffer control;
     std::vector<BatchPtr> batches;
     std::vector<uv_buf_t> buffers;
+    wire::Buffer sealed;  // what is written of an encrypted connection
 
     static void on_close(uv_handle_t* handle) { delete static_cast<Socket*>(handle->data); }
     static void on_connect(uv_connect_t* request, int status) {
@@ -55,11 +56,7 @@ struct Link::Socket {
         }
         uv_tcp_nodelay(&self->tcp, 1);
         uv_tcp_keepalive(&self->tcp, 1, 60);
-        link.connected_ = true;
-        link.last_heard_ms_ = link.last_sent_ms_ = uv_now(link.loop_);
-        link.paused_ = true;
-        link.resume_reading();
-        link.owner_.on_connected();
+        link.reached(*self);
     }
     static void on_alloc(uv_handle_t* handle, std::size_t, uv_buf_t* out) {
         auto* const self = static_cast<Socket*>(handle->data);
@@ -68,6 +65,11 @@ struct Link::Socket {
             return;
         }
         Link& link = *self->link;
+        if (link.channel_ != nullptr) {
+            *out = uv_buf_init(reinterpret_cast<char*>(link.cipher_.data()),
+                               static_cast<unsigned int>(link.cipher_.size()));
+            return;
+        }
         link.make_room();
         *out = uv_buf_init(reinterpret_cast<char*>(link.in_.get() + link.in_end_),
                            static_cast<unsigned int>(link.in_capacity_ - link.in_end_));
@@ -81,7 +83,11 @@ struct Link::Socket {
                                       : uv_strerror(static_cast<int>(count)));
             return;
         }
-        link.read_some(*self, static_cast<std::size_t>(count));
+        if (link.channel_ != nullptr) {
+            link.decrypt(*self, static_cast<std::size_t>(count));
+        } else {
+            link.read_some(*self, static_cast<std::size_t>(count));
+        }
     }
     static void on_write(uv_write_t* request, int status) {
         auto* const self = static_cast<Socket*>(request->data);
@@ -125,8 +131,10 @@ Link::~Link() {
     drop();
 }
 
-void Link::connect(const Url& url) {
+void Link::connect(const Url& url, std::shared_ptr<secure::TlsContext> tls) {
     FERRY_ASSERT(socket_ == nullptr && lookup_ == nullptr, "one connection at a time");
+    context_ = std::move(tls);
+    host_ = url.host;
     addresses_.clear();
     next_address_ = 0;
     last_failure_ = "the host has no address";
@@ -189,11 +197,88 @@ void Link::drop() {
         socket_ = nullptr;
     }
     control_.clear();
+    channel_.reset();
 }
 
 void Link::fail(const std::string& why) {
     drop();
     owner_.on_gone(why);
+}
+
+// ---- TLS ----
+
+void Link::reached(Socket& socket) {
+    last_heard_ms_ = last_sent_ms_ = uv_now(loop_);
+    if (context_ != nullptr) {
+        channel_ = secure::TlsChannel::connect(context_, host_);
+        if (cipher_.empty()) cipher_.resize(read_bytes);
+        channel_->begin();
+        if (!send_sealed(socket)) return;
+    }
+    paused_ = true;
+    resume_reading();
+    if (context_ == nullptr) now_connected();
+}
+
+void Link::now_connected() {
+    connected_ = true;
+    owner_.on_connected();
+}
+
+void Link::decrypt(Socket& socket, std::size_t bytes) {
+    last_heard_ms_ = uv_now(loop_);
+    channel_->put(Bytes(cipher_.data(), bytes));
+    for (;;) {
+        make_room();
+        const std::size_t size =
+            channel_->take(MutableBytes(in_.get() + in_end_, in_capacity_ - in_end_));
+        if (channel_->failed()) {
+            const std::string why = channel_->error();
+            if (send_sealed(socket)) fail(why);  // the alert tells the broker
+            return;
+        }
+        if (!channel_->output().empty() && !send_sealed(socket)) return;
+        if (!connected_ && channel_->open()) {
+            now_connected();
+            if (socket_ != &socket) return;
+        }
+        if (size == 0) break;
+        read_some(socket, size);
+        if (socket_ != &socket) return;
+    }
+    if (channel_->ended()) fail("the broker closed the connection");
+}
+
+// Puts what is in `buffers` into `sealed`, which is all that is written then.
+bool Link::seal_all(Socket& socket) {
+    for (const uv_buf_t& buffer : socket.buffers) {
+        if (channel_->seal(Bytes(reinterpret_cast<const std::byte*>(buffer.base), buffer.len)))
+            continue;
+        const std::string why = channel_->error();
+        fail(why);
+        return false;
+    }
+    socket.batches.clear();
+    socket.buffers.clear();
+    socket.sealed.clear();
+    socket.sealed.swap(channel_->output());
+    if (!socket.sealed.empty()) socket.buffers.push_back(buffer_of(socket.sealed));
+    return true;
+}
+
+// What a handshake says by itself. False: the connection is gone.
+bool Link::send_sealed(Socket& socket) {
+    if (socket.writing || channel_->output().empty()) return true;  // it goes with the next
+    socket.buffers.clear();
+    if (!seal_all(socket)) return false;
+    const int written = uv_try_write(as_stream(&socket.tcp), socket.buffers.data(), 1);
+    if (written < 0 && written != UV_EAGAIN) {
+        fail(uv_strerror(written));
+        return false;
+    }
+    const std::size_t done = written < 0 ? 0 : static_cast<std::size_t>(written);
+    if (done < socket.sealed.size()) start_write(done);
+    return socket_ == &socket;
 }
 
 // ---- reading ----
@@ -272,6 +357,10 @@ bool Link::pump(const Take& take) {
         for (const BatchPtr& batch : socket.batches) {
             socket.buffers.push_back(buffer_of(batch->frame()));
             total += batch->frame().size();
+        }
+        if (channel_ != nullptr) {
+            if (!seal_all(socket)) return false;
+            total = socket.sealed.size();
         }
         if (total == 0) return false;
         const int written = uv_try_write(as_stream(&socket.tcp), socket.buffers.data(),

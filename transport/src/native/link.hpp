@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ferry/secure/tls.hpp"
 #include "ferry/transport/url.hpp"
 #include "ferry/wire/encoder.hpp"
 #include "native/batch.hpp"
@@ -41,7 +42,10 @@ public:
     Link(const Link&) = delete;
     Link& operator=(const Link&) = delete;
 
-    void connect(const Url& url);
+    /// `tls`: null for a plain connection. Connected is after the handshake.
+    void connect(const Url& url, std::shared_ptr<secure::TlsContext> tls);
+    /// Of the connection; null: it is plain, or there is none.
+    [[nodiscard]] const secure::TlsChannel* tls() const { return channel_.get(); }
     /// Ends the connection at once, without a word to the owner.
     void drop();
     [[nodiscard]] bool connected() const { return connected_; }
@@ -66,6 +70,11 @@ private:
 
     void try_next_address();
     void read_some(Socket& socket, std::size_t bytes);
+    void reached(Socket& socket);
+    void decrypt(Socket& socket, std::size_t bytes);
+    void now_connected();
+    bool seal_all(Socket& socket);
+    bool send_sealed(Socket& socket);
     void fail(const std::string& why);
     void start_write(std::size_t skip);
     [[nodiscard]] bool writing() const;
@@ -78,6 +87,10 @@ private:
     std::vector<sockaddr_storage> addresses_;
     std::size_t next_address_ = 0;
     std::string last_failure_;
+    std::shared_ptr<secure::TlsContext> context_;
+    std::string host_;  // whose certificate it must be
+    std::unique_ptr<secure::TlsChannel> channel_;
+    std::vector<std::byte> cipher_;  // as it comes from the socket
     bool connected_ = false;
     bool paused_ = false;
 

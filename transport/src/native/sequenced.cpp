@@ -23,8 +23,12 @@ Status rejected(std::string_view what) {
 
 }  // namespace
 
-SequencedCore::SequencedCore(SequencedOptions options, Url url, SequencedEvents& events)
-    : options_(std::move(options)), url_(std::move(url)), events_(events) {}
+SequencedCore::SequencedCore(SequencedOptions options, Url url,
+                             std::shared_ptr<Credentials> credentials, SequencedEvents& events)
+    : options_(std::move(options)),
+      url_(std::move(url)),
+      credentials_(std::move(credentials)),
+      events_(events) {}
 
 SequencedCore::~SequencedCore() {
     close();
@@ -262,7 +266,7 @@ void SequencedCore::connect_anew() {
         },
         options_.connect_timeout_ms, 0);
     link_->set_frame_bytes_max(limits::frame_bytes_cap);
-    link_->connect(url_);
+    link_->connect(url_, credentials_->tls());
 }
 
 void SequencedCore::fail(ClientError why) {
@@ -336,13 +340,18 @@ Answer<std::unique_ptr<SequencedPublisher>> make_sequenced_publisher(SequencedOp
                                                                      SequencedEvents& events) {
     const auto url = parse_url(options.url);
     if (!url.ok()) {
+        // What is before an @ may be a password.
+        const std::string shown = options.url.find('@') == std::string::npos ? options.url : "URL";
         return ClientError{url.error().code, wire::Code::ok,
-                           options.url + ": " + std::string(url.error().what)};
+                           shown + ": " + std::string(url.error().what)};
     }
     options.batch_messages = std::clamp(options.batch_messages, 1U, limits::messages_per_frame_max);
     options.batch_bytes = std::clamp(options.batch_bytes, 4096U, limits::frame_bytes_cap);
     options.window_messages = std::max(options.window_messages, 1U);
-    auto core = std::make_unique<native::SequencedCore>(std::move(options), url.value(), events);
+    auto credentials = native::Credentials::make(options.security, url.value());
+    if (!credentials.ok()) return credentials.error();
+    auto core = std::make_unique<native::SequencedCore>(std::move(options), url.value(),
+                                                        credentials.value(), events);
     const auto started = core->start();
     if (!started.ok()) return started.error();
     return std::unique_ptr<SequencedPublisher>(std::move(core));

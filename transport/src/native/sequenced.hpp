@@ -13,6 +13,7 @@
 #include "ferry/transport/sequenced.hpp"
 #include "ferry/transport/url.hpp"
 #include "ferry/wire/frame.hpp"
+#include "native/credentials.hpp"
 #include "native/link.hpp"
 
 namespace ferry::transport::native {
@@ -29,7 +30,8 @@ namespace ferry::transport::native {
 ///           an event or an uv call.
 class SequencedCore final : public SequencedPublisher, public Link::Owner {
 public:
-    SequencedCore(SequencedOptions options, Url url, SequencedEvents& events);
+    SequencedCore(SequencedOptions options, Url url, std::shared_ptr<Credentials> credentials,
+                  SequencedEvents& events);
     ~SequencedCore() override;
     SequencedCore(const SequencedCore&) = delete;
     SequencedCore& operator=(const SequencedCore&) = delete;
@@ -70,6 +72,7 @@ private:
     void end();
     void ask(wire::Verb verb, std::uint32_t field_count, const wire::Buffer& fields);
     void say_hello();
+    void on_challenge(wire::Cursor& cursor);
     void on_hello(wire::Cursor& cursor);
     void on_producer(wire::Cursor& cursor);
     void on_confirm(const wire::FrameHead& head, wire::Cursor& cursor);
@@ -85,6 +88,7 @@ private:
 
     const SequencedOptions options_;
     const Url url_;
+    const std::shared_ptr<Credentials> credentials_;
     SequencedEvents& events_;
 
     // the caller's

@@ -34,17 +34,35 @@ void SequencedCore::ask(wire::Verb verb, std::uint32_t field_count, const wire::
 void SequencedCore::say_hello() {
     wire::Buffer fields;
     wire::Encoder out(fields);
-    out.uint(wire::protocol_version).map(3);
+    out.uint(wire::protocol_version).map(3 + credentials_->option_count());
     out.str("name").str(options_.name);
     out.str("heartbeat_ms").uint(std::clamp(options_.heartbeat_ms, 1000U, 600000U));
     out.str("capabilities").array(0);
+    credentials_->write_options(out, link_->tls());
     ask(wire::Verb::hello, 2, fields);
+}
+
+void SequencedCore::on_challenge(wire::Cursor& cursor) {
+    std::string_view challenge;
+    const bool asked = phase_ == Phase::greeting && cursor.read_str(challenge);
+    const auto answer = asked ? credentials_->answer(challenge) : std::nullopt;
+    if (!answer) return protocol_error("a challenge that is none");
+    wire::Buffer& out = link_->control();
+    const std::size_t mark = wire::begin_frame(out, wire::Verb::auth_response, 3);
+    wire::Encoder(out).uint(0).str(*answer);
+    wire::end_frame(out, mark);
+    turn();
 }
 
 void SequencedCore::on_hello(wire::Cursor& cursor) {
     ServerInfo info;
-    if (!decode_hello(Bytes(cursor.position(), cursor.remaining()), info)) {
+    const Bytes result(cursor.position(), cursor.remaining());
+    if (!decode_hello(result, info)) {
         return protocol_error("its answer to hello is malformed");
+    }
+    if (!credentials_->accepts(result)) {
+        return fail(ClientError{Errc::rejected, wire::Code::authentication_failed,
+                                "it does not know the password: not the broker"});
     }
     // A broker may say anything; batches need some room and memory a bound.
     info.frame_bytes_max = std::clamp<std::uint64_t>(
@@ -105,6 +123,8 @@ void SequencedCore::on_frame(Bytes body) {
             return on_refused(head, cursor);
         case wire::Verb::error:
             return on_error(head, cursor);
+        case wire::Verb::auth_challenge:
+            return on_challenge(cursor);
         case wire::Verb::heartbeat:
             return;
         case wire::Verb::ok:

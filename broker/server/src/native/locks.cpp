@@ -102,7 +102,13 @@ bool NativeSession::unlock(Request& request) {
         return false;
     }
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    if (force && !may(request, engine::Right::configure, name)) return true;
     if (force) {
+        hub_.audit({.user = rights_ == nullptr ? std::string_view{} : rights_->user,
+                    .from = link_.peer(),
+                    .action = "lock_force",
+                    .object = name,
+                    .result = "allowed"});
         hub_.note(LogLevel::warn, "lock " + std::string(name) + " is taken from its holders by " +
                                       client_name_ + " (session " + std::to_string(id_) + ")");
         hub_.engine.force_unlock(id_, request.id, name, token, hub_.now());

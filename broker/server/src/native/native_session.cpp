@@ -6,6 +6,7 @@
 #include "ferry/wire/limits.hpp"
 #include "frames.hpp"
 #include "peek.hpp"
+#include "sign_in.hpp"
 
 namespace ferry::server::native {
 namespace {
@@ -71,8 +72,10 @@ void NativeSession::on_frame(Bytes body) {
         fail(0, Code::malformed_frame, "a frame is an array of verb, request id, …");
         return;
     }
-    if (phase_ == Phase::greeting && head.verb != Verb::hello) {
-        fail(head.request, Code::unexpected_verb, "say hello first");
+    if (phase_ == Phase::greeting &&
+        head.verb != (sign_in_ == nullptr ? Verb::hello : Verb::auth_response)) {
+        fail(head.request, Code::unexpected_verb,
+             sign_in_ == nullptr ? "say hello first" : "answer the challenge first");
         return;
     }
     // Fields of later versions are ignored, but what a frame holds must be msgpack to its end
@@ -90,6 +93,7 @@ void NativeSession::on_frame(Bytes body) {
         }
     }
     Request request{cursor, head.request, head.fields, body};
+    if (rights_ != nullptr && !let_through(head.verb, request)) return;
     if (!take(head.verb, request) && phase_ != Phase::over) {
         fail(request.id, Code::malformed_frame,
              "the fields are not what verb " + std::to_string(static_cast<unsigned>(head.verb)) +
@@ -116,6 +120,10 @@ bool NativeSession::take(Verb verb, Request& request) {
         case Verb::hello:
             if (phase_ == Phase::greeting) return hello(request);
             fail(request.id, Code::unexpected_verb, "hello was said before");
+            return true;
+        case Verb::auth_response:
+            if (phase_ == Phase::greeting) return auth_response(request);
+            fail(request.id, Code::unexpected_verb, "nothing was asked");
             return true;
         default:
             return take_consuming(verb, request);
@@ -218,6 +226,7 @@ void NativeSession::end() {
     leave_registry(goodbye_.has_value());
     if (phase_ == Phase::greeting && !engine_knows_) --hub_.figures.greeting;
     phase_ = Phase::over;
+    leave_account();
     if (engine_knows_) {
         engine_knows_ = false;
         hub_.engine.close_session(id_, hub_.now());
@@ -232,6 +241,7 @@ void NativeSession::on_closed() {
     leave_registry(false);
     if (phase_ == Phase::greeting && !engine_knows_) --hub_.figures.greeting;
     phase_ = Phase::over;
+    leave_account();
     if (!engine_knows_) return;
     engine_knows_ = false;
     hub_.engine.close_session(id_, hub_.now());
@@ -259,6 +269,7 @@ void NativeSession::carry_out(engine::Effect& effect) {
         link_.sent();
         confirmed(confirm->producer, confirm->sequences, true);
     } else if (const auto* refused = std::get_if<engine::Refuse>(&effect)) {
+        if (refused->code == Code::permission_denied) note_denied("publish", refused->text);
         write_refused(link_.out(), *refused);
         link_.sent();
         confirmed(refused->producer, refused->sequences, false);
@@ -297,6 +308,8 @@ void NativeSession::on_reply(engine::Reply& reply) {
         if (failure->code != Code::no_such_subscription) fail(0, failure->code, failure->text);
         return;
     }
+    if (failure != nullptr && failure->code == Code::permission_denied)
+        note_denied("publish", failure->text);
     if (auto* facts = std::get_if<engine::WhyAnswer>(&reply.answer)) name_clients(*facts);
     const std::uint64_t request = reply.request;
     deliveries_.add(std::move(reply));
@@ -359,6 +372,11 @@ void NativeSession::on_writable() {
 void NativeSession::on_tick(Now now) {
     if (phase_ == Phase::over) return;
     if (phase_ == Phase::greeting) {
+        if (sign_in_ != nullptr && sign_in_->refuse_at.ns != 0) {
+            if (now.mono.ns < sign_in_->refuse_at.ns) return;
+            fail(sign_in_->request, Code::authentication_failed, sign_in_->answer);
+            return;
+        }
         if (now.mono.ns - opened_.ns > hello_within_ns) {
             fail(0, Code::timed_out, "hello did not come within 10 seconds");
         }
@@ -366,6 +384,7 @@ void NativeSession::on_tick(Now now) {
     }
     if (phase_ != Phase::serving) return;
     catch_up();
+    if (account_ != nullptr && !over_rate(0)) link_.resume(Pause::rate);
     if (link_.paused()) {
         heard_ = now.mono;  // silence is our own doing
         if (partial_since_.ns != 0) partial_since_ = now.mono;

@@ -11,10 +11,12 @@
 #include "../registry.hpp"
 #include "deliveries.hpp"
 #include "ferry/wire/frame.hpp"
+#include "ferry/wire/message.hpp"
 
 namespace ferry::server::native {
 
 class Peek;
+class SignIn;
 
 /// One connection that speaks docs/protocol.md.
 ///
@@ -36,6 +38,8 @@ public:
     void drain() override;
     void abandon() override;
     void on_closed() override;
+    void on_users_changed() override;
+    void on_blocked() override;
     void for_each_pinned(const std::function<void(engine::Position)>& pinned) const override;
 
     /// What the client called itself in hello.
@@ -48,6 +52,8 @@ public:
     bool take_reply(Bytes message);
     /// Something has changed about an instance of a service that this connection watches.
     void on_service(const ServiceKey& key) override;
+    /// A password that came in the clear was compared, on another thread.
+    void password_compared(bool fits);
 
 private:
     enum class Phase : std::uint8_t { greeting, serving, leaving, over };
@@ -69,6 +75,7 @@ private:
     bool take_lock(wire::Verb verb, Request& request);
     bool take_query(wire::Verb verb, Request& request);
     bool hello(Request& request);
+    bool auth_response(Request& request);
     bool goodbye(Request& request);
     bool publish(Request& request);
     bool transaction(Request& request);
@@ -130,7 +137,29 @@ private:
     void leave_registry(bool clean);
 
     void on_frame(Bytes body);
-    void greet(Request& request, std::uint64_t heartbeat_ms);
+    void published(std::uint64_t messages, std::size_t bytes);
+    void tell_blocked();
+    [[nodiscard]] bool over_rate(std::uint64_t messages);
+    // Signing in (sign_in.cpp): from hello to greet() or to a refusal that is held back.
+    void sign_in(std::uint64_t request, std::string_view mechanism, std::string_view initial);
+    void sign_in_scram(std::string_view initial, bool plus);
+    void sign_in_plain(std::string_view initial);
+    void sign_in_external();
+    void signed_in(std::string_view user, std::string_view proof);
+    void sign_in_failed(std::string_view user, std::string_view why);
+    [[nodiscard]] std::string address() const;
+    void greet(std::uint64_t request, std::string_view proof);
+
+    // Permissions (permissions.cpp).
+    /// False: the request was refused.
+    bool let_through(wire::Verb verb, const Request& request);
+    bool may(const Request& request, engine::Right right, std::string_view name);
+    bool may_publish(const Request& request, const wire::MessageView& message);
+    bool may_decide(const Request& request, std::string_view prepared_id);
+    void deny(const Request& request, engine::Right right, std::string_view name);
+    void note_denied(std::string_view object, std::string_view text);
+    void audit_operation(wire::Verb verb, std::string_view name);
+    void leave_account();
     bool refuse(const Request& request, wire::Code code, std::string_view text);
     /// An error with request id 0 (or the one at fault), then the end.
     void fail(std::uint64_t request, wire::Code code, std::string_view text);
@@ -150,12 +179,20 @@ private:
     Link& link_;
     const engine::SessionId id_;
     std::string client_name_;
+    std::unique_ptr<SignIn> sign_in_;               // under way
+    std::shared_ptr<const engine::Rights> rights_;  // null: everything
+    Gate::Account* account_ = nullptr;              // of the user who signed in
+    Instant denied_noted_;
     Phase phase_ = Phase::greeting;
     bool draining_ = false;
     bool engine_knows_ = false;
     std::uint32_t own_requests_ = 0;  // asked of the engine by the session itself
     std::uint32_t unanswered_ = 0;    // requests that the engine or the log will answer
     bool tells_activations_ = false;
+    bool tells_blocked_ = false;  // it wants to know that publishers wait
+    bool publishes_ = false;
+    Blocked told_blocked_ = Blocked::no;
+    std::uint64_t blocked_bytes_ = 0;       // published since memory is short
     std::uint64_t unconfirmed_ = 0;         // messages
     std::optional<std::uint64_t> goodbye_;  // request id
     std::size_t wanted_ = 4;

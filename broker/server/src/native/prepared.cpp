@@ -81,6 +81,7 @@ bool NativeSession::prepare(Request& request) {
     wire::MessageView message;
     if (!wire::read_message(request.fields, message)) return false;
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    if (!may_publish(request, message) || !may(request, engine::Right::write, queue)) return true;
     engine::Prepared wanted;
     wanted.id = id.substr(0, limits::prepared_id_bytes_max + 1);
     wanted.producer = producer.substr(0, limits::short_text_bytes_max + 1);
@@ -90,6 +91,7 @@ bool NativeSession::prepare(Request& request) {
     wanted.message.assign(message.whole.begin(), message.whole.end());
     if (!hub_.engine.prepare(id_, request.id, std::move(wanted), hub_.now())) return false;
     await_answer(request.id);
+    published(1, message.whole.size());
     if (hub_.behind()) link_.pause(Pause::behind);
     return true;
 }
@@ -101,6 +103,7 @@ bool NativeSession::prepared_decide(Request& request) {
         !request.fields.read_str(what)) {
         return false;
     }
+    if (!may_decide(request, id)) return true;
     if (what == "submit") {
         hub_.engine.submit(id_, request.id, id, hub_.now());
     } else if (what == "drop") {
@@ -135,6 +138,7 @@ bool NativeSession::prepared_list(Request& request) {
 bool NativeSession::prepared_show(Request& request) {
     std::string_view id;
     if (request.count < 3 || !request.fields.read_str(id)) return false;
+    if (!may_decide(request, id)) return true;
     const auto view = hub_.engine.prepared(id);
     if (!view) return refuse(request, Code::no_such_prepared, {});
     const bool whole =

@@ -45,6 +45,7 @@ bool NativeSession::publish(Request& request) {
         timed_count_ = command.count;
     }
     unconfirmed_ += command.count;
+    published(command.count, command.messages.size());
     if (hub_.behind()) link_.pause(Pause::behind);
     if (unconfirmed_ > hub_.config.connection_unconfirmed_max) link_.pause(Pause::unconfirmed);
     return true;
@@ -109,6 +110,7 @@ bool NativeSession::transaction(Request& request) {
     command.parts = hub_.transaction_parts;
     if (!hub_.engine.transact(command, hub_.now())) return false;
     await_answer(request.id);
+    if (command.count != 0) published(command.count, command.messages.size());
     if (hub_.behind()) link_.pause(Pause::behind);
     return true;
 }
@@ -127,6 +129,9 @@ bool NativeSession::producer(Request& request) {
         return false;
     }
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    // Whoever opens a producer can fence it. A name that was drawn for one run is nobody else's.
+    const bool own = temporary && name.starts_with(limits::temporary_producer_prefix);
+    if (!own && !may(request, engine::Right::configure, name)) return true;
     hub_.engine.open_producer(id_, request.id, name, epoch, temporary, hub_.now());
     await_answer(request.id);
     return true;

@@ -78,6 +78,7 @@ bool NativeSession::schedule_set(Request& request) {
     if (complaint.empty() && message.whole.size() > limits::schedule_message_bytes_max)
         complaint = "the message of a schedule has at most 65536 bytes";
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    if (!may_publish(request, message)) return true;
     schedule.name = name.substr(0, limits::name_bytes_max + 1);
     schedule.cron = cron;
     schedule.zone = zone;

@@ -5,6 +5,7 @@
 #include "frames.hpp"
 #include "native_session.hpp"
 #include "peek.hpp"
+#include "permissions.hpp"
 #include "policy_fields.hpp"
 
 namespace ferry::server::native {
@@ -87,6 +88,16 @@ bool NativeSession::queue_declare(Request& request) {
     }
     if (complaint.empty()) complaint = policy.fill(options.policy);
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    if (!options.passive && !options.check &&
+        !may(request, engine::Right::configure, name.empty() ? generated_name : name)) {
+        return true;
+    }
+    const engine::QueuePolicy& set = options.policy;
+    if (set.dead_letters() &&
+        !may(request, engine::Right::write,
+             set.dead_letter_exchange.empty() ? set.dead_letter_key : set.dead_letter_exchange)) {
+        return true;
+    }
     hub_.engine.declare_queue(id_, request.id, name, options, hub_.now());
     await_answer(request.id);
     return true;
@@ -133,6 +144,9 @@ bool NativeSession::queue_move(Request& request) {
         return false;
     }
     if (!complaint.empty()) return refuse(request, Code::bad_option, complaint);
+    // Back to where they died may be anywhere.
+    const engine::Right needed = target.empty() ? engine::Right::admin : engine::Right::write;
+    if (!may(request, needed, target)) return true;
     hub_.engine.move_messages(id_, request.id, name, target, position, count, parked, hub_.now());
     await_answer(request.id);
     return true;
@@ -179,6 +193,7 @@ bool NativeSession::exchange_declare(Request& request) {
         return refuse(request, Code::bad_option,
                       "hash is routing_key, ordering_key or header:NAME");
     }
+    if (!options.passive && !may(request, engine::Right::configure, name)) return true;
     hub_.engine.declare_exchange(id_, request.id, name, *known_type, options);
     await_answer(request.id);
     return true;
@@ -220,6 +235,7 @@ bool NativeSession::bind(Request& request, bool unbind) {
     if (key.size() > limits::routing_key_bytes_max) {
         return refuse(request, Code::bad_option, "a routing key has at most 255 bytes");
     }
+    if (!may(request, engine::Right::write, destination)) return true;
     binding.source = source;
     binding.destination = destination;
     binding.to_exchange = kind == "exchange";

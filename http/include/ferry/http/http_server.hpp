@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "ferry/platform/result.hpp"
@@ -22,6 +23,13 @@ struct HttpHandlers {
     std::function<Health()> ready;
 };
 
+/// PEM files, for HTTPS. TLS 1.2 and 1.3.
+struct HttpTls {
+    std::string certificate;
+    std::string key;
+    std::string client_ca;  // not empty: clients must show a certificate that it signed
+};
+
 /// A small HTTP server for operators' tools: GET and HEAD of /, /metrics, /health/live,
 /// /health/ready.
 ///
@@ -35,12 +43,18 @@ struct HttpHandlers {
 ///           cannot read it through a re-bound DNS name.
 class HttpServer {
 public:
-    /// Errors    conflict (the port is taken), rejected (not a numeric address), io_failed.
+    /// Errors    conflict (the port is taken), rejected (not a numeric address, or a file of `tls`
+    ///           is not what it must be), not_found (a file of `tls`), io_failed.
     static Result<std::unique_ptr<HttpServer>> start(const std::string& host, std::uint16_t port,
-                                                     HttpHandlers handlers);
+                                                     HttpHandlers handlers,
+                                                     std::optional<HttpTls> tls = std::nullopt);
     ~HttpServer();
     HttpServer(const HttpServer&) = delete;
     HttpServer& operator=(const HttpServer&) = delete;
+
+    /// Reads the files of `tls` again; open connections end. After an error what was there before
+    /// goes on. Blocking: until the request that is answered is done.
+    Status reload();
 
     /// The port in use; what the system chose if start() was given 0.
     [[nodiscard]] std::uint16_t port() const;

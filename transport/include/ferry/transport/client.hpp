@@ -285,6 +285,9 @@ public:
 
     [[nodiscard]] ServerInfo server() const;
     [[nodiscard]] bool connected() const;
+    /// What the broker is short of, so that it takes no messages: "memory" or "disk". Empty: it
+    /// takes them. Publishing goes on into the window, and waits when that is full.
+    [[nodiscard]] std::string blocked() const;
     /// Stops taking messages, waits until all is confirmed and acks are sent, says goodbye.
     /// indeterminate: not within `timeout`; the client is closed all the same.
     Status close(Timeout timeout = Timeout{0});

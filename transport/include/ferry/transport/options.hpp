@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ferry/transport/message.hpp"
+#include "ferry/transport/security.hpp"
 #include "ferry/wire/codes.hpp"
 
 namespace ferry::transport {
@@ -22,6 +23,10 @@ struct StateChange {
         /// forgotten temporary producer): a new epoch was taken, unconfirmed messages sent again.
         history_lost,
         closed,  // for good
+        /// The broker takes no messages for now, and nothing is sent; `text` says what is short:
+        /// "memory" or "disk".
+        blocked,
+        unblocked,
     };
     State state = State::connected;
     wire::Code code = wire::Code::ok;
@@ -34,6 +39,7 @@ enum class Redeclare : std::uint8_t { none, transient, all };
 struct ClientOptions {
     std::string url = "ferry://127.0.0.1:7420";
     std::string name = "ferry";  // shown by the broker
+    Security security;
 
     /// Who publishes. Empty: a random name for this client only, soon forgotten by the broker.
     std::string producer;

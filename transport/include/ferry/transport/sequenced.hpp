@@ -9,6 +9,7 @@
 #include "ferry/platform/bytes.hpp"
 #include "ferry/transport/message.hpp"
 #include "ferry/transport/port.hpp"
+#include "ferry/transport/security.hpp"
 
 namespace ferry::transport {
 
@@ -95,6 +96,7 @@ public:
 struct SequencedOptions {
     std::string url = "ferry://127.0.0.1:7420";
     std::string name = "ferry-relay";  // shown by the broker
+    Security security;
     std::uint32_t connect_timeout_ms = 2000;
     std::uint32_t heartbeat_ms = 10000;
     std::uint32_t batch_messages = 4096;  // per frame; also bounded by the broker's frame limit

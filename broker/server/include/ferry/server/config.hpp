@@ -7,6 +7,7 @@
 
 #include "ferry/engine/types.hpp"
 #include "ferry/log/commit_log.hpp"
+#include "ferry/secure/tls.hpp"
 #include "ferry/wire/limits.hpp"
 
 namespace ferry::server {
@@ -35,10 +36,16 @@ struct BrokerConfig {
     Address listen{"127.0.0.1", 7420};                 // listen.address
     std::optional<Address> http{{"127.0.0.1", 7421}};  // http.address; empty: no HTTP
 
+    secure::ServerFiles tls;         // tls.certificate, .key, .client_ca, .client_certificates
+    std::string users_file;          // auth.users; empty: nobody signs in
+    bool certificate_users = false;  // auth.certificates: a certificate's name is a user's
+    std::string audit_file;          // audit.file; empty: only failures, in the log
+
     std::uint32_t connections_max = 10'000;                   // limits.connections
     std::uint32_t frame_bytes_max = limits::frame_bytes_max;  // limits.frame_bytes
     std::uint64_t output_bytes_max = 8ULL << 20;              // limits.output_bytes, per connection
-    std::uint64_t pending_bytes_max = 16ULL << 20;            // limits.pending_bytes: unsynced log
+    std::uint64_t memory_bytes_max = 0;  // limits.memory; 0: three quarters of what there is
+    std::uint64_t pending_bytes_max = 16ULL << 20;       // limits.pending_bytes: unsynced log
     std::uint32_t connection_unconfirmed_max = 262'144;  // limits.connection_unconfirmed, messages
 
     std::uint32_t heartbeat_ms = 30'000;                // heartbeat.interval, offered in hello
@@ -48,6 +55,7 @@ struct BrokerConfig {
     LogLevel log_level = LogLevel::info;                // log.level
     std::vector<engine::NamedPolicy> policies;          // [[policy]]
 
+    [[nodiscard]] bool encrypted() const { return !tls.certificate.empty(); }
     [[nodiscard]] std::uint32_t payload_bytes_max() const {
         return frame_bytes_max - limits::message_overhead_bytes_max;
     }

@@ -57,6 +57,10 @@ public:
     /// Drains and makes run() return.
     void stop();
 
+    /// Called on the loop's thread when the files of BrokerConfig::tls were read again and taken.
+    /// Before run().
+    void on_certificate(std::function<void()> called);
+
     /// Where clients connect; with the port that the system chose if 0 was asked for.
     [[nodiscard]] const Address& address() const;
     [[nodiscard]] const RecoverySummary& recovery() const;

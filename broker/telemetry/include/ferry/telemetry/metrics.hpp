@@ -49,6 +49,11 @@ struct BrokerSample {
     std::uint64_t connections_accepted = 0;
     std::uint64_t connections_refused = 0;
     std::uint64_t protocol_errors = 0;  // connections closed for a bad frame
+    std::uint64_t sign_ins = 0;
+    std::uint64_t sign_ins_failed = 0;
+    std::uint64_t permissions_denied = 0;
+    std::uint64_t handshakes_failed = 0;
+    std::uint64_t audit_dropped = 0;
     std::uint64_t received_bytes = 0;
     std::uint64_t sent_bytes = 0;
     std::uint64_t syncs = 0;
@@ -75,6 +80,9 @@ struct BrokerSample {
     std::uint64_t replies = 0;
     std::uint64_t replies_dropped = 0;  // the connection that called was gone
     // Levels.
+    std::uint64_t users = 0;
+    std::int64_t certificate_ends = 0;  // seconds since 1970; 0: no TLS
+    bool memory_blocked = false;
     std::uint64_t ready = 0;
     std::uint64_t ready_bytes = 0;
     std::uint64_t unacked = 0;

@@ -11,6 +11,7 @@
 #include "ferry/platform/clock.hpp"
 #include "ferry/platform/random.hpp"
 #include "ferry/sqlite/problem.hpp"
+#include "ferry/transport/security.hpp"
 #include "ferry/transport/sequenced.hpp"
 
 namespace ferry::outbox::relay {
@@ -43,7 +44,8 @@ using PublisherFactory =
 struct Options {
     std::string database;  // path of the SQLite file
     std::string url = "ferry://127.0.0.1:7420";
-    PublisherFactory publisher;  // empty: the native protocol to `url`
+    transport::Security security;  // for `url`
+    PublisherFactory publisher;    // empty: the native protocol to `url`
     Rules rules;
     std::uint64_t retain_ms = 0;  // how long sent messages are kept; 0: not. Events always are
     std::uint64_t lease_ms = 10'000;
