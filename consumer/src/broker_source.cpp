@@ -202,6 +202,7 @@ transport::Answer<std::unique_ptr<Source>> open_broker(const std::string& url,
     if (auto wrong = check(options)) return std::move(*wrong);
     transport::ClientOptions connection;
     connection.url = url;
+    connection.security = options.security;
     connection.name = name;
     connection.publisher = !options.dead_letter_queue.empty();
     connection.connect_retry = true;
@@ -214,9 +215,11 @@ transport::Answer<std::unique_ptr<Source>> open_broker(const std::string& url,
 }
 
 transport::Answer<Done> declare(const std::string& url, const std::string& name,
-                                const std::vector<std::string>& queues, Duration patience) {
+                                const std::vector<std::string>& queues, Duration patience,
+                                const transport::Security& security) {
     transport::ClientOptions connection;
     connection.url = url;
+    connection.security = security;
     connection.name = name;
     connection.publisher = false;
     connection.connect_retry = true;
@@ -234,9 +237,10 @@ transport::Answer<Done> declare(const std::string& url, const std::string& name,
 }  // namespace
 
 transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
-                                      const std::vector<std::string>& queues, Duration patience) {
+                                      const std::vector<std::string>& queues, Duration patience,
+                                      const transport::Security& security) {
     return transport::kafka::is_kafka_url(url) ? make_kafka_topics(url, queues, patience)
-                                               : declare(url, name, queues, patience);
+                                               : declare(url, name, queues, patience, security);
 }
 
 transport::Answer<std::unique_ptr<Source>> broker_source(transport::Client& client,

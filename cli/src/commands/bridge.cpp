@@ -227,6 +227,7 @@ int run_bridge(const Context& context, const Options& options) {
     catch_interrupts();
     consumer::BrokerSourceOptions reading;
     reading.queue = options.queue;
+    reading.security = context.security;
     reading.prefetch = 2 * window;
     auto source = consumer::open_source(options.from, "ferry bridge", reading, patience);
     if (!source.ok()) return fail(source.error());

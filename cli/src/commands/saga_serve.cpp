@@ -117,6 +117,7 @@ int run(const Context& context, const Options& options, saga::Orchestrator& orch
         relay::Relay& sending) {
     consumer::BrokerSourceOptions source_options;
     source_options.queue = orchestrator.queue();
+    source_options.security = context.security;
     source_options.prefetch = 2'000;
     source_options.dead_letter_queue = orchestrator.queue() + ".dead";
     const consumer::Duration turn{1'000};

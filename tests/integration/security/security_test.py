@@ -529,6 +529,7 @@ class Permissions(Case):
         super().setUp()
         self.add_user("root", "--admin")
         self.add_user("alice", "--configure", "mine", "--configure", "tmp-*", "--write", "mine", "--read", "mine")
+        self.add_user("bob", "--write", "other")
         self.start(users=True)
         self.root = User(self.broker.port, "root", SECRET)
         self.root.declare("other")
@@ -592,8 +593,6 @@ class Permissions(Case):
             self.assertIn(f"right {right}", caught.exception.text)
 
     def test_who_may_use_a_lock_may_not_take_it_from_others(self):
-        self.add_user("bob", "--write", "other")
-        self.wait_until_known("bob")
         bob = User(self.broker.port, "bob", SECRET)
         token = self.root.request(90, "other", "r", {})["token"]
         with self.assertRaises(Refused) as caught:

@@ -9,6 +9,7 @@
 
 #include "ferry/consumer/incoming.hpp"
 #include "ferry/transport/client.hpp"
+#include "ferry/transport/security.hpp"
 
 namespace ferry::consumer {
 
@@ -65,6 +66,8 @@ struct BrokerSourceOptions {
     /// Kafka only, where a message cannot wait in its queue: the topic in which those without an
     /// ordering key wait for their next attempt. Empty: they wait in this process.
     std::string retry_queue;
+    /// open_source() with ferry:// or ferrys:// only: how its connection signs in.
+    transport::Security security;
 };
 
 /// A queue of the broker. Uses the client's connection, repairs itself with it.
@@ -88,6 +91,7 @@ struct BrokerSourceOptions {
 /// `patience` if nobody answers.
 [[nodiscard]] transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
                                                     const std::vector<std::string>& queues,
-                                                    Duration patience);
+                                                    Duration patience,
+                                                    const transport::Security& security = {});
 
 }  // namespace ferry::consumer
