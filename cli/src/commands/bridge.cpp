@@ -93,7 +93,8 @@ struct Target {
     bool kafka = false;
 };
 
-transport::Answer<Target> open_target(const Options& options) {
+transport::Answer<Target> open_target(const Options& options,
+                                      const transport::Security& security) {
     Target target;
     if (kafka::is_kafka_url(options.to)) {
         kafka::PublisherOptions wanted;
@@ -109,6 +110,7 @@ transport::Answer<Target> open_target(const Options& options) {
     }
     transport::ClientOptions wanted;
     wanted.url = options.to;
+    wanted.security = security;
     wanted.name = "ferry bridge";
     wanted.retry_refused = true;
     auto made = transport::Client::connect(std::move(wanted));
@@ -231,7 +233,7 @@ int run_bridge(const Context& context, const Options& options) {
     reading.prefetch = 2 * window;
     auto source = consumer::open_source(options.from, "ferry bridge", reading, patience);
     if (!source.ok()) return fail(source.error());
-    auto target = open_target(options);
+    auto target = open_target(options, context.security);
     if (!target.ok()) return fail(target.error());
     Bridge bridge(options, *source.value(), std::move(target).value());
     std::unique_ptr<http::HttpServer> server;
