@@ -58,11 +58,13 @@ class Case(unittest.TestCase):
         self.addCleanup(self.end_all)
 
     def end_all(self):
+        # SIGTERM, so that each ends its command too.
         for process in self.running:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGCONT)
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGTERM)
+        for process in self.running:
+            process.communicate(timeout=30)
 
     def client(self):
         client = Client("127.0.0.1", self.broker.port)
@@ -73,7 +75,7 @@ class Case(unittest.TestCase):
         return os.path.join(self.scratch, name)
 
     def ferry(self, *arguments, status=0):
-        done = subprocess.run([FERRY, *arguments, "--url", self.broker.url], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([FERRY, "--url", self.broker.url, *arguments], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, status, f"{arguments}: {done.stdout}{done.stderr}")
         return done
 

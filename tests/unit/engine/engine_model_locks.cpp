@@ -65,9 +65,14 @@ void EngineModel::check_locks() {
     }
 }
 
+// Until nobody holds or awaits one, and every delay is over.
 void EngineModel::end_locks() {
-    for (const LockView& view : engine_->locks("", 1000, now()))
-        engine_->force_unlock(sessions_[0], next_request_++, view.name, 0, now());
+    for (int i = 0; i < 60 && engine_->totals().locks != 0; ++i) {
+        for (const LockView& view : engine_->locks("", 1000, now()))
+            engine_->force_unlock(sessions_[0], next_request_++, view.name, 0, now());
+        after_call();
+        expire();
+    }
 }
 
 void EngineModel::on_lock(const Reply& reply) {
