@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "ferry/secure/users.hpp"
-#include "password.hpp"
 #include "ferry/transport/kafka/settings.hpp"
+#include "password.hpp"
 
 namespace ferry::cli {
 namespace {

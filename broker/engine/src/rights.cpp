@@ -87,7 +87,7 @@ Demand demand_of(Verb verb) {
         case Verb::credit:
         case Verb::unsubscribe:
         case Verb::reply:  // to an address that came with a request
-        case Verb::ok:  // from here: what only the broker says
+        case Verb::ok:     // from here: what only the broker says
         case Verb::error:
         case Verb::confirm:
         case Verb::refused:

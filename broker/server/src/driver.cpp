@@ -22,7 +22,7 @@ constexpr std::uint64_t reload_seconds = 2;  // how often files are looked at fo
 constexpr std::uint64_t stalled_ns = 2'000'000'000;
 constexpr std::uint64_t linger_ms = 5;
 constexpr std::uint64_t linger_bytes_max = 64U << 10;
-constexpr int rounds_max = 64;          // per turn, so that sockets are looked at again
+constexpr int rounds_max = 64;         // per turn, so that sockets are looked at again
 constexpr int changes_told_max = 128;  // in a round, to watchers of services
 constexpr std::uint64_t greeting_max = 512;
 // Descriptors that sockets never get: for checkpoints, HTTP, backups and a few segments at first,

@@ -93,8 +93,7 @@ struct Target {
     bool kafka = false;
 };
 
-transport::Answer<Target> open_target(const Options& options,
-                                      const transport::Security& security) {
+transport::Answer<Target> open_target(const Options& options, const transport::Security& security) {
     Target target;
     if (kafka::is_kafka_url(options.to)) {
         kafka::PublisherOptions wanted;
