@@ -16,7 +16,7 @@ PROGRAM = sys.argv.pop(1)
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "config"
 # Made by Prometheus for every target, not by the broker.
 PROMETHEUS_OWN = {"up"}
-WORDS = {"sum", "max", "min", "avg", "count", "rate", "irate", "increase", "deriv", "changes", "histogram_quantile",
+WORDS = {"time", "sum", "max", "min", "avg", "count", "rate", "irate", "increase", "deriv", "changes", "histogram_quantile",
          "min_over_time", "max_over_time", "by", "without", "and", "or", "unless", "on", "ignoring", "label_values"}
 
 

@@ -496,7 +496,7 @@ TABLE = {
     "bind": ("read", ("other", "other", "queue", "k", {})),
     "unbind": ("read", ("other", "other", "queue", "k", {})),
     "stats": ("admin", ()),
-    "backup": ("admin", ("/nowhere",)),
+    "backup": ("admin", ("",)),
     "prepare": ("write", ("id", {"check_queue": "other"}, MESSAGE)),
     "prepared_decide": ("write", ("theirs", "drop")),
     "prepared_list": ("admin", ("", 10, {})),
