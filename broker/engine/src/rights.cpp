@@ -75,83 +75,51 @@ using wire::Verb;
 // No default: a verb without a line here is an error of the compiler.
 Demand demand_of(Verb verb) {
     switch (verb) {
-        case Verb::hello:
-        case Verb::heartbeat:
-        case Verb::goodbye:
-        case Verb::auth_response:
+        // A table: several verbs to a line.
+        // clang-format off
+        case Verb::hello: case Verb::heartbeat: case Verb::goodbye: case Verb::auth_response:
         case Verb::schedule_next:
         case Verb::hold:  // from here: of what the connection was let to before
-        case Verb::ack:
-        case Verb::nack:
-        case Verb::extend:
-        case Verb::credit:
+        case Verb::ack: case Verb::nack: case Verb::extend: case Verb::credit:
         case Verb::unsubscribe:
         case Verb::reply:  // to an address that came with a request
-        case Verb::ok:     // from here: what only the broker says
-        case Verb::error:
-        case Verb::confirm:
-        case Verb::refused:
-        case Verb::deliver:
-        case Verb::deliver_some:
-        case Verb::settled:
-        case Verb::cancelled:
-        case Verb::activated:
-        case Verb::auth_challenge:
-        case Verb::blocked:
-        case Verb::unblocked:
-        case Verb::lock_told:
-        case Verb::service_told:
+        case Verb::ok:  // from here: what only the broker says
+        case Verb::error: case Verb::confirm: case Verb::refused: case Verb::deliver:
+        case Verb::deliver_some: case Verb::settled: case Verb::cancelled: case Verb::activated:
+        case Verb::auth_challenge: case Verb::blocked: case Verb::unblocked:
+        case Verb::lock_told: case Verb::service_told:
             return {Right::none, Name::none};
         case Verb::publish:  // each message where its route is found
-        case Verb::transaction:
-        case Verb::prepare:
-        case Verb::prepared_decide:
+        case Verb::transaction: case Verb::prepare: case Verb::prepared_decide:
         case Verb::prepared_show:
             return {Right::write, Name::inside};
         case Verb::producer:
             return {Right::configure, Name::inside};
-        case Verb::lock:
-        case Verb::lock_renew:
+        case Verb::lock: case Verb::lock_renew:
         case Verb::unlock:  // and configure to take it from others
         case Verb::service:
             return {Right::write, Name::first};
-        case Verb::subscribe:
-        case Verb::pull:
+        case Verb::subscribe: case Verb::pull:
             return {Right::read, Name::second};
-        case Verb::queue_purge:
-        case Verb::queue_peek:
-        case Verb::queue_drop:
-        case Verb::why:
-        case Verb::consumer_list:
-        case Verb::service_list:
+        case Verb::queue_purge: case Verb::queue_peek: case Verb::queue_drop: case Verb::why:
+        case Verb::consumer_list: case Verb::service_list:
         case Verb::queue_move:  // and write on the target
-        case Verb::bind:        // and write on the destination
+        case Verb::bind:  // and write on the destination
         case Verb::unbind:
             return {Right::read, Name::first};
-        case Verb::queue_show:
-        case Verb::exchange_show:
-        case Verb::lock_show:
+        case Verb::queue_show: case Verb::exchange_show: case Verb::lock_show:
         case Verb::queue_declare:  // configure, if it is not passive; write for dead letters
         case Verb::exchange_declare:
             return {Right::any, Name::first};
-        case Verb::queue_delete:
-        case Verb::exchange_delete:
-        case Verb::schedule_delete:
-        case Verb::schedule_pause:
-        case Verb::schedule_show:
+        case Verb::queue_delete: case Verb::exchange_delete: case Verb::schedule_delete:
+        case Verb::schedule_pause: case Verb::schedule_show:
         case Verb::schedule_set:  // and write on the target of its message
             return {Right::configure, Name::first};
-        case Verb::queue_list:
-        case Verb::exchange_list:
-        case Verb::lock_list:
-        case Verb::prepared_list:
-        case Verb::schedule_list:
-        case Verb::policy_set:
-        case Verb::policy_delete:
-        case Verb::policy_list:
-        case Verb::stats:
-        case Verb::backup:
+        case Verb::queue_list: case Verb::exchange_list: case Verb::lock_list:
+        case Verb::prepared_list: case Verb::schedule_list: case Verb::policy_set:
+        case Verb::policy_delete: case Verb::policy_list: case Verb::stats: case Verb::backup:
             break;
+            // clang-format on
     }
     return {Right::admin, Name::none};  // unknown numbers too
 }
