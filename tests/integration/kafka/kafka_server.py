@@ -166,7 +166,7 @@ class Kafka:
         self.wait()
         return self
 
-    def wait(self, seconds=90):
+    def wait(self, seconds=180):
         """Until every running node answers clients."""
         deadline = time.monotonic() + seconds
         waiting = [node for node in self.nodes if node.process is not None]
