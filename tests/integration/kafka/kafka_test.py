@@ -98,6 +98,7 @@ def start_kafka():
         for part in (".key", ".cert"):
             file.write(pathlib.Path(pem + part).read_text(encoding="utf-8"))
     kafka = kafka_server.Kafka()
+    unittest.addModuleCleanup(kafka.end)  # also if it does not start
     node = kafka.nodes[0]
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required user_shop=\"sesame\" user_guest=\"guest\";"
     kafka.settings.update({
@@ -117,12 +118,8 @@ def start_kafka():
 
 
 def setUpModule():
+    unittest.addModuleCleanup(shutil.rmtree, directory, ignore_errors=True)
     start_kafka()
-
-
-def tearDownModule():
-    kafka.end()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def ferry(*arguments, url=None, data=None, timeout=90):
