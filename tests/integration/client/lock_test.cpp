@@ -114,7 +114,7 @@ TEST_F(LocksOfAClient, exclude_each_other_among_threads_and_connections) {
 TEST_F(LocksOfAClient, give_up_their_place_when_they_waited_long_enough) {
     const auto held = client->try_lock("job");
     ASSERT_TRUE(held.ok());
-    const auto late = client->lock("job", {}, Timeout{50});
+    const auto late = client->lock("job", {}, Timeout{2000});
     ASSERT_FALSE(late.ok());
     EXPECT_EQ(late.error().code, Errc::would_block);
     EXPECT_TRUE(soon([&] { return waiting("job") == 0; }));
