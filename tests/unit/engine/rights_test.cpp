@@ -54,8 +54,12 @@ TEST(Rights, VerbsThatNobodyKnowsDemandTheMost) {
     for (int number = 0; number < 256; ++number) {
         const auto verb = static_cast<wire::Verb>(number);
         const Demand demand = demand_of(verb);
-        if (number == 0 || number > 200) EXPECT_EQ(demand.right, Right::admin) << number;
-        if (demand.right == Right::admin) EXPECT_EQ(demand.name, Demand::Name::none) << number;
+        if (number == 0 || number > 200) {
+            EXPECT_EQ(demand.right, Right::admin) << number;
+        }
+        if (demand.right == Right::admin) {
+            EXPECT_EQ(demand.name, Demand::Name::none) << number;
+        }
     }
     EXPECT_EQ(demand_of(wire::Verb::stats).right, Right::admin);
     EXPECT_EQ(demand_of(wire::Verb::subscribe).right, Right::read);
