@@ -240,6 +240,7 @@ private:
                 engine::QueueOptions o;
                 const std::uint8_t bits = input_.u8();
                 o.durable = (bits & 1U) == 0;
+                transient_ = transient_ || !o.durable;
                 o.exclusive = (bits & 6U) == 6;
                 o.auto_delete = (bits & 24U) == 24;
                 return engine_.declare_queue(session, request, name(), o, now_);
@@ -313,12 +314,21 @@ private:
                 return engine_.dispatch(now_);
         }
     }
+    // Their messages go out before they are on disk. Unknown: the consumer or its queue has gone.
+    bool of_transient_queue(const engine::Deliver& d) {
+        for (const engine::ConsumerView& view : engine_.consumers("", {}, 1000, now_)) {
+            if (view.session == d.session && view.subscription == d.subscription)
+                return !engine_.queue(view.queue, now_).value().durable;
+        }
+        return transient_;
+    }
     void read_effects() {
         engine::Effects effects;
         effects.swap(effects_);
         for (const engine::Effect& effect : effects) {
             if (const auto* d = std::get_if<engine::Deliver>(&effect)) {
-                require(d->extent.record() < durable_ && d->extent.count > 0 && d->attempt > 0);
+                require(d->extent.record() < durable_ || of_transient_queue(*d));
+                require(d->extent.count > 0 && d->attempt > 0);
                 require(gone_.count(d->session) == 0);
                 std::vector<std::byte> scratch;
                 const auto& stored = journal_.bodies.at(d->extent.record());
@@ -372,6 +382,7 @@ private:
     SessionId sessions_[3] = {1, 2, 3};
     SessionId next_session_ = 4;
     std::set<SessionId> gone_;
+    bool transient_ = false;  // a queue was declared so
 };
 
 }  // namespace
