@@ -1,5 +1,6 @@
 // One MHD thread answers everything. What can go wrong and what then happens:
 //   - a client sends nothing, or half a request: closed after idle_seconds_max
+//   - a client sends or reads byte by byte: closed after HttpHandlers::request_ms_max
 //   - a client sends huge headers: MHD answers 431 from its bounded per-connection memory
 //   - a client sends a body: answered 400 before it is read
 //   - too many clients: the 65th waits in the accept queue of the kernel
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "ferry/platform/file.hpp"
+#include "slow_clients.hpp"
 
 namespace ferry::http {
 namespace {
@@ -162,6 +164,7 @@ struct HttpServer::Impl {
     Pem pem;  // the daemon looks into it
     bool loopback = false;
     std::uint16_t port = 0;
+    std::unique_ptr<SlowClients> slow;  // outlives the daemon
     MHD_Daemon* daemon = nullptr;
 
     ~Impl() {
@@ -217,7 +220,9 @@ struct HttpServer::Impl {
             {MHD_OPTION_LISTEN_SOCKET, fd, nullptr},
             {MHD_OPTION_CONNECTION_LIMIT, connections_max, nullptr},
             {MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max, nullptr},
-            {MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes_max, nullptr}};
+            {MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes_max, nullptr},
+            {MHD_OPTION_NOTIFY_CONNECTION, reinterpret_cast<std::intptr_t>(&Impl::on_connection),
+             this}};
         const auto text = [&](MHD_OPTION option, const std::string& value) {
             options.push_back({option, 0, const_cast<char*>(value.c_str())});
         };
@@ -235,8 +240,25 @@ struct HttpServer::Impl {
                                 MHD_OPTION_ARRAY, options.data(), MHD_OPTION_END);
     }
 
+    static int socket_of(MHD_Connection* connection) {
+        const MHD_ConnectionInfo* const info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        return info == nullptr ? -1 : info->connect_fd;
+    }
+
+    static void on_connection(void* self, MHD_Connection* connection, void**,
+                              MHD_ConnectionNotificationCode what) {
+        SlowClients& slow = *static_cast<Impl*>(self)->slow;
+        if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+            slow.begin(socket_of(connection));
+        } else {
+            slow.end(socket_of(connection));
+        }
+    }
+
     static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
                                  const char* method, const char*, const char*, size_t*, void**) {
+        static_cast<Impl*>(self)->slow->progress(socket_of(connection));
         // Answered on the first call, before any body: MHD then closes the connection if one
         // follows.
         return send(connection,
@@ -312,6 +334,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& host, s
         impl->pem = std::move(pem).value();
     }
     impl->handlers = std::move(handlers);
+    impl->slow =
+        std::make_unique<SlowClients>(std::chrono::milliseconds(impl->handlers.request_ms_max));
     impl->loopback = address.loopback;
     impl->port = port_of(fd);
     impl->daemon = impl->start_daemon(fd, impl->pem);

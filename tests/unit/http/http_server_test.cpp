@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <string>
+#include <vector>
 
 namespace ferry::http {
 namespace {
@@ -22,6 +23,7 @@ protected:
     HttpServerTest() {
         HttpHandlers handlers;
         handlers.metrics = [] { return std::string("ferry_up 1\n"); };
+        handlers.request_ms_max = 400;
         handlers.ready = [this] {
             return ready_.load() ? Health{} : Health{false, "recovery is running"};
         };
@@ -30,14 +32,19 @@ protected:
         server_ = std::move(started).value();
     }
 
-    /// Sends the bytes as they are and returns everything until the server closes.
-    [[nodiscard]] std::string send(const std::string& request) const {
+    [[nodiscard]] int connected() const {
         const int fd = socket(AF_INET, SOCK_STREAM, 0);
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         address.sin_port = htons(server_->port());
         EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        return fd;
+    }
+
+    /// Sends the bytes as they are and returns everything until the server closes.
+    [[nodiscard]] std::string send(const std::string& request) const {
+        const int fd = connected();
         EXPECT_EQ(::send(fd, request.data(), request.size(), MSG_NOSIGNAL),
                   static_cast<ssize_t>(request.size()));
         shutdown(fd, SHUT_WR);
@@ -106,6 +113,25 @@ TEST_F(HttpServerTest, GarbageAndHugeHeadersAreRefusedAndTheNextRequestIsServed)
         send("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(200'000, 'x') + "\r\n\r\n");
     EXPECT_THAT(huge, Not(HasSubstr(" 200 ")));
     EXPECT_THAT(get("/metrics"), StartsWith("HTTP/1.1 200"));
+}
+
+// F16
+TEST_F(HttpServerTest, ClientsThatDripTheirRequestsDoNotKeepTheirPlaces) {
+    // As many as there are places, each of which says something again and again.
+    std::vector<int> drips;
+    for (int i = 0; i < 64; ++i) drips.push_back(connected());
+    std::size_t open = drips.size();
+    while (open > 0) {
+        open = 0;
+        for (const int fd : drips) {
+            char byte = 0;
+            const bool closed = recv(fd, &byte, 1, MSG_DONTWAIT) == 0 ||
+                                ::send(fd, "G", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1;
+            open += closed ? 0U : 1U;
+        }
+    }
+    for (const int fd : drips) close(fd);
+    EXPECT_THAT(get("/health/live"), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(HttpServerTest, ATakenPortIsAConflictAndABadAddressIsRejected) {

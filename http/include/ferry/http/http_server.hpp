@@ -21,6 +21,8 @@ struct HttpHandlers {
     std::function<std::string()> metrics;
     std::function<Health()> live;
     std::function<Health()> ready;
+    /// So long a client may take for one request, or for reading the answer.
+    std::uint32_t request_ms_max = 20'000;
 };
 
 /// PEM files, for HTTPS. TLS 1.2 and 1.3.
@@ -36,8 +38,8 @@ struct HttpTls {
 /// Threads   start() makes one thread, which runs the handlers; the destructor joins it. The other
 /// calls
 ///           come from the owner's thread.
-/// Hostile   At most 64 connections of 32 KiB each, closed after 10 s of silence. A request with a
-/// body,
+/// Hostile   At most 64 connections of 32 KiB each, closed after 10 s of silence, or when a request
+///           takes longer than request_ms_max, however busily it drips. A request with a body,
 ///           another method or a path not listed gets its 4xx. A server bound to a loopback address
 ///           answers only requests whose Host is a loopback name, so that a web page elsewhere
 ///           cannot read it through a re-bound DNS name.
