@@ -280,6 +280,8 @@ void Engine::schedule_due(std::string_view name, std::uint64_t due_ms, std::uint
         return;
     }
     if (s.disk_full) return;  // asked again when there is space
+    // It was asked while its time was ahead, and the answer is that time: asked again at once.
+    if (next_ms == due_ms) return s.ask_due_schedules(now);
     const bool late = now.wall_ms - due_ms > limits::schedule_grace_ms;
     if (late && schedule.missed == Missed::skip) {
         s.move_schedule(schedule, moved_skipped, next_ms);

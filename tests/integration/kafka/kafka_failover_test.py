@@ -19,6 +19,16 @@ def metadata(kafka):
     return json.loads(done.stdout) if done.returncode == 0 else {"brokers": [], "topics": []}
 
 
+def known_to_all(kafka, topic):
+    """A broker that has just been told of a topic may be asked before the others know of it."""
+    for host in kafka.hosts.split(","):
+        done = subprocess.run(["kcat", "-b", host, "-L", "-J", "-m", "3", "-t", topic], capture_output=True, text=True)
+        if done.returncode != 0 or not any(one["partitions"] and one["partitions"][0]["leader"] > 0
+                                           for one in json.loads(done.stdout)["topics"]):
+            return False
+    return True
+
+
 def leader_of(kafka, topic):
     for one in metadata(kafka)["topics"]:
         if one["topic"] == topic and one["partitions"]:
@@ -38,6 +48,9 @@ class FailoverTest(unittest.TestCase):
             made = subprocess.run([FERRY, "--url", kafka.url, "topic", "declare", "led", "--partitions", "1", "--replicas", "3"],
                                   capture_output=True, text=True)
             self.assertEqual(made.returncode, 0, made.stderr)
+            while not known_to_all(kafka, "led"):
+                self.assertLess(time.monotonic(), deadline, "not every broker hears of the topic")
+                time.sleep(0.3)
             consumer = subprocess.Popen([FERRY, "--url", kafka.url, "consume", "led", "--follow", "--count", "2000"],
                                         stdout=subprocess.PIPE, text=True)
             seen = []

@@ -594,7 +594,7 @@ class Permissions(Case):
 
     def test_who_may_use_a_lock_may_not_take_it_from_others(self):
         bob = User(self.broker.port, "bob", SECRET)
-        token = self.root.request(90, "other", "r", {})["token"]
+        token = self.root.request(90, "other", "r", {"delay_ms": 0})["token"]
         with self.assertRaises(Refused) as caught:
             bob.request(91, "other", "", token, {"force": True})
         self.assertEqual(caught.exception.code, PERMISSION_DENIED)

@@ -176,6 +176,21 @@ TEST_F(Schedules, TheWallClockPutForwardOrBackNeitherLosesNorDoubles) {
     EXPECT_EQ(std::unique(all.begin(), all.end()), all.end());
 }
 
+TEST_F(Schedules, ATimeThatComesWhileItIsPlannedAgainHasOneMessage) {
+    ASSERT_EQ(set(wanted()), Code::ok);
+    rig.engine().plan_schedules(rig.now());  // asks while the time is ahead
+    const auto asked = rig.take<ScheduleDue>();
+    ASSERT_EQ(asked.size(), 1U);
+    rig.advance_ms(minute);
+    // What comes after the moment of asking is the very time that has come meanwhile.
+    rig.engine().schedule_due(asked[0].name, asked[0].due_ms, asked[0].due_ms, rig.now());
+    rig.settle();
+    look();
+    EXPECT_EQ(ready(), 1U);
+    pass(minute);
+    EXPECT_EQ(ready(), 2U);
+}
+
 TEST_F(Schedules, APausedScheduleIsSilentAndGoesOnFromNow) {
     ASSERT_EQ(set(wanted()), Code::ok);
     rig.engine().pause_schedule(1, 8, "s", true, 0, rig.now());
