@@ -5,7 +5,7 @@
 #include <set>
 #include <thread>
 
-#include "broker_process.hpp"
+#include "broker_client.hpp"
 #include "ferry/transport/client.hpp"
 
 // Requests and replies against the real broker.
@@ -13,6 +13,7 @@ namespace ferry::transport {
 namespace {
 
 using test::BrokerProcess;
+using test::soon;
 constexpr Timeout long_enough{30000};
 
 class CallsOfAClient : public ::testing::Test {
@@ -25,15 +26,7 @@ protected:
         EXPECT_TRUE(server->declare_queue("fast", transient).ok());
         EXPECT_TRUE(server->declare_queue("kept").ok());
     }
-    std::unique_ptr<Client> connect() const {
-        ClientOptions options;
-        options.url = broker.url();
-        options.backoff_min_ms = 5;
-        options.backoff_max_ms = 50;
-        auto connected = Client::connect(options);
-        EXPECT_TRUE(connected.ok()) << connected.error().text;
-        return std::move(connected).value();
-    }
+    std::unique_ptr<Client> connect() const { return test::connect(test::options_for(broker)); }
     static Message request_to(std::string queue, std::string payload) {
         Message message;
         message.routing_key = std::move(queue);
@@ -59,15 +52,6 @@ protected:
     std::uint64_t left(const char* queue) const {
         const auto shown = server->show_queue(queue);
         return shown.ok() ? shown.value().ready + shown.value().unacked : 0;
-    }
-    template <class Condition>
-    static bool soon(Condition&& condition) {
-        const auto deadline = std::chrono::steady_clock::now() + long_enough;
-        while (!condition()) {
-            if (std::chrono::steady_clock::now() > deadline) return false;
-            std::this_thread::sleep_for(std::chrono::milliseconds{5});
-        }
-        return true;
     }
 
     BrokerProcess broker;

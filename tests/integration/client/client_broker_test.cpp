@@ -8,7 +8,7 @@
 #include <set>
 #include <thread>
 
-#include "broker_process.hpp"
+#include "broker_client.hpp"
 #include "ferry/transport/client.hpp"
 
 // The client library against the real broker, which is killed now and then.
@@ -16,21 +16,9 @@ namespace ferry::transport {
 namespace {
 
 using test::BrokerProcess;
+using test::connect;
+using test::options_for;
 constexpr Timeout long_enough{60000};
-
-ClientOptions options_for(const BrokerProcess& broker) {
-    ClientOptions options;
-    options.url = broker.url();
-    options.backoff_min_ms = 5;
-    options.backoff_max_ms = 100;
-    return options;
-}
-
-std::unique_ptr<Client> connect(const ClientOptions& options) {
-    auto connected = Client::connect(options);
-    EXPECT_TRUE(connected.ok()) << connected.error().text;
-    return std::move(connected).value();
-}
 
 Message message_to(std::string queue, std::string payload) {
     Message message;

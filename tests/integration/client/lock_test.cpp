@@ -6,7 +6,7 @@
 #include <mutex>
 #include <thread>
 
-#include "broker_process.hpp"
+#include "broker_client.hpp"
 #include "ferry/transport/client.hpp"
 
 // Locks of the client library against the real broker, which is killed now and then.
@@ -14,6 +14,7 @@ namespace ferry::transport {
 namespace {
 
 using test::BrokerProcess;
+using test::soon;
 using ::testing::ElementsAre;
 constexpr Timeout long_enough{30000};
 
@@ -21,14 +22,9 @@ class LocksOfAClient : public ::testing::Test {
 protected:
     LocksOfAClient() { client = connect(); }
     std::unique_ptr<Client> connect() const {
-        ClientOptions options;
-        options.url = broker.url();
+        ClientOptions options = test::options_for(broker);
         options.publisher = false;
-        options.backoff_min_ms = 5;
-        options.backoff_max_ms = 50;
-        auto connected = Client::connect(options);
-        EXPECT_TRUE(connected.ok()) << connected.error().text;
-        return std::move(connected).value();
+        return test::connect(options);
     }
     LockOptions short_lived() {
         LockOptions options;
@@ -49,15 +45,6 @@ protected:
     std::uint64_t waiting(std::string_view name) const {
         const auto shown = client->show_lock(name);
         return shown.ok() ? shown.value().waiting : 0;
-    }
-    template <class Condition>
-    static bool soon(Condition&& condition) {
-        const auto deadline = std::chrono::steady_clock::now() + long_enough;
-        while (!condition()) {
-            if (std::chrono::steady_clock::now() > deadline) return false;
-            std::this_thread::sleep_for(std::chrono::milliseconds{5});
-        }
-        return true;
     }
 
     BrokerProcess broker;

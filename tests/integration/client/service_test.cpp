@@ -5,7 +5,7 @@
 #include <mutex>
 #include <thread>
 
-#include "broker_process.hpp"
+#include "broker_client.hpp"
 #include "ferry/transport/client.hpp"
 
 // Registrations and watches against the real broker.
@@ -24,14 +24,9 @@ protected:
         watcher = connect();
     }
     std::unique_ptr<Client> connect() const {
-        ClientOptions options;
-        options.url = broker.url();
+        ClientOptions options = test::options_for(broker);
         options.publisher = false;
-        options.backoff_min_ms = 5;
-        options.backoff_max_ms = 50;
-        auto connected = Client::connect(options);
-        EXPECT_TRUE(connected.ok()) << connected.error().text;
-        return std::move(connected).value();
+        return test::connect(options);
     }
     std::unique_ptr<Registration> enter(Client& by, std::string instance, Metadata metadata = {},
                                         std::string_view service = "prices") {

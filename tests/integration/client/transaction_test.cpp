@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "broker_process.hpp"
+#include "broker_client.hpp"
 #include "ferry/transport/client.hpp"
 
 // Transactions of the client library against the real broker, which is killed now and then.
@@ -24,15 +24,7 @@ protected:
         for (const char* queue : {"in", "out", "audit"})
             EXPECT_TRUE(client->declare_queue(queue).ok());
     }
-    std::unique_ptr<Client> connect() const {
-        ClientOptions options;
-        options.url = broker.url();
-        options.backoff_min_ms = 5;
-        options.backoff_max_ms = 100;
-        auto connected = Client::connect(options);
-        EXPECT_TRUE(connected.ok()) << connected.error().text;
-        return std::move(connected).value();
-    }
+    std::unique_ptr<Client> connect() const { return test::connect(test::options_for(broker)); }
     static Message message_to(std::string queue, std::string payload) {
         Message message;
         message.routing_key = std::move(queue);
