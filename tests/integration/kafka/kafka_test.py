@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "python"), str(HERE.parent / "bank"
 import bank_check  # noqa: E402
 import docs_test  # noqa: E402
 import kafka_server  # noqa: E402
-from broker import Broker  # noqa: E402
+from broker import Broker, pump  # noqa: E402
 
 FERRY, BANK, PROGRAM = (os.environ[name] for name in ("FERRY", "BANK", "PROGRAM"))
 kafka = None
@@ -55,20 +55,7 @@ class Proxy:
                 continue
             self.pairs.append((client, node))
             for one, other in ((client, node), (node, client)):
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def pump(one, other):
-        try:
-            while data := one.recv(65536):
-                other.sendall(data)
-        except OSError:
-            pass
-        for end in (one, other):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+                threading.Thread(target=pump, args=(one, other), daemon=True).start()
 
     def cut(self):
         self.open = False

@@ -9,11 +9,15 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import unittest
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+from broker import pump  # noqa: E402
 
 FERRY, FERRYD = os.environ["FERRY"], os.environ["FERRYD"]
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -68,20 +72,7 @@ class Flaky(threading.Thread):
             broker.close()
             return
         for one, other in ((client, broker), (broker, client)):
-            threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def pump(one, other):
-        try:
-            while data := one.recv(65536):
-                other.sendall(data)
-        except OSError:
-            pass
-        for end in (one, other):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            threading.Thread(target=pump, args=(one, other), daemon=True).start()
 
 
 class SagaCli(unittest.TestCase):
