@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "ferry/platform/assert.hpp"
 #include "hash.hpp"
@@ -60,6 +61,10 @@ CrashModel::CrashModel(const Journal& journal, Profile profile, std::uint64_t se
 void CrashModel::advance(std::size_t point) {
     FERRY_ASSERT(point >= point_ && point <= journal_.operations.size(), "crash points only grow");
     for (; point_ < point; ++point_) apply(point_);
+    // Once for all syncs on the way: each folding copies the file.
+    for (auto& entry : files_) {
+        if (std::exchange(entry.second.synced, false)) fold_data(entry.second);
+    }
     contents_.clear();
     collect();
 }
@@ -128,7 +133,7 @@ void CrashModel::sync_data(const Operation& operation) {
         grew = grew || data.grows;
     }
     if (operation.failed) return;
-    fold_data(file);
+    file.synced = true;
     if (profile_ != Profile::ext4_ordered) return;
     const bool is_new = std::any_of(name_ops_.begin(), name_ops_.end(), [&](const NameOp& name) {
         return journal_.operations[name.operation].inode == operation.inode;

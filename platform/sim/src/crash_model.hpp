@@ -66,6 +66,7 @@ private:
         ContentRef base;         // the durable operations before the first undecided one, applied
         std::uint64_t size = 0;  // as the running system sees it
         std::vector<DataOp> operations;
+        bool synced = false;  // durable operations may wait to be folded into the base
     };
     struct NameOp {
         std::size_t operation = 0;
