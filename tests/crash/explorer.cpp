@@ -46,7 +46,8 @@ void Explorer::fail(const std::string& text) {
 
 void Explorer::explore(const std::string& name, const sim::Journal& journal, const History& history,
                        std::size_t from, std::size_t to, std::size_t every) {
-    sim::CrashStates states(journal, options_.profile, options_.limits);
+    sim::CrashStates states(journal, options_.profile,
+                            deeper_ ? options_.deeper_limits : options_.limits);
     for (std::size_t point = from + 1; point <= to; point += every) {
         const History expected = history.after_crash(point);
         const std::uint64_t expectation = expected.hash();

@@ -15,6 +15,7 @@ struct ExplorerOptions {
     sim::CrashLimits limits = {};
     std::uint64_t deeper_one_in =
         0;  // crashes again during the recovery of one state in so many; 0: never
+    sim::CrashLimits deeper_limits = limits;
 };
 
 /// Opens a log on every disk that a power cut may leave, and checks every promise.
@@ -40,6 +41,8 @@ public:
     };
     [[nodiscard]] const Counts& counts() const { return counts_; }
     [[nodiscard]] std::uint64_t distinct() const { return distinct_.size(); }
+    /// Hashes of all disks that were opened.
+    [[nodiscard]] const std::unordered_set<std::uint64_t>& states() const { return distinct_; }
     /// The first few, with all that is needed to understand them.
     [[nodiscard]] const std::string& failures() const { return failures_; }
     /// The line that goes into the test's output.
