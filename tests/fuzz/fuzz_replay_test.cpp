@@ -15,18 +15,12 @@
 namespace ferry::fuzz {
 namespace {
 
-struct Target {
-    const char* name;
-    void (*run)(Bytes);
-    int changes;  // changed copies of each file
-};
-
 class FuzzReplay : public ::testing::TestWithParam<Target> {};
 
 std::vector<std::filesystem::path> corpus_of(const std::string& name) {
     std::vector<std::filesystem::path> files;
     for (const auto& entry :
-         std::filesystem::directory_iterator(std::string(FERRY_CORPUS) + "/" + name))
+         std::filesystem::directory_iterator(std::filesystem::path(FERRY_CORPUS) / name))
         files.push_back(entry.path());
     std::sort(files.begin(), files.end());
     return files;
@@ -75,13 +69,7 @@ TEST_P(FuzzReplay, HoldsForEveryFileOfTheCorpusAndChangedCopies) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, FuzzReplay,
-                         ::testing::Values(Target{"frames", frames, 200},
-                                           Target{"messages", messages, 200},
-                                           Target{"session", session, 60},
-                                           Target{"records", records, 200},
-                                           Target{"recovery", recovery, 20},
-                                           Target{"outbox_options", outbox_options, 400},
-                                           Target{"outbox_row", outbox_row, 400}),
+                         ::testing::ValuesIn(targets().begin(), targets().end()),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

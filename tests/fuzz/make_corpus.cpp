@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ferry/engine/engine.hpp"
+#include "ferry/history/history_file.hpp"
 #include "ferry/log/commit_log.hpp"
 #include "ferry/log/format.hpp"
 #include "ferry/platform/random.hpp"
@@ -70,6 +71,16 @@ void wire_seeds(const std::filesystem::path& root) {
     wire::write_message(out, full_message());
     wire::end_frame(transaction, mark);
     write(root / "frames", "transaction", transaction);
+    Buffer several{std::byte{3}, std::byte{0}, std::byte{7}, std::byte{2}};
+    const std::size_t begin = wire::begin_frame(several, wire::Verb::transactions, 7);
+    wire::Encoder more(several);
+    more.uint(4).uint(1).uint(1).uint(3).array(2);
+    more.array(2).uint(1).array(1).array(3).uint(5).array(2).uint(1).uint(2).boolean(false);
+    more.array(2).uint(0).array(1).array(3).uint(5).array(2).uint(3).uint(3).boolean(true);
+    more.array(1);
+    wire::write_message(more, full_message());
+    wire::end_frame(several, begin);
+    write(root / "frames", "transactions", several);
     write(root / "messages", "three", messages);
     Buffer head;
     wire::Encoder(head).array(3).uint(20).uint(70'000).map(1).str("k").nil();
@@ -388,6 +399,46 @@ void recovery_seeds(const std::filesystem::path& root) {
     log->close();
 }
 
+// Every field, every kind of event, rules; and a message's life that makes sense.
+void history_seeds(const std::filesystem::path& root) {
+    using history::What;
+    history::Rules rules;
+    rules.ordered_queues = {1};
+    rules.dead_letter_queues = rules.dead_letter_from = {2};
+    rules.windows = rules.deliveries_max = rules.lock_permits = {{1, 2}};
+    rules.lease_ns = 1000;
+    std::string all = line_of(rules);
+    history::Event event;
+    event.queue = event.attempt = 1;
+    event.key = event.id = event.epoch = event.seq = event.payload = 1;
+    event.position = event.lease = 1;
+    event.redelivered = true;
+    event.expires_ns = event.group = 1;
+    for (int what = 0; what <= static_cast<int>(What::unlock); ++what) {
+        event.process = static_cast<std::uint32_t>(what);
+        event.type = static_cast<history::Type>(what % 4);
+        event.what = static_cast<What>(what);
+        ++event.time_ns;
+        all += line_of(event);
+    }
+    write(root / "history_file", "all_kinds", Buffer(as_bytes(all).begin(), as_bytes(all).end()));
+    std::string life;
+    event = {};
+    event.queue = 1;
+    event.id = 1;
+    for (const What what : {What::publish, What::deliver, What::ack, What::drained}) {
+        for (const history::Type type : {history::Type::invoke, history::Type::ok}) {
+            event.type = type;
+            event.what = what;
+            event.position = event.lease = 4096;
+            ++event.time_ns;
+            life += line_of(event);
+        }
+    }
+    write(root / "history_file", "one_message",
+          Buffer(as_bytes(life).begin(), as_bytes(life).end()));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -401,5 +452,6 @@ int main(int argc, char** argv) {
     Features().write_seeds(root);
     session_seeds(root);
     recovery_seeds(root);
+    history_seeds(root);
     return 0;
 }

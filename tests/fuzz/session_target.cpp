@@ -164,7 +164,25 @@ private:
         command.sequence = input_.below(30);
         command.flags = input_.below(2);
         command.messages = bytes;
+        if (input_.below(3) == 0) return transact_many(command);
         (void)engine_.transact(command, now_);
+    }
+    // The same transaction several times, with the messages of all in one piece.
+    void transact_many(const engine::TransactionCommand& one) {
+        const std::uint32_t times = 1 + input_.below(4);
+        std::vector<std::byte> bytes;
+        for (std::uint32_t i = 0; i < times; ++i)
+            bytes.insert(bytes.end(), one.messages.begin(), one.messages.end());
+        const std::vector<engine::TransactionItem> items(times, {one.count, one.parts});
+        engine::TransactionsCommand command;
+        command.session = one.session;
+        command.producer = one.producer;
+        command.first = one.sequence;
+        command.flags = one.flags;
+        command.items = items;
+        command.count = times * one.count;
+        command.messages = bytes;
+        (void)engine_.transact_many(command, now_);
     }
     void publish_rich(SessionId session) {
         std::vector<std::byte> bytes;
