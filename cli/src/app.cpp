@@ -63,6 +63,7 @@ std::unique_ptr<Command> make_app(Context& context) {
     add_consumers(*app, context);
     add_top(*app, context);
     add_bench(*app, context);
+    add_chaos(*app, context);
     add_backup(*app, context);
     add_restore(*app, context);
     add_relay(*app, context);

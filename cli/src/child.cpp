@@ -138,6 +138,24 @@ Result<Child> Child::start(const std::vector<std::string>& command, const Enviro
     return Child(pid.value(), own_group);
 }
 
+Result<Child> Child::start_apart(const std::vector<std::string>& command, const Environment& more,
+                                 const std::string& output) {
+    const int file = ::open(output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (file < 0) {
+        return Error{Errc::io_failed, errno, 0, "the file for a command's output cannot be opened"};
+    }
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, file, 1);
+    posix_spawn_file_actions_adddup2(&files, file, 2);
+    const auto pid = spawn(command, more, true, &files);
+    posix_spawn_file_actions_destroy(&files);
+    ::close(file);
+    if (!pid.ok()) return pid.error();
+    return Child(pid.value(), true);
+}
+
 std::optional<int> Child::poll() {
     if (status_) return status_;
     int status = 0;

@@ -24,6 +24,12 @@ public:
     /// Errors    not_found, io_failed: it could not be started.
     static Result<Child> start(const std::vector<std::string>& command, const Environment& more,
                                bool own_group);
+    /// The same in a group of its own, with nothing to read, and what it writes put behind what is
+    /// in the file `output`.
+    ///
+    /// Errors    also io_failed: the file cannot be written.
+    static Result<Child> start_apart(const std::vector<std::string>& command,
+                                     const Environment& more, const std::string& output);
     /// Its exit status as a shell shows it: 128 + the signal's number if one ended it. Nothing: it
     /// runs.
     [[nodiscard]] std::optional<int> poll();

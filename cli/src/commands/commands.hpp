@@ -31,6 +31,7 @@ void add_restore(Command& app, Context& context);
 void add_relay(Command& app, Context& context);
 void add_log(Command& app, Context& context);
 void add_outbox(Command& app, Context& context);
+void add_chaos(Command& app, Context& context);
 void add_bench(Command& app, Context& context);
 void add_inbox(Command& app, Context& context);
 void add_saga(Command& app, Context& context);

@@ -24,6 +24,7 @@ struct RelayOptions {
     std::string policy = "block";
     std::string http;
     std::string drain = "10s";
+    std::string lease = "10s";
     std::uint32_t attempts = relay::Rules{}.attempts_max;
     std::uint64_t pace = relay::Options{}.active_rows_per_s;
     bool optional_queues = false;
@@ -86,6 +87,7 @@ int run_relay(const Context& context, const RelayOptions& options) {
     wanted.url = context.url;
     wanted.security = context.security;
     wanted.retain_ms = static_cast<std::uint64_t>(parse_duration(options.retain)->count());
+    wanted.lease_ms = static_cast<std::uint64_t>(parse_duration(options.lease)->count());
     wanted.rules.policy = options.policy == "skip" ? relay::Policy::skip : relay::Policy::block;
     wanted.rules.attempts_max = options.attempts;
     wanted.active_rows_per_s = options.pace;
@@ -153,6 +155,9 @@ void add_relay(Command& app, Context& context) {
                       "Messages for queues that do not exist are dropped instead of parked");
     add_duration(*command, "--drain", options->drain,
                  "On SIGTERM wait so long for what is under way");
+    add_duration(*command, "--lease", options->lease,
+                 "Another relay of this database takes over when this one was silent for so long")
+        ->capture_default_str();
     command->add_flag("--new-epoch", options->new_epoch,
                       "First take a new epoch: after a restored backup, on Kafka");
     command->add_flag("--once", options->once, "End when everything was sent that can be");
