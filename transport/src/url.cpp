@@ -3,6 +3,28 @@
 #include <charconv>
 
 namespace ferry::transport {
+namespace {
+
+constexpr std::string_view name_letters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+// Names may have what the local resolver takes, numbers what inet_pton and a zone need; who looks
+// them up decides whether there is such a host.
+bool can_be_a_host(std::string_view host, bool bracketed) {
+    if (host.empty() || host.size() > 255) return false;
+    if (!bracketed) return host.find_first_not_of(name_letters) == std::string_view::npos;
+    const std::size_t zone = host.find('%');
+    const std::string_view number = host.substr(0, zone);
+    if (number.find(':') == std::string_view::npos ||
+        number.find_first_not_of("0123456789abcdefABCDEF:.") != std::string_view::npos) {
+        return false;
+    }
+    if (zone == std::string_view::npos) return true;
+    const std::string_view name = host.substr(zone + 1);
+    return !name.empty() && name.find_first_not_of(name_letters) == std::string_view::npos;
+}
+
+}  // namespace
 
 std::string Url::text() const {
     const bool v6 = host.find(':') != std::string::npos;
@@ -32,7 +54,8 @@ Result<Url> parse_url(std::string_view text) {
     url.tls = tls;
     std::string_view port;
     bool has_port = false;
-    if (!text.empty() && text.front() == '[') {
+    const bool bracketed = !text.empty() && text.front() == '[';
+    if (bracketed) {
         const std::size_t end = text.find(']');
         if (end == std::string_view::npos)
             return rejected("the bracket of the IPv6 address is open");
@@ -48,9 +71,7 @@ Result<Url> parse_url(std::string_view text) {
         if (has_port) port = text.substr(colon + 1);
     }
     if (url.host.empty()) return rejected("the URL has no host");
-    if (url.host.size() > 255 || url.host.find_first_of("/?#@ ") != std::string::npos) {
-        return rejected("a broker's URL is ferry://host:port");
-    }
+    if (!can_be_a_host(url.host, bracketed)) return rejected("a broker's URL is ferry://host:port");
     if (has_port) {
         const char* const end = port.data() + port.size();
         const auto read = std::from_chars(port.data(), end, url.port);

@@ -1,5 +1,7 @@
 #include "ferry/wire/encoder.hpp"
 
+#include <bit>
+
 #ifndef MSGPACK_NO_BOOST
 #define MSGPACK_NO_BOOST
 #endif
@@ -46,7 +48,12 @@ Encoder& Encoder::integer(std::int64_t value) {
     return *this;
 }
 Encoder& Encoder::real(double value) {
-    pack(out_, [&](auto& p) { p.pack_double(value); });
+    // Not the library's: it writes a whole number as an integer, and so changes the type that the
+    // reader sees; from 2^63 on into one that no header may have.
+    out_.push_back(std::byte{0xcb});
+    const auto bits = std::bit_cast<std::uint64_t>(value);
+    for (int shift = 56; shift >= 0; shift -= 8)
+        out_.push_back(static_cast<std::byte>(bits >> shift & 0xff));
     return *this;
 }
 Encoder& Encoder::boolean(bool value) {

@@ -249,6 +249,7 @@ std::string check_message(const Message& message) {
         }
     }
     if (p.priority > limits::priority_max) return "the priority must be 0 to 9";
+    if (p.headers.empty()) return {};
     if (p.headers.size() > limits::headers_max) return "there are more than 64 headers";
     Buffer bytes;
     Encoder encoder(bytes);

@@ -20,7 +20,6 @@ constexpr std::string_view first_header = "ferry-death-first-ms";
 constexpr std::string_view last_header = "ferry-death-last-ms";
 constexpr std::string_view history_header = "ferry-death-history";
 constexpr std::string_view moved_header = "ferry-moved-from";
-constexpr std::size_t own_headers = 9;
 constexpr std::size_t history_bytes_max = 2048;
 constexpr std::size_t properties_bytes_max = limits::message_overhead_bytes_max - 600;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "state.hpp"
 
@@ -121,6 +122,7 @@ std::uint64_t Engine::State::deliver(Queue& queue, Subscription& s, std::uint64_
 bool Engine::State::worn_out(Queue& queue, const ReadyList::Taken& taken) {
     const std::uint32_t most = queue.options.policy.max_deliveries;
     if (most == 0 || taken.attempts < most) return false;
+    if (FERRY_PLANTED("engine-deliveries-off-by-one") && taken.attempts == most) return false;
     const std::pair<Extent, std::uint32_t> worn{taken.extent, taken.attempts};
     leave(queue, std::span(&worn, 1), LeaveReason::max_deliveries, "");
     return true;
@@ -153,7 +155,9 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
     const Extent& extent = taken.extent;
     // Tokens of one message grow: its position, then the record that returned it, or, where a crash
     // or a restart returned it, a record written after that start.
-    const Position token = taken.attempts == 0 ? extent.first : std::max(taken.gate, token_floor);
+    const bool unfenced = FERRY_PLANTED("engine-lease-without-fencing");
+    const Position token =
+        taken.attempts == 0 || unfenced ? extent.first : std::max(taken.gate, token_floor);
     if (extent.key() == 0 || taken.attempts != 0 || !join_delivery(s, extent)) {
         s.open_delivery = effects.size();
         Deliver& deliver = std::get<Deliver>(effects.emplace_back(Deliver{}));

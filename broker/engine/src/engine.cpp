@@ -95,10 +95,12 @@ bool merge_confirm(Effects& effects, const Effect& effect) {
     auto* last = std::get_if<Confirm>(&effects.back());
     if (last == nullptr || last->session != next->session || last->producer != next->producer ||
         last->duplicate != next->duplicate || last->repeated != next->repeated ||
+        last->transactions != next->transactions ||
         last->sequences.last + 1 != next->sequences.first) {
         return false;
     }
     last->sequences.last = next->sequences.last;
+    last->messages += next->messages;
     return true;
 }
 }  // namespace
@@ -110,7 +112,9 @@ void Engine::durable(Position upto) {
     while (!s.gated.empty() && s.gated.front().gate < upto) {
         Effect& effect = s.gated.front().effect;
         if (const auto* confirm = std::get_if<Confirm>(&effect)) {
-            s.totals.confirmed += confirm->sequences.last - confirm->sequences.first + 1;
+            s.totals.confirmed += confirm->transactions
+                                      ? confirm->messages
+                                      : confirm->sequences.last - confirm->sequences.first + 1;
         }
         if (const auto* reply = std::get_if<Reply>(&effect)) {
             const auto* done = std::get_if<TransactionAnswer>(&reply->answer);

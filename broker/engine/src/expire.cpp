@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "state.hpp"
 
@@ -31,6 +32,7 @@ std::uint64_t Engine::State::expiry_of(const Queue& queue, const Run& run,
         const std::uint64_t granule = ttl / ttl_granules + 1;
         const std::uint64_t exact = now_ms + wait + ttl;
         due = std::min(due, (exact + granule - 1) / granule * granule);
+        if (FERRY_PLANTED("engine-life-too-short")) due -= ttl / 2;
     }
     return due;
 }
@@ -39,6 +41,7 @@ void Engine::State::note_expiry(Queue& queue, const Run& run, const Extent& exte
                                 std::uint64_t wall_ms) {
     const std::uint64_t due = expiry_of(queue, run, wall_ms);
     if (due == UINT64_MAX) return;
+    if (replaying && FERRY_PLANTED("engine-life-forgotten-by-a-restart")) return;
     Extras& x = extras_of(queue);
     x.expiry.add(extent.first, extent.end(), due);
     if (x.expiry.size() >= x.expiry_prune_at) {

@@ -12,6 +12,7 @@
 
 #include "death_headers.hpp"
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "policy.hpp"
 #include "state.hpp"
@@ -133,6 +134,7 @@ bool Engine::State::replay_leave(Bytes bytes) {
         if (!in.ok() || !plausible(extent)) return false;
         if (queue == nullptr) continue;
         if (!pick_leaving(*queue, extent) && !pick(*queue, extent, nullptr)) return false;
+        if (FERRY_PLANTED("engine-dead-letter-lost-by-a-restart")) continue;
         apply_leave(*queue, extent, like);
     }
     return in.ok() && in.at_end();

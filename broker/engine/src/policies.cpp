@@ -233,10 +233,11 @@ void Engine::configure_policies(std::span<const NamedPolicy> from_file, Now now)
     State& s = *state_;
     s.see(now);
     std::vector<std::string> gone;
-    for (const auto& [name, policy] : s.policies) {
-        const bool listed = std::any_of(from_file.begin(), from_file.end(),
-                                        [&](const NamedPolicy& p) { return p.name == name; });
-        if (policy.from_file && !listed) gone.push_back(name);
+    for (const auto& known : s.policies) {
+        const bool listed =
+            std::any_of(from_file.begin(), from_file.end(),
+                        [&](const NamedPolicy& p) { return p.name == known.first; });
+        if (known.second.from_file && !listed) gone.push_back(known.first);
     }
     for (const std::string& name : gone) s.erase_policy(name);
     for (const NamedPolicy& policy : from_file) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/cursor.hpp"
 #include "ferry/wire/limits.hpp"
 #include "ferry/wire/verbs.hpp"
@@ -174,6 +175,7 @@ void Engine::State::open_sequences(Producer& producer, Range<Sequence> sequences
 }
 
 void Engine::State::log_open_sequences(Producer& producer) {
+    if (FERRY_PLANTED("engine-refused-sequence-not-logged")) producer.open_unlogged.clear();
     if (producer.open_unlogged.empty()) return;
     body.clear();
     put_u8(body, static_cast<std::uint8_t>(RecordType::producer_open));
@@ -316,7 +318,10 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         plan.offset = offset;
         plan.bytes = static_cast<std::uint32_t>(message.whole.size());
         const Sequence sequence = command.first + i;
-        if (sequence <= producer.mark && !producer.open.contains(sequence)) {
+        const Sequence mark =
+            producer.mark -
+            (FERRY_PLANTED("engine-dedupe-off-by-one") && producer.mark > 0 ? 1 : 0);
+        if (sequence <= mark && !producer.open.contains(sequence)) {
             plan.fate = PublishPlan::Fate::duplicate;
         } else {
             plan.code = refusal_of(planning, message, *route, wishes.deliver_at);
@@ -379,11 +384,16 @@ void Engine::State::write_publish(const PublishCommand& command, Producer& produ
     const Journal::Place place = append(parts);
     // Who does not wait for the confirm does not make the log be written for it.
     const Position waited_for = awaited;
-    after(place.position, Confirm{command.session,
-                                  command.producer,
-                                  {record.first, record.first + record.sequences - 1},
-                                  false,
-                                  repeated});
+    const Confirm confirm{command.session,
+                          command.producer,
+                          {record.first, record.first + record.sequences - 1},
+                          false,
+                          repeated};
+    if (FERRY_PLANTED("engine-confirmed-before-it-is-durable")) {
+        effects.push_back(confirm);
+    } else {
+        after(place.position, confirm);
+    }
     if ((command.flags & wire::publish_unhurried) != 0) awaited = waited_for;
     apply_publish(place, record, std::span(parts).subspan(1));
     record.clear();
@@ -655,7 +665,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
         offset += run.bytes;
     }
     if (references > 0) live.add(place.position, references, bytes);
-    if (r.producer != 0) {
+    const bool forgets = replaying && FERRY_PLANTED("engine-dedupe-in-memory-only");
+    if (r.producer != 0 && !forgets) {
         Producer* producer = producers.find(r.producer);
         if (producer != nullptr) Producers::advance(*producer, r.first, r.sequences, r.settled);
     }

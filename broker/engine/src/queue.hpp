@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "extras.hpp"
+#include "ferry/platform/planted.hpp"
 #include "key_gate.hpp"
 #include "ready_queue.hpp"
 
@@ -133,6 +134,7 @@ struct Subscription {
         if (pull_only || unacked >= options.window_messages) return 0;
         // One message is always allowed, whatever its size.
         if (unacked > 0 && unacked_bytes >= options.window_bytes) return 0;
+        if (FERRY_PLANTED("engine-window-off-by-one")) return options.window_messages - unacked + 1;
         return options.window_messages - unacked;
     }
     [[nodiscard]] std::uint64_t credit_bytes() const {

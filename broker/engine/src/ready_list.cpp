@@ -29,7 +29,7 @@ Position ReadyList::back_end() const {
 }
 
 ReadyList::Front ReadyList::front(Position durable) const {
-    if (!returned_.empty()) {
+    if (front_was_returned()) {
         const Returned& r = returned_.begin()->second;
         return r.gate < durable && r.extent.record() < durable ? Front::ready
                                                                : Front::waits_for_log;
@@ -42,7 +42,7 @@ ReadyList::Front ReadyList::front(Position durable) const {
 }
 
 Position ReadyList::front_position() const {
-    if (!returned_.empty()) return returned_.begin()->first;
+    if (front_was_returned()) return returned_.begin()->first;
     FERRY_ASSERT(!pieces_.empty() && !pieces_.front().on_disk, "there is a message in memory");
     return pieces_.front().run.front().first;
 }
@@ -61,7 +61,7 @@ std::uint32_t fitting(const Extent& e, std::uint64_t messages_max, std::uint64_t
 ReadyList::Taken ReadyList::take(std::uint64_t messages_max, std::uint64_t bytes_max) {
     FERRY_ASSERT(messages_max > 0, "taking nothing is not taking");
     Taken taken;
-    if (!returned_.empty()) {
+    if (front_was_returned()) {
         auto node = returned_.extract(returned_.begin());
         Returned& r = node.mapped();
         const std::uint32_t n = fitting(r.extent, messages_max, bytes_max);

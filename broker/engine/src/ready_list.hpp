@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "aside_list.hpp"
+#include "ferry/platform/planted.hpp"
 #include "live_space.hpp"
 #include "records.hpp"
 
@@ -49,7 +50,12 @@ public:
     Taken take(std::uint64_t messages_max, std::uint64_t bytes_max);
     /// First position that take() would give, and whether it was returned before.
     [[nodiscard]] Position front_position() const;
-    [[nodiscard]] bool front_was_returned() const { return !returned_.empty(); }
+    [[nodiscard]] bool front_was_returned() const {
+        if (FERRY_PLANTED("engine-requeued-at-the-tail") && !pieces_.empty() &&
+            !pieces_.front().on_disk && !pieces_.front().run.empty())
+            return false;
+        return !returned_.empty();
+    }
 
     /// No message lies below it; nothing if the list is empty.
     [[nodiscard]] std::optional<Position> first_position() const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "policy.hpp"
 #include "state.hpp"
@@ -130,6 +131,7 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
     }
     std::vector<std::uint32_t> attempts(extents.size(), 0);
     const bool purge = type == RecordType::purge;
+    const bool uncounted = FERRY_PLANTED("engine-attempt-not-replayed");
     for (std::size_t i = 0; i < extents.size(); ++i) {
         const Extent& e = extents[i];
         if (!live.knows(e.record()) || live.segment_of(e.record()) != live.segment_of(e.first))
@@ -143,7 +145,7 @@ bool Engine::State::replay_queue(RecordType type, const Journal::Place& place, B
     if (purge && queue->extras != nullptr) drop_waiting(*queue);
     for (std::size_t i = 0; i < extents.size(); ++i) {
         account(*queue, [&](ReadyQueue& ready) {
-            ready.give_back(extents[i], attempts[i] + (purge ? 0 : 1), place.position);
+            ready.give_back(extents[i], attempts[i] + (purge || uncounted ? 0 : 1), place.position);
         });
     }
     return true;
@@ -281,7 +283,7 @@ void Engine::State::write_token_floor(bool unclean) {
 void Engine::recovered(bool unclean, Now now) {
     State& s = *state_;
     s.start_clock(now);
-    if (unclean) s.suspect_all();
+    if (unclean && !FERRY_PLANTED("engine-crash-not-marked-as-redelivery")) s.suspect_all();
     s.replaying = false;
     s.locks.start(now.mono);
     for (auto& [id, queue] : s.queues) {
@@ -361,6 +363,7 @@ void Engine::State::save_queue(std::vector<std::byte>& out, const Queue& queue, 
         }
     }
     FERRY_ASSERT(!clean || unacked.empty(), "return_all() comes before a clean checkpoint");
+    if (FERRY_PLANTED("engine-held-messages-not-in-the-checkpoint")) unacked.clear();
     put_varint(out, unacked.size());
     for (const auto& [extent, attempts] : unacked) {
         put_extent(out, extent, 0);

@@ -90,8 +90,8 @@ Demand demand_of(Verb verb) {
         case Verb::lock_told: case Verb::service_told:
             return {Right::none, Name::none};
         case Verb::publish:  // each message where its route is found
-        case Verb::transaction: case Verb::prepare: case Verb::prepared_decide:
-        case Verb::prepared_show:
+        case Verb::transaction: case Verb::transactions: case Verb::prepare:
+        case Verb::prepared_decide: case Verb::prepared_show:
             return {Right::write, Name::inside};
         case Verb::producer:
             return {Right::configure, Name::inside};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "state.hpp"
 #include "take_parts.hpp"
@@ -78,10 +79,10 @@ void Engine::State::flush_acks() {
         }
         ack_spans = 0;
         acked_queues.clear();
-        gate = append(body).position;
+        if (!FERRY_PLANTED("engine-ack-not-logged")) gate = append(body).position;
     }
     for (Settled& answer : settled) {
-        if (gate < durable) {
+        if (gate < durable || FERRY_PLANTED("engine-ack-told-before-it-is-durable")) {
             effects.push_back(std::move(answer));
         } else {
             after(gate, std::move(answer));
@@ -194,6 +195,7 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
         take_parts(*s, range, lost,
                    [&](Tag, const Chunk& part) { st.book_ack(*s->queue, part.extent); });
     }
+    if (FERRY_PLANTED("engine-late-ack-accepted")) lost.clear();
     st.settle(session, request, std::move(lost), true);
     st.mark_dirty(*s->queue);
 }
@@ -259,12 +261,15 @@ void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subs
 void Engine::tick(Now now) {
     State& st = *state_;
     st.see(now);
-    while (!st.lease_timers.empty() && st.lease_timers.begin()->first <= now.mono.ns) {
+    Now lease_now = now;
+    if (FERRY_PLANTED("engine-leases-by-the-wall-clock"))
+        lease_now.mono.ns = st.clock.mono.ns + (now.wall_ms - st.clock.wall_ms) * ns_per_ms;
+    while (!st.lease_timers.empty() && st.lease_timers.begin()->first <= lease_now.mono.ns) {
         const auto [session, id] = st.lease_timers.begin()->second;
         st.lease_timers.erase(st.lease_timers.begin());
         Subscription* s = st.subscription_of(session, id);
         FERRY_ASSERT(s != nullptr, "a timer goes with its subscription");
-        st.expire_leases(*s, now);
+        st.expire_leases(*s, lease_now);
     }
     st.look_at_locks(now);
     st.look_at_prepared(now);  // before the alarms, which its checks may set

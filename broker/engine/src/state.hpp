@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ferry/engine/engine.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/message.hpp"
 #include "live_space.hpp"
 #include "locks.hpp"
@@ -172,6 +173,7 @@ struct Engine::State {
     PublishRecord record;
     std::vector<PublishPlan> plans;
     std::vector<PublishPlan> by_priority;
+    std::vector<PublishPlan> by_queue;
     std::array<ReadMessage, messages_ahead_max> messages_ahead;
     std::deque<Route> uncached_routes;
     std::uint64_t plan_number = 0;     // of the command being planned
@@ -185,6 +187,8 @@ struct Engine::State {
     std::vector<std::byte> body;
     std::vector<Extent> keyed_extents;
     std::vector<std::byte> run_bytes;
+    std::vector<TransactionPart> joined_parts;  // of the transactions of one command
+    std::vector<Range<Tag>> joined_tags;
 
     // -- common --
     void see(Instant now);
@@ -269,7 +273,10 @@ struct Engine::State {
     void drop_over_limit(Queue& queue);
 
     // -- transact.cpp --
-    struct Settlements;
+    /// The subscriptions that a transaction's parts speak of, found and checked.
+    struct Settlements {
+        std::vector<Subscription*> subscriptions;  // of each part
+    };
     [[nodiscard]] bool find_settlements(const TransactionCommand& command, Settlements& out,
                                         std::string& why, Code& code);
     [[nodiscard]] bool plan_transaction(const TransactionCommand& command, Now now,
@@ -277,7 +284,15 @@ struct Engine::State {
     void refuse_transaction(const TransactionCommand& command, Producer& producer, Code code,
                             std::string text);
     void write_transaction(const TransactionCommand& command, Producer& producer,
-                           const Settlements& settlements, Now now);
+                           const Settlements& settlements, Now now, std::uint64_t sequences = 1);
+    void hear(const TransactionCommand& command, Now now);
+    void sort_plans_by_queue();
+    [[nodiscard]] bool carry_out(const TransactionCommand& command, Producer& producer, Now now);
+    [[nodiscard]] bool carry_out_together(const TransactionsCommand& command, Producer& producer,
+                                          Now now, bool& malformed);
+    bool carry_out_apart(const TransactionsCommand& command, Now now);
+    [[nodiscard]] bool transact(const TransactionCommand& command, Now now);
+    [[nodiscard]] bool transact_many(const TransactionsCommand& command, Now now);
 
     // -- settle.cpp --
     Subscription* subscription_of(SessionId session, std::uint64_t id);
@@ -343,6 +358,7 @@ struct Engine::State {
     /// Records below it may be delivered from this queue: those of a queue that does not outlive
     /// the broker need not be on disk.
     [[nodiscard]] Position visible(const Queue& queue) const {
+        if (FERRY_PLANTED("engine-delivered-before-it-is-durable")) return UINT64_MAX;
         return queue.options.durable ? durable : UINT64_MAX;
     }
     void dispatch_queue(Queue& queue, Now now);

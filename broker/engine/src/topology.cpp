@@ -398,7 +398,7 @@ void Topology::compute(const wire::MessageView& message, Route& out, bool& cache
 
 void Topology::forget_routes() {
     routes_.clear();
-    last_ = nullptr;
+    for (Recent& recent : recent_) recent.route = nullptr;
     cached_generation_ = generation_;
 }
 
@@ -408,23 +408,31 @@ void Topology::trim_routes() {
 
 const Route& Topology::route(const wire::MessageView& message) {
     if (cached_generation_ != generation_) forget_routes();
+    for (const Recent& recent : recent_) {
+        if (recent.route != nullptr && recent.routing_key == message.routing_key &&
+            recent.exchange == message.exchange) {
+            return *recent.route;
+        }
+    }
     // Exchange names hold no NUL, so this key is unambiguous.
     cache_key_.assign(message.exchange);
     cache_key_.push_back('\0');
     cache_key_.append(message.routing_key);
-    if (last_ != nullptr && cache_key_ == last_key_) return *last_;
     const auto at = routes_.find(std::string_view(cache_key_));
+    const Route* found = nullptr;
     if (at != routes_.end()) {
-        last_ = at->second.get();
-        last_key_.swap(cache_key_);
-        return *last_;
+        found = at->second.get();
+    } else {
+        bool cacheable = false;
+        compute(message, uncached_, cacheable);
+        if (!cacheable) return uncached_;
+        found = routes_.emplace(cache_key_, std::make_unique<Route>(uncached_)).first->second.get();
     }
-    bool cacheable = false;
-    compute(message, uncached_, cacheable);
-    if (!cacheable) return uncached_;
-    last_ = routes_.emplace(cache_key_, std::make_unique<Route>(uncached_)).first->second.get();
-    last_key_ = cache_key_;
-    return *last_;
+    Recent& recent = recent_[next_recent_++ % recent_.size()];
+    recent.exchange.assign(message.exchange);
+    recent.routing_key.assign(message.routing_key);
+    recent.route = found;
+    return *found;
 }
 
 void Topology::save(std::vector<std::byte>& out) const {

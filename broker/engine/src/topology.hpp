@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -115,8 +116,14 @@ private:
     std::uint64_t cached_generation_ = 0;
     RouteTable routes_;
     std::string cache_key_;
-    const Route* last_ = nullptr;
-    std::string last_key_;
+    // Found last: messages often go to a few places in turn.
+    struct Recent {
+        std::string exchange;
+        std::string routing_key;
+        const Route* route = nullptr;
+    };
+    std::array<Recent, 4> recent_;
+    std::size_t next_recent_ = 0;
     Route uncached_;
     wire::Properties properties_;
 };

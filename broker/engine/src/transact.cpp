@@ -7,8 +7,10 @@
 // connection cannot be carried out after the client was told that it was not.
 
 #include <algorithm>
+#include <array>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "ferry/wire/verbs.hpp"
 #include "state.hpp"
@@ -21,6 +23,26 @@ std::string text_of(Range<Tag> tags) {
     const std::string first = std::to_string(tags.first);
     return tags.first == tags.last ? "tag " + first
                                    : "tags " + first + " to " + std::to_string(tags.last);
+}
+
+// What is told when it is done, and when it is not.
+Effect done(const TransactionCommand& command, Range<Sequence> sequences, bool duplicate) {
+    const std::uint32_t messages = duplicate ? 0 : command.count;
+    if (command.told_by_sequence) {
+        return Confirm{command.session, command.producer, sequences, duplicate, false, true,
+                       messages};
+    }
+    return Reply{command.session, command.request, TransactionAnswer{duplicate, messages}};
+}
+Effect refused(const TransactionCommand& command, Code code, std::string text) {
+    if (command.told_by_sequence) {
+        return Refuse{command.session,
+                      command.producer,
+                      {command.sequence, command.sequence},
+                      code,
+                      std::move(text)};
+    }
+    return Reply{command.session, command.request, Failure{code, std::move(text)}};
 }
 
 // Deliveries of a queue join the group before, so that a batch of acks is one group.
@@ -42,11 +64,6 @@ void add_span(std::vector<QueueSpans>& groups, QueueId queue, const Extent& exte
 
 }  // namespace
 
-/// The subscriptions that a transaction's parts speak of, found and checked.
-struct Engine::State::Settlements {
-    std::vector<Subscription*> subscriptions;  // of each part
-};
-
 // False: `why` and `code` say what is wrong. Nothing is changed either way.
 bool Engine::State::find_settlements(const TransactionCommand& command, Settlements& out,
                                      std::string& why, Code& code) {
@@ -59,10 +76,10 @@ bool Engine::State::find_settlements(const TransactionCommand& command, Settleme
     std::size_t pieces = 0;
     for (const TransactionPart& part : command.parts) {
         Subscription* s = subscription_of(command.session, part.subscription);
-        const std::string name = "subscription " + std::to_string(part.subscription);
+        const auto name = [&] { return "subscription " + std::to_string(part.subscription); };
         if (s == nullptr) {
             code = Code::lease_lost;
-            why = "there is no " + name + " on this connection";
+            why = "there is no " + name() + " on this connection";
             return false;
         }
         out.subscriptions.push_back(s);
@@ -73,9 +90,10 @@ bool Engine::State::find_settlements(const TransactionCommand& command, Settleme
                 return false;
             }
             pieces += find_lost(*s, tags, lost);
+            if (FERRY_PLANTED("engine-transaction-without-its-leases")) lost.clear();
             if (!lost.empty()) {
                 code = Code::lease_lost;
-                why = "the lease of " + text_of(lost.front()) + " of " + name +
+                why = "the lease of " + text_of(lost.front()) + " of " + name() +
                       " ended before; nothing was changed";
                 return false;
             }
@@ -106,25 +124,65 @@ void Engine::State::refuse_transaction(const TransactionCommand& command, Produc
     ++totals.transactions_refused;
     forget_planned_ids();
     open_sequences(producer, {command.sequence, command.sequence});
-    Failure failure{code, std::move(text)};
+    Effect answer = refused(command, code, std::move(text));
     if (disk_full) {
-        effects.push_back(Reply{command.session, command.request, std::move(failure)});
+        effects.push_back(std::move(answer));
         return;
     }
     log_open_sequences(producer);
-    after(last_gate, Reply{command.session, command.request, std::move(failure)});
+    after(last_gate, std::move(answer));
 }
 
+// Brings messages of one queue together, which makes one run of them and one index entry: a
+// transaction has messages for several queues in turn. Only where each goes to one queue, and to a
+// few in all: in none of them anybody sees another order.
+void Engine::State::sort_plans_by_queue() {
+    constexpr std::size_t queues_max = 16;
+    constexpr std::size_t plans_min = 4;
+    if (plans.size() < plans_min) return;
+    std::array<QueueId, queues_max> ids{};
+    std::array<std::size_t, queues_max + 1> begins{};
+    std::size_t queues_found = 0;
+    const auto find = [&](QueueId id) {
+        return static_cast<std::size_t>(std::find(ids.begin(), ids.begin() + queues_found, id) -
+                                        ids.begin());
+    };
+    std::erase_if(plans, [&](const PublishPlan& plan) {
+        if (plan.fate != PublishPlan::Fate::drop) return false;
+        if (!plan.repeated) totals.unroutable += plan.count;
+        return true;
+    });
+    for (const PublishPlan& plan : plans) {
+        if (plan.route->queues.size() != 1) return;
+        const QueueId id = plan.route->queues.front();
+        const std::size_t at = find(id);
+        if (at == queues_max) return;
+        if (at == queues_found) ids[queues_found++] = id;
+        ++begins[at + 1];
+    }
+    for (std::size_t i = 1; i <= queues_found; ++i) begins[i] += begins[i - 1];
+    by_queue.resize(plans.size());
+    for (const PublishPlan& plan : plans)
+        by_queue[begins[find(plan.route->queues.front())]++] = plan;
+    plans.swap(by_queue);
+}
+
+// `sequences`: so many transactions that came together, beginning with that of `command`, which has
+// all that is in them.
 void Engine::State::write_transaction(const TransactionCommand& command, Producer& producer,
-                                      const Settlements& settlements, Now now) {
+                                      const Settlements& settlements, Now now,
+                                      std::uint64_t sequences) {
+    totals.transactions += sequences;
+    totals.published += command.count;
     log_open_sequences(producer);
     record.clear();
     parts.assign(1, Bytes{});
     record.wall_ms = now.wall_ms;
     record.producer = producer.number;
     record.first = command.sequence;
-    record.sequences = 1;
+    record.sequences = sequences;
     record.settled = command.settled;
+    sort_plans_by_queue();
     for (const PublishPlan& plan : plans) {
         if (plan.fate == PublishPlan::Fate::drop) {
             if (!plan.repeated) totals.unroutable += plan.count;
@@ -153,6 +211,8 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
         }
         mark_dirty(queue);
     }
+    if (FERRY_PLANTED("engine-transaction-acks-not-logged")) record.acks.clear();
+    if (FERRY_PLANTED("engine-transaction-without-its-leases")) lost.clear();
     FERRY_ASSERT(lost.empty(), "find_settlements() looked for what is lost");
     head.clear();
     encode_transaction_head(head, record);
@@ -167,7 +227,7 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
         }
     }
     after(place.position,
-          Reply{command.session, command.request, TransactionAnswer{false, command.count}});
+          done(command, {command.sequence, command.sequence + sequences - 1}, false));
     apply_publish(place, record, std::span(parts).subspan(1));
     record.clear();
 }
@@ -206,13 +266,35 @@ bool Engine::State::plan_transaction(const TransactionCommand& command, Now now,
     return true;
 }
 
-bool Engine::transact(const TransactionCommand& command, Now now) {
-    State& s = *state_;
-    s.see(now);
-    Session* session = s.session_of(command.session);
+// Whoever settles something lives, be it too late for that.
+void Engine::State::hear(const TransactionCommand& command, Now now) {
+    for (const TransactionPart& part : command.parts) {
+        Subscription* s = subscription_of(command.session, part.subscription);
+        if (s != nullptr) heard(*s, now);
+    }
+}
+
+// False: malformed.
+bool Engine::State::carry_out(const TransactionCommand& command, Producer& producer, Now now) {
+    Code code = Code::ok;
+    std::string why;
+    if (!plan_transaction(command, now, why, code)) return false;
+    hear(command, now);
+    Settlements settlements;
+    if (code != Code::ok || !find_settlements(command, settlements, why, code)) {
+        refuse_transaction(command, producer, code, std::move(why));
+        return true;
+    }
+    write_transaction(command, producer, settlements, now);
+    return true;
+}
+
+bool Engine::State::transact(const TransactionCommand& command, Now now) {
+    see(now);
+    Session* session = session_of(command.session);
     FERRY_ASSERT(session != nullptr, "the driver opened the session");
     const auto fail = [&](Code code, std::string text) {
-        s.fail(command.session, command.request, code, std::move(text));
+        effects.push_back(refused(command, code, std::move(text)));
         return true;
     };
     const auto handle = session->producers.find(command.producer);
@@ -220,7 +302,7 @@ bool Engine::transact(const TransactionCommand& command, Now now) {
         return fail(Code::no_such_producer,
                     "producer handle " + std::to_string(command.producer) + " is not open here");
     }
-    Producer* producer = s.producers.find(handle->second.number);
+    Producer* producer = producers.find(handle->second.number);
     if (producer == nullptr || producer->epoch != handle->second.epoch)
         return fail(Code::fenced, "a newer epoch of this producer exists");
     if (command.sequence == 0 || command.sequence > producer->mark + 1) {
@@ -233,27 +315,25 @@ bool Engine::transact(const TransactionCommand& command, Now now) {
             return fail(Code::transaction_over,
                         "this transaction was refused or given up; take a new sequence");
         }
-        ++s.totals.duplicates;
-        s.reply(s.last_gate, command.session, command.request, TransactionAnswer{true, 0});
+        ++totals.duplicates;
+        Effect told = done(command, {command.sequence, command.sequence}, true);
+        if (last_gate < durable) {
+            effects.push_back(std::move(told));
+        } else {
+            after(last_gate, std::move(told));
+        }
         return true;
     }
     if (producer->open.size() >= limits::open_sequences_max) {
-        s.effects.push_back(CloseSession{command.session, Code::limit_reached,
-                                         "too many refused transactions are open; send `settled`"});
+        effects.push_back(CloseSession{command.session, Code::limit_reached,
+                                       "too many refused transactions are open; send `settled`"});
         return true;
     }
-    Code code = Code::ok;
-    std::string why;
-    if (!s.plan_transaction(command, now, why, code)) return false;
-    State::Settlements settlements;
-    if (code != Code::ok || !s.find_settlements(command, settlements, why, code)) {
-        s.refuse_transaction(command, *producer, code, std::move(why));
-        return true;
-    }
-    ++s.totals.transactions;
-    s.totals.published += command.count;
-    s.write_transaction(command, *producer, settlements, now);
-    return true;
+    return carry_out(command, *producer, now);
+}
+
+bool Engine::transact(const TransactionCommand& command, Now now) {
+    return state_->transact(command, now);
 }
 
 }  // namespace ferry::engine

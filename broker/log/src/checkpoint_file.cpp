@@ -3,6 +3,7 @@
 #include "ferry/log/format.hpp"
 #include "ferry/platform/crc32c.hpp"
 #include "ferry/platform/fault_point.hpp"
+#include "ferry/platform/planted.hpp"
 
 namespace ferry::log {
 
@@ -88,6 +89,7 @@ Status write_tmp(FileSystem& files, const std::string& path, Bytes bytes) {
     if (auto status = file.value()->truncate(0); !status.ok()) return status;
     if (auto status = file.value()->write_at(0, bytes); !status.ok()) return status;
     FERRY_FAULT_POINT("log.checkpoint.written");
+    if (FERRY_PLANTED("log-checkpoint-not-synced")) return ok_status();
     return file.value()->sync_data();
 }
 

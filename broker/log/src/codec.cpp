@@ -1,6 +1,7 @@
 #include "codec.hpp"
 
 #include "ferry/platform/crc32c.hpp"
+#include "ferry/platform/planted.hpp"
 
 namespace ferry::log {
 
@@ -104,7 +105,7 @@ std::optional<BatchHeader> decode_batch(Bytes bytes, std::uint64_t epoch, Positi
 
 bool batch_intact(const BatchHeader& header, Bytes batch) {
     return batch.size() == format::batch_header_bytes + header.length &&
-           crc32c(batch.subspan(8)) == header.crc;
+           (FERRY_PLANTED("log-checksum-not-compared") || crc32c(batch.subspan(8)) == header.crc);
 }
 
 std::uint32_t record_crc_seed(Position position, std::uint32_t length) {

@@ -2,6 +2,7 @@
 
 #include "compacted_file.hpp"
 #include "ferry/platform/fault_point.hpp"
+#include "ferry/platform/planted.hpp"
 #include "housekeeper.hpp"
 
 // Checkpoints, removal of segments, compaction.
@@ -22,8 +23,9 @@ bool Housekeeper::checkpoint_turn() {
     CheckpointJob job;
     {
         const std::lock_guard lock(mutex_);
-        if (!checkpoint_ || core_.synced.load(std::memory_order_acquire) < checkpoint_->header.at ||
-            !retry_is_due(last_checkpoint_failure_))
+        if (!checkpoint_ || !retry_is_due(last_checkpoint_failure_)) return false;
+        if (core_.synced.load(std::memory_order_acquire) < checkpoint_->header.at &&
+            !FERRY_PLANTED("log-checkpoint-before-its-data"))
             return false;
         job = std::move(*checkpoint_);
         checkpoint_.reset();
@@ -116,6 +118,7 @@ Status Housekeeper::mark_gone(const Segment& segment) {
     }
     gone_.push_back(NumberedName{segment.header.base, segment.header.epoch, name});
     FERRY_FAULT_POINT("log.drop.marked");
+    if (FERRY_PLANTED("log-dropped-mark-not-synced")) return ok_status();
     return core_.files.sync_directory(core_.directory);
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ferry/platform/planted.hpp"
+
 namespace ferry::log {
 
 Recovery::Recovery(Core& core, Random& random, SparePool& spares, std::string* text)
@@ -121,6 +123,7 @@ Status Recovery::check_same_log() {
     core_.log_id = id;
     // A little randomness on top, so that no two histories of one log share an epoch by accident.
     core_.epoch = epoch_max_ + 1 + random_.next() % 65536;
+    if (FERRY_PLANTED("log-same-epoch") && epoch_max_ != 0) core_.epoch = epoch_max_;
     out_.report.log_id = core_.log_id;
     out_.report.epoch = core_.epoch;
     return ok_status();

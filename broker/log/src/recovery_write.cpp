@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ferry/platform/fault_point.hpp"
+#include "ferry/platform/planted.hpp"
 #include "recovery.hpp"
 
 // Steps 2 and 3: the new segment, then tidying.
@@ -12,6 +13,8 @@ constexpr std::uint64_t flush_bytes = 1U << 20;
 
 // The first batch boundary at or above everything proven.
 Recovery::Tail::Boundary Recovery::rewrite_from() const {
+    if (FERRY_PLANTED("log-tail-not-rewritten") && !tail_.boundaries.empty())
+        return tail_.boundaries.back();
     for (const Tail::Boundary& boundary : tail_.boundaries)
         if (boundary.at >= tail_.proven) return boundary;
     FERRY_ASSERT(tail_.boundaries.empty(), "judge_end refused a log that ends below its proof");
@@ -80,6 +83,7 @@ Status Recovery::start_epoch() {
     const Tail::Boundary start = rewrite_from();
     const Position from = start.at;
     out_.end = std::max(from, tail_.records_end);
+    if (FERRY_PLANTED("log-position-used-again")) out_.end = from;
     out_.previous_crc = start.crc_before;
     out_.report.rewritten_bytes = out_.end - from;
     const std::uint64_t capacity = std::max(core_.options.segment_bytes, out_.end - from);
@@ -96,7 +100,9 @@ Status Recovery::start_epoch() {
     encode_segment_header(segment->header, bytes);
     if (auto status = file.value().file->write_at(0, bytes); !status.ok()) return status;
     if (auto status = copy_tail(file.value(), from, out_.end); !status.ok()) return status;
-    if (auto status = file.value().file->sync_data(); !status.ok()) return status;
+    if (!FERRY_PLANTED("log-recovery-not-synced")) {
+        if (auto status = file.value().file->sync_data(); !status.ok()) return status;
+    }
     FERRY_FAULT_POINT("log.recovery.synced");
     if (auto status = core_.files.rename(core_.path(tmp), core_.path(name)); !status.ok())
         return status;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/fault_point.hpp"
+#include "ferry/platform/planted.hpp"
 
 // One turn of the writer.
 //
@@ -75,7 +76,9 @@ std::size_t Writer::run_behind(std::size_t first) const {
 bool Writer::write_run(std::size_t first, std::size_t behind) {
     const ClosedBatch& front = taken_[first];
     const Now now = core_.clock.now();
-    const Position synced = core_.synced.load(std::memory_order_relaxed);
+    const Position synced = FERRY_PLANTED("log-durable-mark-not-written")
+                                ? 0
+                                : core_.synced.load(std::memory_order_relaxed);
     std::uint32_t crc = previous_crc_;
     std::uint64_t records = 0;
     for (std::size_t i = first; i < behind; ++i) {
@@ -91,8 +94,11 @@ bool Writer::write_run(std::size_t first, std::size_t behind) {
     FERRY_FAULT_POINT("log.write.before");
     const std::uint64_t offset =
         format::segment_header_bytes + (front.position - active_->header.base);
-    if (auto status = active_->file->write_at(offset, bytes); !status.ok())
-        return hold_or_fail(status.error(), front.position);
+    const bool synced_before = FERRY_PLANTED("log-sync-begins-before-the-write");
+    if (synced_before) active_->file->sync_data().ignore("a planted mistake");
+    auto status = active_->file->write_at(offset, bytes);
+    if (FERRY_PLANTED("log-short-write-ignored") && !status.ok()) status = ok_status();
+    if (!status.ok()) return hold_or_fail(status.error(), front.position);
     FERRY_FAULT_POINT("log.write.after");
     previous_crc_ = crc;
     written_ = end;
@@ -101,6 +107,7 @@ bool Writer::write_run(std::size_t first, std::size_t behind) {
     core_.batches.fetch_add(behind - first, std::memory_order_relaxed);
     core_.records.fetch_add(records, std::memory_order_relaxed);
     core_.bytes_written.fetch_add(bytes.size(), std::memory_order_relaxed);
+    if (FERRY_PLANTED("log-confirm-before-sync")) publish(written_);
     if (core_.options.durability == Durability::fsync) return sync();
     publish(written_);
     const std::uint64_t due = last_sync_.ns + core_.options.interval_ms * ns_per_ms;
@@ -109,7 +116,11 @@ bool Writer::write_run(std::size_t first, std::size_t behind) {
 
 bool Writer::sync() {
     const Instant before = core_.clock.now().mono;
-    if (auto status = active_->file->sync_data(); !status.ok()) {
+    const bool none =
+        FERRY_PLANTED("log-no-sync") || FERRY_PLANTED("log-sync-begins-before-the-write");
+    auto status = none ? ok_status() : active_->file->sync_data();
+    if (FERRY_PLANTED("log-sync-retried") && !status.ok()) status = active_->file->sync_data();
+    if (!status.ok()) {
         Error error = status.error();
         error.position = core_.synced.load(std::memory_order_relaxed);
         core_.fail(error);
@@ -171,13 +182,17 @@ Status Writer::make_segment(Position base, SpareFile& spare, SegmentRef& out) {
     std::vector<std::byte> bytes(format::segment_header_bytes);
     encode_segment_header(out->header, bytes);
     if (auto status = spare.file->write_at(0, bytes); !status.ok()) return status;
-    if (auto status = spare.file->sync_data(); !status.ok()) return status;
+    if (!FERRY_PLANTED("log-segment-header-not-synced")) {
+        if (auto status = spare.file->sync_data(); !status.ok()) return status;
+    }
     FERRY_FAULT_POINT("log.roll.header");
     if (auto status = core_.files.rename(core_.path(spare.name), core_.path(out->name));
         !status.ok())
         return status;
     FERRY_FAULT_POINT("log.roll.renamed");
-    if (auto status = core_.files.sync_directory(core_.directory); !status.ok()) return status;
+    if (!FERRY_PLANTED("log-no-directory-sync")) {
+        if (auto status = core_.files.sync_directory(core_.directory); !status.ok()) return status;
+    }
     out->file = std::move(spare.file);
     return ok_status();
 }

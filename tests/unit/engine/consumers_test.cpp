@@ -120,6 +120,33 @@ TEST_F(Consumers, WhatAStuckConsumerHeldGoesToTheOthersAndItGetsNothingNew) {
     EXPECT_THAT(got()[1], ElementsAre("c"));
 }
 
+// What it says in a transaction is a sign of life as well, also if that comes too late.
+TEST_F(Consumers, AStuckConsumerThatSettlesInTransactionsGetsMessagesAgain) {
+    declare();
+    rig.subscribe(1, 1, "q", 1);
+    send({"a"});
+    EXPECT_THAT(got()[1], ElementsAre("a"));
+    rig.subscribe(2, 1, "q", 1);
+    const std::uint64_t tx = rig.producer(1, "tx");
+    pass(lease_ms + 1000);
+    ASSERT_TRUE(consumer(1).stuck);
+    EXPECT_THAT(got()[2], ElementsAre("a"));
+    send({"b"});
+    EXPECT_THAT(got(), IsEmpty()) << "the other one has no room";
+    const Range<Tag> tags{last_tag[1], last_tag[1]};
+    const TransactionPart part{1, false, std::span(&tags, 1)};
+    TransactionCommand command;
+    command.session = 1;
+    command.request = 70;
+    command.producer = tx;
+    command.parts = std::span(&part, 1);
+    ASSERT_TRUE(rig.engine().transact(command, rig.now()));
+    EXPECT_FALSE(consumer(1).stuck);
+    rig.settle();
+    EXPECT_EQ(rig.take_answer<Failure>(1, 70).value_or(Failure{}).code, Code::lease_lost);
+    EXPECT_THAT(got()[1], ElementsAre("b"));
+}
+
 TEST_F(Consumers, WhenEveryoneIsStuckTheyAllGetMessages) {
     declare();
     rig.subscribe(1, 1, "q", 10);

@@ -88,9 +88,17 @@ private:
     void open_producer(SessionId session, const std::string& name, bool new_epoch);
     void publish();
     void transact();
-    void check_settled(Position record, const std::vector<SubKey>& subs,
-                       const std::vector<std::vector<Range<Tag>>>& tags,
-                       const std::vector<TransactionPart>& parts);
+    struct MadeTransaction {
+        std::vector<std::byte> messages;
+        std::uint32_t count = 0;
+        std::vector<SubKey> subs;
+        std::vector<std::vector<Range<Tag>>> tags;
+        std::vector<TransactionPart> parts;
+    };
+    [[nodiscard]] MadeTransaction make_transaction(SessionId session, const std::string& name,
+                                                   Sequence sequence);
+    void transact_many(SessionId session, const std::string& name, Sequence first);
+    void check_settled(Position record, const MadeTransaction& made);
     void on_transaction(const Reply& reply);
     void subscribe();
     void pull();

@@ -182,7 +182,8 @@ TEST_F(ClientTransactions,
 TEST_F(ClientTransactions, of_a_client_that_is_closed_before_the_answer_are_indeterminate) {
     broker.next_transactions({Fate::silent});
     commit_async(publishing("a"), "a");
-    ASSERT_TRUE(broker.wait_until([&] { return !broker.frames(wire::Verb::transaction).empty(); }));
+    ASSERT_TRUE(
+        broker.wait_until([&] { return !broker.frames(wire::Verb::transactions).empty(); }));
     client->close(Timeout{50}).ignore("transactions are under way");
     client.reset();
     const std::lock_guard lock(mutex);

@@ -242,8 +242,8 @@ bool FakeBroker::handle(int, Bytes body) {
             return true;
         case wire::Verb::publish:
             return handle_publish(head, cursor);
-        case wire::Verb::transaction:
-            return handle_transaction(head, cursor);
+        case wire::Verb::transactions:
+            return handle_transactions(head, cursor);
         case wire::Verb::hold:
             carry_out_late();
             return handle_hold(head, cursor);

@@ -94,16 +94,17 @@ private:
     void answer_producer(std::uint64_t request, wire::Cursor& cursor);
     bool handle_hold(const wire::FrameHead& head, wire::Cursor& cursor);
     bool handle_publish(const wire::FrameHead& head, wire::Cursor& cursor);
-    bool handle_transaction(const wire::FrameHead& head, wire::Cursor& cursor);
+    bool handle_transactions(const wire::FrameHead& head, wire::Cursor& cursor);
     void carry_out_late();
     struct Transaction {
         std::string producer;
         std::uint64_t sequence = 0;
         std::vector<std::string> payloads;
     };
-    static bool read_transaction(wire::Cursor& cursor, Transaction& out);
+    bool read_transactions(const wire::FrameHead& head, wire::Cursor& cursor,
+                           std::vector<Transaction>& out) const;
+    bool handle_transaction(Transaction& transaction);
     void carry_out(const Transaction& transaction);
-    void answer_transaction(std::uint64_t request, bool duplicate);
     void confirm(std::uint64_t first, std::uint64_t last, bool duplicate);
     void refused(std::uint64_t sequence, wire::Code code);
     void answer_ok(std::uint64_t request);

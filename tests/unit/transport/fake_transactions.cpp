@@ -9,20 +9,33 @@ void FakeBroker::next_transactions(std::deque<Fate> fates) {
     fates_ = std::move(fates);
 }
 
-bool FakeBroker::read_transaction(wire::Cursor& cursor, Transaction& out) {
+bool FakeBroker::read_transactions(const wire::FrameHead& head, wire::Cursor& cursor,
+                                   std::vector<Transaction>& out) const {
     std::uint64_t handle = 0;
     std::uint64_t flags = 0;
     std::uint64_t settled = 0;
+    std::uint32_t items = 0;
     std::uint32_t count = 0;
-    // The parts are skipped: this broker knows no leases.
-    if (!cursor.read_uint(handle) || !cursor.read_uint(out.sequence) || !cursor.read_uint(flags) ||
-        !cursor.read_uint(settled) || !cursor.skip() || !cursor.read_array(count)) {
+    if (!cursor.read_uint(handle) || !cursor.read_uint(flags) || !cursor.read_uint(settled) ||
+        !cursor.read_array(items)) {
         return false;
     }
-    for (std::uint32_t i = 0; i < count; ++i) {
-        wire::MessageView message;
-        if (!wire::read_message(cursor, message)) return false;
-        out.payloads.emplace_back(as_text(message.payload));
+    std::vector<std::uint64_t> counts(items);
+    for (std::uint64_t& own : counts) {
+        std::uint32_t two = 0;
+        // The parts are skipped: this broker knows no leases.
+        if (!cursor.read_array(two) || !cursor.read_uint(own) || !cursor.skip()) return false;
+    }
+    if (!cursor.read_array(count)) return false;
+    for (std::uint32_t i = 0; i < items; ++i) {
+        Transaction& transaction = out.emplace_back();
+        transaction.producer = producer_;
+        transaction.sequence = head.request + i;
+        for (std::uint64_t k = 0; k < counts[i]; ++k) {
+            wire::MessageView message;
+            if (!wire::read_message(cursor, message)) return false;
+            transaction.payloads.emplace_back(as_text(message.payload));
+        }
     }
     return true;
 }
@@ -42,18 +55,16 @@ void FakeBroker::carry_out_late() {
     }
 }
 
-void FakeBroker::answer_transaction(std::uint64_t request, bool duplicate) {
-    wire::Buffer out;
-    const std::size_t mark = wire::begin_frame(out, wire::Verb::ok, 3);
-    wire::Encoder(out).uint(request).map(1).str("duplicate").boolean(duplicate);
-    wire::end_frame(out, mark);
-    send(out);
+bool FakeBroker::handle_transactions(const wire::FrameHead& head, wire::Cursor& cursor) {
+    std::vector<Transaction> all;
+    if (!read_transactions(head, cursor, all)) return false;
+    for (Transaction& one : all) {
+        if (!handle_transaction(one)) return false;
+    }
+    return true;
 }
 
-bool FakeBroker::handle_transaction(const wire::FrameHead& head, wire::Cursor& cursor) {
-    Transaction transaction;
-    transaction.producer = producer_;
-    if (!read_transaction(cursor, transaction)) return false;
+bool FakeBroker::handle_transaction(Transaction& transaction) {
     Fate fate = Fate::commit;
     if (!fates_.empty()) {
         fate = fates_.front();
@@ -72,23 +83,23 @@ bool FakeBroker::handle_transaction(const wire::FrameHead& head, wire::Cursor& c
         case Fate::refuse:
             producer.mark = std::max(producer.mark, sequence);
             producer.open.insert(sequence);
-            answer_error(head.request, wire::Code::no_route);
+            refused(sequence, wire::Code::no_route);
             return true;
         case Fate::commit:
         case Fate::cut_after:
             break;
     }
     if (producer.open.count(sequence) != 0) {
-        answer_error(head.request, wire::Code::transaction_over);
+        refused(sequence, wire::Code::transaction_over);
     } else if (sequence <= producer.mark) {
-        answer_transaction(head.request, true);
+        confirm(sequence, sequence, true);
     } else if (sequence != producer.mark + 1) {
-        answer_error(head.request, wire::Code::sequence_gap);
+        refused(sequence, wire::Code::sequence_gap);
     } else {
         carry_out(transaction);
         changed_.notify_all();
         if (fate == Fate::cut_after) return false;
-        answer_transaction(head.request, false);
+        confirm(sequence, sequence, false);
     }
     return true;
 }

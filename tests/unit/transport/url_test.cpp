@@ -20,6 +20,7 @@ TEST(Url, takes_the_usual_port_when_none_is_given) {
 }
 
 TEST(Url, reads_and_shows_an_ipv6_address_in_brackets) {
+    EXPECT_EQ(parse_url("ferry://[fe80::1%eth0]").value().host, "fe80::1%eth0");
     const auto url = parse_url("ferry://[::1]:7002");
     ASSERT_TRUE(url.ok());
     EXPECT_EQ(url.value().host, "::1");
@@ -45,7 +46,8 @@ TEST(Url, has_no_place_for_a_password) {
 TEST(Url, refuses_what_it_cannot_mean) {
     for (const char* text : {"", "ferry://", "http://x:1", "kafka://x:1", "ferry://x:0",
                              "ferry://x:65536", "ferry://x:12a", "ferry://x:", "ferry://x:1:2",
-                             "ferry://[::1", "ferry://[::1]x", "ferry://x/y", "ferry://:7420"}) {
+                             "ferry://[::1", "ferry://[::1]x", "ferry://x/y", "ferry://:7420",
+                             "[[1]:7", "[x]:7", "x]:7", "x\ny:7", "ferry://[::1%]:7"}) {
         EXPECT_FALSE(parse_url(text).ok()) << text;
     }
 }

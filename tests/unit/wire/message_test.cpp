@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <limits>
 #include <set>
 
 #include "ferry/wire/codes.hpp"
@@ -49,6 +51,23 @@ bool reads(const Message& m) {
     Properties properties;
     return read_message(cursor, view) && cursor.at_end() &&
            read_properties(view.properties, properties);
+}
+
+TEST(Message, ARealStaysARealAlsoWhenItIsWhole) {
+    for (const double real :
+         {0.0, -0.0, 5.0, -7.0, 0x1p63, 0x1p64, 1e300, std::numeric_limits<double>::infinity()}) {
+        Message m;
+        m.properties.headers = {{"real", real}};
+        EXPECT_EQ(check_message(m), "") << real;
+        const Buffer bytes = encoded(m);
+        Cursor cursor{Bytes(bytes)};
+        MessageView view;
+        Properties back;
+        ASSERT_TRUE(read_message(cursor, view) && read_properties(view.properties, back)) << real;
+        const auto* const value = std::get_if<double>(&back.headers.at(0).second);
+        ASSERT_NE(value, nullptr) << real;
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(*value), std::bit_cast<std::uint64_t>(real));
+    }
 }
 
 TEST(MessageCodec, ReadsBackEveryPart) {

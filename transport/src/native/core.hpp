@@ -96,6 +96,9 @@ public:
     void forget_declared(const std::string& key);
 
     [[nodiscard]] ServerInfo server() const;
+    /// Of it, without a lock.
+    [[nodiscard]] std::uint64_t frame_bytes_max() const { return frame_bytes_max_.load(); }
+    [[nodiscard]] std::uint64_t payload_bytes_max() const { return payload_bytes_max_.load(); }
     [[nodiscard]] std::string blocked() const;
     [[nodiscard]] bool connected() const { return ready_.load(); }
     [[nodiscard]] std::string producer() const { return producer_name_; }
@@ -110,6 +113,7 @@ public:
     void arm_call_timer(std::uint64_t ms);
     void arm_service_timer(std::uint64_t ms);
     RequestPtr session_request(wire::Verb verb, std::uint32_t field_count);
+    wire::Buffer& control() { return link_->control(); }
     void send(const RequestPtr& request);
 
 private:
@@ -193,6 +197,8 @@ private:
     std::atomic<std::thread::id> io_thread_{};
     std::atomic<bool> ready_{false};
     std::atomic<bool> ending_{false};
+    std::atomic<std::uint64_t> frame_bytes_max_{0};
+    std::atomic<std::uint64_t> payload_bytes_max_{0};
 
     std::mutex wake_mutex_;  // the handle must not be used once the loop is gone
     bool wakeable_ = false;

@@ -205,7 +205,13 @@ void Core::on_blocked(wire::Verb verb, wire::Cursor& cursor) {
 void Core::on_confirm(const wire::FrameHead& head, wire::Cursor& cursor) {
     ConfirmFields fields;
     PublishPipe::Told told;
-    if (!read_confirm(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_ ||
+    const bool read = read_confirm(cursor, fields);
+    if (read && transactions_.owns(fields.producer) &&
+        transactions_.on_confirm(head.request, fields.last,
+                                 (fields.flags & wire::confirm_duplicate) != 0)) {
+        return;
+    }
+    if (!read || phase_ != Phase::ready || fields.producer != handle_ ||
         !pipe_.confirm(head.request, fields.last, told)) {
         protocol_error("a confirm of what was not sent");
         return;
@@ -215,7 +221,13 @@ void Core::on_confirm(const wire::FrameHead& head, wire::Cursor& cursor) {
 
 void Core::on_refused(const wire::FrameHead& head, wire::Cursor& cursor) {
     RefusedFields fields;
-    if (!read_refused(cursor, fields) || phase_ != Phase::ready || fields.producer != handle_) {
+    const bool read = read_refused(cursor, fields);
+    if (read && transactions_.owns(fields.producer) &&
+        transactions_.on_refused(head.request, fields.last,
+                                 refused_by_broker(fields.code, fields.text))) {
+        return;
+    }
+    if (!read || phase_ != Phase::ready || fields.producer != handle_) {
         protocol_error("a refusal of what was not sent");
         return;
     }

@@ -81,6 +81,8 @@ void Core::on_hello(const Request& request) {
         const std::lock_guard lock(mutex_);
         server_ = info;
     }
+    frame_bytes_max_.store(info.frame_bytes_max);
+    payload_bytes_max_.store(info.payload_bytes_max);
     calls_.connected(info.reply_to, info.now_ms);
     phase_ = Phase::opening;
     rebased_ = false;

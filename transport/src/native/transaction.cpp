@@ -40,43 +40,48 @@ Status Client::flush_transactions(Timeout timeout) {
 }
 
 Transaction::Transaction(std::shared_ptr<native::Core> core, const TransactionOptions& options)
-    : core_(std::move(core)), options_(options), state_(std::make_unique<TransactionState>()) {}
+    : core_(std::move(core)), options_(options) {}
 Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction& Transaction::operator=(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;
 
 void Transaction::clear() {
-    state_ = std::make_unique<TransactionState>();
+    if (state_ != nullptr) state_->clear();
 }
 bool Transaction::empty() const {
-    return state_->count == 0 && state_->parts.empty();
+    return state_ == nullptr || state_->empty();
 }
 std::uint32_t Transaction::messages() const {
-    return state_->count;
+    return state_ == nullptr ? 0 : state_->count;
+}
+// Made when something is added, and gone with the commit.
+TransactionState& Transaction::state() {
+    if (state_ == nullptr) state_ = core_->transactions().fresh();
+    return *state_;
 }
 
 Status Transaction::publish(const Message& message) {
     if (!wire::check_message(message).empty())
         return rejected("a name, key or property of the message is malformed or over its limit");
-    if (state_->count >= limits::messages_per_frame_max)
+    TransactionState& into = state();
+    if (into.count >= limits::messages_per_frame_max)
         return rejected("a transaction has at most 65536 messages");
-    const ServerInfo info = core_->server();
-    const std::size_t before = state_->messages.size();
+    const std::size_t before = into.messages.size();
     // Mostly a few messages of one size: one allocation instead of one for each doubling.
     if (before == 0) {
-        state_->messages.reserve(std::min(
+        into.messages.reserve(std::min(
             messages_expected * (message.payload.size() + message_overhead), reserved_max));
     }
-    wire::Encoder encoder(state_->messages);
+    wire::Encoder encoder(into.messages);
     wire::write_message(encoder, message);
-    const bool payload_fits = message.payload.size() <= info.payload_bytes_max;
-    if (!payload_fits || state_->bytes() + frame_reserve > info.frame_bytes_max) {
-        state_->messages.resize(before);
+    const bool payload_fits = message.payload.size() <= core_->payload_bytes_max();
+    if (!payload_fits || into.bytes() + frame_reserve > core_->frame_bytes_max()) {
+        into.messages.resize(before);
         return rejected(payload_fits
                             ? "the transaction would be larger than the broker's frame limit"
                             : "the payload is larger than the broker takes");
     }
-    ++state_->count;
+    ++into.count;
     return ok_status();
 }
 
@@ -85,23 +90,23 @@ Status Transaction::settle(const DeliveryTag& first, const DeliveryTag& last, bo
         first.generation == 0 || first.tag == 0 || first.tag > last.tag) {
         return rejected("these tags are not a range of one subscription's deliveries");
     }
-    if (state_->generation != 0 && state_->generation != first.generation)
+    TransactionState& into = state();
+    if (into.generation != 0 && into.generation != first.generation)
         return rejected("the deliveries of a transaction are all of one connection");
-    if (state_->ranges >= limits::ranges_per_frame_max)
+    if (into.ranges >= limits::ranges_per_frame_max)
         return rejected("a transaction has at most 16384 ranges of tags");
+    TransactionState::Part* part = into.part_of(first.subscription);
     // A subscription may have two parts: what it acks and what it rejects.
-    if (state_->parts.count(first.subscription) == 0 &&
-        state_->parts.size() >= limits::transaction_parts_max / 2) {
+    if (part == nullptr && into.parts().size() >= limits::transaction_parts_max / 2)
         return rejected("a transaction settles deliveries of at most 2048 subscriptions");
-    }
-    if (state_->bytes() + 20 + frame_reserve > core_->server().frame_bytes_max)
+    if (into.bytes() + 20 + frame_reserve > core_->frame_bytes_max())
         return rejected("the transaction would be larger than the broker's frame limit");
-    TransactionState::Part& part = state_->parts[first.subscription];
-    std::vector<native::Range>& ranges = reject ? part.rejects : part.acks;
+    if (part == nullptr) part = &into.add_part(first.subscription);
+    std::vector<native::Range>& ranges = reject ? part->rejects : part->acks;
     const std::size_t before = ranges.size();
     native::add_range(ranges, first.tag, last.tag);
-    state_->ranges += ranges.size() - before;
-    state_->generation = first.generation;
+    into.ranges += ranges.size() - before;
+    into.generation = first.generation;
     return ok_status();
 }
 
@@ -119,10 +124,9 @@ Status Transaction::commit_async(CommitCallback done) {
     if (empty()) return rejected("the transaction is empty");
     state_->mandatory = options_.mandatory;
     state_->done = std::move(done);
-    const Status taken = core_->transactions().submit(state_, !core_->on_io_thread());
-    if (!taken.ok()) return taken;
-    clear();
-    core_->wake();
+    bool wakes = false;
+    const Status taken = core_->transactions().submit(state_, !core_->on_io_thread(), wakes);
+    if (taken.ok() && wakes) core_->wake();
     return taken;
 }
 

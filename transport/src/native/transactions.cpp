@@ -13,6 +13,15 @@ namespace {
 
 constexpr std::size_t under_way_max = 4096;
 constexpr std::size_t under_way_bytes_max = 16U << 20;
+// In one frame: enough that its own cost does not count, few enough that the first is told soon.
+constexpr std::size_t frame_transactions_max = 512;
+constexpr std::size_t frame_bytes_aim = 256U << 10;
+constexpr std::size_t frame_reserve = 512;
+// What is kept of transactions that are over, so that new ones need no allocation.
+constexpr std::size_t spare_max = 1024;
+constexpr std::size_t spare_message_bytes_max = 16U << 10;
+constexpr std::size_t spare_parts_max = 8;
+constexpr std::size_t spare_ranges_max = 64;
 
 std::string random_name() {
     static constexpr char digits[] = "0123456789abcdef";
@@ -43,29 +52,74 @@ void encode_part(wire::Encoder& out, std::uint64_t subscription, const std::vect
     out.boolean(reject);
 }
 
-bool decode_duplicate(Bytes result, bool& duplicate) {
-    wire::Cursor cursor(result);
-    std::uint32_t count = 0;
-    if (!cursor.read_map(count)) return false;
-    for (std::uint32_t i = 0; i < count; ++i) {
-        std::string_view key;
-        if (!cursor.read_str(key)) return false;
-        if (key != "duplicate") {
-            if (!cursor.skip()) return false;
-        } else if (!cursor.read_bool(duplicate)) {
-            return false;
-        }
+void encode_parts(wire::Encoder& out, const TransactionState& state) {
+    out.array(2).uint(state.count).array(state.wire_parts());
+    for (const TransactionState::Part& part : state.parts()) {
+        if (!part.acks.empty()) encode_part(out, part.subscription, part.acks, false);
+        if (!part.rejects.empty()) encode_part(out, part.subscription, part.rejects, true);
     }
-    return true;
+}
+
+bool worth_keeping(const TransactionState& state) {
+    return state.messages.capacity() <= spare_message_bytes_max &&
+           state.parts().size() <= spare_parts_max && state.ranges <= spare_ranges_max;
 }
 
 }  // namespace
+
+TransactionState::Part* TransactionState::part_of(std::uint64_t subscription) {
+    const std::span<Part> used = std::span(parts_).first(parts_used_);
+    const auto found = std::find_if(used.rbegin(), used.rend(), [&](const Part& part) {
+        return part.subscription == subscription;
+    });
+    return found == used.rend() ? nullptr : &*found;
+}
+
+TransactionState::Part& TransactionState::add_part(std::uint64_t subscription) {
+    if (parts_used_ == parts_.size()) parts_.emplace_back();
+    Part& part = parts_[parts_used_++];
+    part.subscription = subscription;
+    return part;
+}
+
+std::uint32_t TransactionState::wire_parts() const {
+    std::uint32_t count_of_them = 0;
+    for (const Part& part : parts())
+        count_of_them += (part.acks.empty() ? 0U : 1U) + (part.rejects.empty() ? 0U : 1U);
+    return count_of_them;
+}
+
+void TransactionState::clear() {
+    messages.clear();
+    count = 0;
+    for (Part& part : parts_) {
+        part.acks.clear();
+        part.rejects.clear();
+    }
+    parts_used_ = 0;
+    ranges = 0;
+    generation = 0;
+    mandatory = true;
+    done = nullptr;
+}
 
 Transactions::Transactions(Core& core) : core_(core), producer_(random_name()) {}
 
 // ---- applications ----
 
-Status Transactions::submit(Ptr& state, bool may_wait) {
+Transactions::Ptr Transactions::fresh() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!spare_.empty()) {
+            Ptr state = std::move(spare_.back());
+            spare_.pop_back();
+            return state;
+        }
+    }
+    return std::make_unique<TransactionState>();
+}
+
+Status Transactions::submit(Ptr& state, bool may_wait, bool& wakes) {
     std::unique_lock lock(mutex_);
     const auto room = [this] {
         return over_ || (count_ < under_way_max && bytes_ < under_way_bytes_max);
@@ -77,6 +131,7 @@ Status Transactions::submit(Ptr& state, bool may_wait) {
     if (over_) return because_.error();
     ++count_;
     bytes_ += state->bytes();
+    wakes = waiting_.empty();  // or somebody has done so, and all of them are taken at once
     waiting_.push_back(std::move(state));
     return ok_status();
 }
@@ -87,12 +142,29 @@ Status Transactions::wait_idle(std::chrono::steady_clock::time_point deadline) {
     return Error{Errc::would_block, 0, 0, "transactions are still under way"};
 }
 
-void Transactions::tell(Ptr state, const Answer<Committed>& outcome) {
-    if (state->done) state->done(outcome);
+// Tells all that are in over_now_.
+void Transactions::tell(const Answer<Committed>& outcome) {
+    std::size_t bytes = 0;
+    for (const Ptr& state : over_now_) {
+        if (state->done) state->done(outcome);
+        state->done = nullptr;  // not under the lock: it may own anything
+        bytes += state->bytes();
+        if (!worth_keeping(*state)) continue;
+        state->clear();
+    }
     const std::lock_guard lock(mutex_);
-    --count_;
-    bytes_ -= state->bytes();
+    count_ -= over_now_.size();
+    bytes_ -= bytes;
+    for (Ptr& state : over_now_) {
+        if (spare_.size() < spare_max && state->empty()) spare_.push_back(std::move(state));
+    }
+    over_now_.clear();
     changed_.notify_all();
+}
+
+void Transactions::tell(Ptr state, const Answer<Committed>& outcome) {
+    over_now_.push_back(std::move(state));
+    tell(outcome);
 }
 
 // ---- the I/O thread ----
@@ -100,8 +172,13 @@ void Transactions::tell(Ptr state, const Answer<Committed>& outcome) {
 std::vector<Transactions::Ptr> Transactions::take_waiting() {
     std::vector<Ptr> taken;
     const std::lock_guard lock(mutex_);
-    for (Ptr& state : waiting_) taken.push_back(std::move(state));
-    waiting_.clear();
+    taken.swap(waiting_);
+    return taken;
+}
+
+std::deque<Transactions::Ptr> Transactions::take_under_way() {
+    std::deque<Ptr> taken;
+    taken.swap(under_way_);
     return taken;
 }
 
@@ -114,49 +191,90 @@ void Transactions::pump() {
         }
         return open_producer();
     }
-    for (Ptr& state : take_waiting()) {
-        if (state->generation != 0 && state->generation != core_.generation()) {
+    {
+        const std::lock_guard lock(mutex_);
+        being_sent_.swap(waiting_);
+    }
+    for (Ptr& state : being_sent_) {
+        if (state->generation != 0 && state->generation != core_.generation())
             tell(std::move(state), leases_lost());
-        } else {
-            send(std::move(state));
+    }
+    std::erase(being_sent_, nullptr);
+    send(being_sent_);
+    being_sent_.clear();
+}
+
+// As few frames as they fit into.
+void Transactions::send(std::vector<Ptr>& states) {
+    const std::size_t bytes_max = core_.frame_bytes_max();
+    for (std::size_t begin = 0; begin < states.size();) {
+        std::size_t bytes = frame_reserve;
+        std::size_t messages = 0;
+        std::size_t parts = 0;
+        std::size_t ranges = 0;
+        std::size_t end = begin;
+        for (; end < states.size() && end - begin < frame_transactions_max; ++end) {
+            const TransactionState& next = *states[end];
+            bytes += next.bytes();
+            messages += next.count;
+            parts += next.wire_parts();
+            ranges += next.ranges;
+            const bool fits = bytes <= std::min(bytes_max, frame_bytes_aim) &&
+                              messages <= limits::messages_per_frame_max &&
+                              parts <= limits::transaction_parts_max &&
+                              ranges <= limits::ranges_per_frame_max &&
+                              next.mandatory == states[begin]->mandatory;
+            if (!fits && end > begin) break;
         }
+        send_frame(std::span(states).subspan(begin, end - begin));
+        begin = end;
     }
 }
 
-void Transactions::send(Ptr state) {
-    const std::uint64_t sequence = ++last_;
-    const std::uint64_t first_open = under_way_.empty() ? sequence : under_way_.begin()->first;
-    const RequestPtr request = core_.session_request(wire::Verb::transaction, 6);
-    request->fields.reserve(state->bytes());
-    wire::Encoder out(request->fields);
-    out.uint(handle_).uint(sequence);
-    out.uint(state->mandatory ? wire::publish_mandatory : 0).uint(first_open - 1);
-    std::uint32_t parts = 0;
-    for (const auto& [id, part] : state->parts)
-        parts += (part.acks.empty() ? 0U : 1U) + (part.rejects.empty() ? 0U : 1U);
-    out.array(parts);
-    for (const auto& [id, part] : state->parts) {
-        if (!part.acks.empty()) encode_part(out, id, part.acks, false);
-        if (!part.rejects.empty()) encode_part(out, id, part.rejects, true);
+void Transactions::send_frame(std::span<Ptr> states) {
+    const std::uint64_t first = last_ + 1;
+    const std::uint64_t settled = last_ - under_way_.size();
+    wire::Buffer& buffer = core_.control();
+    const std::size_t mark = wire::begin_frame(buffer, wire::Verb::transactions, 7);
+    wire::Encoder out(buffer);
+    out.uint(first).uint(handle_);
+    out.uint(states.front()->mandatory ? wire::publish_mandatory : 0).uint(settled);
+    out.array(static_cast<std::uint32_t>(states.size()));
+    std::uint32_t messages = 0;
+    for (const Ptr& state : states) {
+        encode_parts(out, *state);
+        messages += state->count;
     }
-    out.array(state->count).raw(state->messages);
-    request->on_done = [this, sequence](const Request& answered) { on_answer(sequence, answered); };
-    under_way_.emplace(sequence, std::move(state));
-    core_.send(request);
-    request->fields = {};  // what may have to be sent again is kept as it was given
+    out.array(messages);
+    for (const Ptr& state : states) out.raw(state->messages);
+    wire::end_frame(buffer, mark);
+    last_ += states.size();
+    for (Ptr& state : states) under_way_.push_back(std::move(state));
 }
 
-void Transactions::on_answer(std::uint64_t sequence, const Request& answered) {
-    auto node = under_way_.extract(sequence);
-    if (node.empty()) return;
-    if (answered.failed) return tell(std::move(node.mapped()), answered.error);
-    Committed committed;
-    if (!decode_duplicate(answered.result, committed.found_again)) {
-        return tell(std::move(node.mapped()),
-                    ClientError{Errc::indeterminate, wire::Code::ok,
-                                "the broker's answer to a transaction is malformed"});
+// Brings what is under way of these sequences to over_now_. False: they were never sent.
+bool Transactions::take(std::uint64_t first, std::uint64_t last) {
+    const std::uint64_t before = last_ - under_way_.size();
+    if (phase_ != Phase::open || first > last || last > last_ || first <= before) return false;
+    for (std::uint64_t sequence = first; sequence <= last; ++sequence) {
+        Ptr& state = under_way_[sequence - before - 1];
+        if (state == nullptr) continue;
+        over_now_.push_back(std::move(state));
     }
-    tell(std::move(node.mapped()), committed);
+    while (!under_way_.empty() && under_way_.front() == nullptr) under_way_.pop_front();
+    return true;
+}
+
+bool Transactions::on_confirm(std::uint64_t first, std::uint64_t last, bool duplicate) {
+    if (!take(first, last)) return false;
+    tell(Committed{duplicate});
+    return true;
+}
+
+bool Transactions::on_refused(std::uint64_t first, std::uint64_t last, const ClientError& why) {
+    if (!take(first, last)) return false;
+    tell(why);
+    return true;
 }
 
 // ---- after a lost connection ----
@@ -194,9 +312,8 @@ void Transactions::look_up(std::uint64_t mark, const std::vector<Range>& open) {
     if (mark == 0) {
         // New, or forgotten after ten minutes without a connection. The first sequence is never
         // used, so that the one cannot be taken for the other: a mark of 0 means nothing is known.
-        std::map<std::uint64_t, Ptr> unknown;
-        unknown.swap(under_way_);
-        for (auto& [sequence, state] : unknown) {
+        for (Ptr& state : take_under_way()) {
+            if (state == nullptr) continue;
             tell(std::move(state),
                  ClientError{Errc::indeterminate, wire::Code::ok,
                              "the connection was lost for so long that the broker does not know "
@@ -213,10 +330,11 @@ void Transactions::look_up(std::uint64_t mark, const std::vector<Range>& open) {
     }
     if (last_ > mark) return hold(mark);
     phase_ = Phase::open;
-    std::map<std::uint64_t, Ptr> found;
-    found.swap(under_way_);
+    std::uint64_t sequence = last_ - under_way_.size();
     std::vector<Ptr> again;
-    for (auto& [sequence, state] : found) {
+    for (Ptr& state : take_under_way()) {
+        ++sequence;
+        if (state == nullptr) continue;
         if (!contains(open, sequence)) {
             tell(std::move(state), Committed{true});
         } else if (state->generation != 0) {
@@ -225,7 +343,7 @@ void Transactions::look_up(std::uint64_t mark, const std::vector<Range>& open) {
             again.push_back(std::move(state));  // refused or held: a new number, and a new answer
         }
     }
-    for (Ptr& state : again) send(std::move(state));
+    send(again);
     pump();
 }
 
@@ -252,9 +370,8 @@ void Transactions::abandon(const ClientError& because) {
         changed_.notify_all();
     }
     for (Ptr& state : take_waiting()) tell(std::move(state), because);
-    std::map<std::uint64_t, Ptr> left;
-    left.swap(under_way_);
-    for (auto& [sequence, state] : left) {
+    for (Ptr& state : take_under_way()) {
+        if (state == nullptr) continue;
         tell(std::move(state),
              ClientError{Errc::indeterminate, because.wire_code,
                          "the client was closed before the broker had answered: " + because.text});

@@ -77,11 +77,12 @@ public:
 private:
     friend class Client;
     Transaction(std::shared_ptr<native::Core> core, const TransactionOptions& options);
+    native::TransactionState& state();
     Status settle(const DeliveryTag& first, const DeliveryTag& last, bool reject);
 
     std::shared_ptr<native::Core> core_;
     TransactionOptions options_;
-    std::unique_ptr<native::TransactionState> state_;
+    std::unique_ptr<native::TransactionState> state_;  // null: it is empty
 };
 
 }  // namespace ferry::transport

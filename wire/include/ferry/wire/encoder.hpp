@@ -18,7 +18,7 @@ public:
 
     Encoder& uint(std::uint64_t value);
     Encoder& integer(std::int64_t value);
-    Encoder& real(double value);
+    Encoder& real(double value);  // a float 64, also of a whole number
     Encoder& boolean(bool value);
     Encoder& nil();
     Encoder& str(std::string_view text);

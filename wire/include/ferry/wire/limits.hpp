@@ -49,6 +49,7 @@ inline constexpr std::uint32_t producers_per_connection_max = 64;
 inline constexpr std::uint32_t producers_max = 100'000;
 /// Names of producers that clients draw by chance, for one run.
 inline constexpr std::string_view temporary_producer_prefix = "tmp-";
+inline constexpr std::uint32_t transactions_per_frame_max = 4096;
 inline constexpr std::uint32_t transaction_parts_max = 4096;    // subscriptions, acked or rejected
 inline constexpr std::uint32_t transaction_pieces_max = 16384;  // separate runs of deliveries
 inline constexpr std::uint32_t transaction_targets_max = 65536;

@@ -47,6 +47,7 @@ enum class Verb : std::uint8_t {
     backup = 61,
     deliver_some = 70,
     activated = 71,
+    transactions = 74,
     transaction = 75,
     prepare = 76,
     prepared_decide = 77,

@@ -108,6 +108,10 @@ public:
     /// with a Failure; after a Failure nothing has changed but that the sequence is open, and no
     /// transaction can take it any more. False: as publish().
     [[nodiscard]] bool transact(const TransactionCommand& command, Now now);
+    /// The same for many, one after another, each all of it or nothing. Answers with Confirm and
+    /// Refuse of their sequences. Where nothing is refused they are one record: they share its
+    /// cost, and are durable in the same moment. False: as publish(), of all of them.
+    [[nodiscard]] bool transact_many(const TransactionsCommand& command, Now now);
     void open_producer(SessionId session, std::uint64_t request, std::string_view name,
                        std::optional<std::uint64_t> epoch, bool temporary, Now now);
     void hold(SessionId session, std::uint64_t request, std::uint64_t producer,

@@ -99,6 +99,9 @@ struct Confirm {
     Range<Sequence> sequences;
     bool duplicate = false;
     bool repeated = false;  // a queue had seen the id, and did not get the message again
+    // Of transactions, each of which is one sequence whatever it published; and that, in all.
+    bool transactions = false;
+    std::uint64_t messages = 0;
 };
 struct Refuse {
     SessionId session = 0;
@@ -422,6 +425,23 @@ struct TransactionCommand {
     std::span<const TransactionPart> parts;
     std::uint32_t count = 0;
     Bytes messages;  // `count` messages, one behind another
+    // Answered as a publish is, with Confirm and Refuse, instead of with a Reply to `request`.
+    bool told_by_sequence = false;
+};
+/// One of several transactions that come together.
+struct TransactionItem {
+    std::uint32_t count = 0;  // of the next messages
+    std::span<const TransactionPart> parts;
+};
+struct TransactionsCommand {
+    SessionId session = 0;
+    std::uint64_t producer = 0;  // handle
+    Sequence first = 1;          // of the first transaction; the others follow on
+    std::uint64_t flags = 0;
+    Sequence settled = 0;
+    std::span<const TransactionItem> items;
+    std::uint32_t count = 0;  // of all items
+    Bytes messages;           // `count` messages, one behind another
 };
 struct QueueOptions {
     bool durable = true;
