@@ -1,7 +1,5 @@
 #include "config_file.hpp"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -9,6 +7,7 @@
 #include <optional>
 
 #include "ferry/engine/engine.hpp"
+#include "ferry/toml.hpp"
 #include "ferry/wire/limits.hpp"
 #include "policy_table.hpp"
 
@@ -16,6 +15,14 @@ namespace ferry::config {
 namespace {
 
 constexpr std::size_t file_bytes_max = 1U << 20;
+
+// A key of the file may hold anything; a sentence that quotes it stays one line.
+std::string in_one_line(std::string sentence) {
+    for (char& c : sentence) {
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+    }
+    return sentence;
+}
 
 class Reader {
 public:
@@ -127,7 +134,8 @@ private:
     }
 
     bool fail(const toml::source_region& where, const std::string& sentence) {
-        error_text_ = path_ + ", line " + std::to_string(where.begin.line) + ": " + sentence;
+        error_text_ =
+            in_one_line(path_ + ", line " + std::to_string(where.begin.line) + ": " + sentence);
         return false;
     }
 
@@ -144,8 +152,8 @@ bool read_config_text(std::string_view text, const std::string& path, Configurat
         const toml::table root = toml::parse(text, path);
         return Reader(path, configuration, error_text).read(root);
     } catch (const toml::parse_error& error) {  // the library's way; it ends here
-        error_text = path + ", line " + std::to_string(error.source().begin.line) +
-                     ": this is not TOML: " + std::string(error.description());
+        error_text = in_one_line(path + ", line " + std::to_string(error.source().begin.line) +
+                                 ": this is not TOML: " + std::string(error.description()));
         return false;
     }
 }

@@ -250,6 +250,8 @@ std::vector<Setting> make_settings() {
                      [](C& c) -> std::string& { return c.broker.audit_file; }),
         count_setting<u32>("limits.connections", {1, 1'000'000},
                            [](C& c) -> u32& { return c.broker.connections_max; }),
+        count_setting<u32>("limits.connections_per_second", {1, 1'000'000},
+                           [](C& c) -> u32& { return c.broker.connections_per_second; }),
         size_setting<u32>("limits.frame_bytes", {64 * kib, limits::frame_bytes_cap},
                           [](C& c) -> u32& { return c.broker.frame_bytes_max; }),
         size_setting<u64>("limits.output_bytes", {64 * kib, gib},

@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
-#include "ferry/schedule/schedule.hpp"
 #include "ferry/telemetry/metrics.hpp"
 #include "ferry/wire/limits.hpp"
 #include "native/frames.hpp"
@@ -20,10 +19,7 @@ constexpr std::uint64_t tick_ms = 250;
 constexpr std::uint64_t ticks_per_second = 1000 / tick_ms;
 constexpr std::uint64_t reload_seconds = 2;  // how often files are looked at for changes
 constexpr std::uint64_t stalled_ns = 2'000'000'000;
-constexpr std::uint64_t linger_ms = 5;
-constexpr std::uint64_t linger_bytes_max = 64U << 10;
-constexpr int rounds_max = 64;         // per turn, so that sockets are looked at again
-constexpr int changes_told_max = 128;  // in a round, to watchers of services
+constexpr int rounds_max = 64;  // per turn, so that sockets are looked at again
 constexpr std::uint64_t greeting_max = 512;
 // Descriptors that sockets never get: for checkpoints, HTTP, backups and a few segments at first,
 // and always so many more than the log has open.
@@ -59,22 +55,13 @@ std::uint64_t memory_allowed(const BrokerConfig& config) {
 }  // namespace
 
 Driver::Driver(const Parts& parts, LogLine log_line)
-    : Hub(parts.config, parts.clock, parts.engine, parts.log, parts.bodies, parts.figures,
-          parts.gate),
+    : Turn({parts.config, parts.clock, parts.engine, parts.effects, parts.log, parts.bodies,
+            parts.figures, parts.gate}),
       ConnectionOwner(parts.loop),
-      effects_(parts.effects),
       listener_(parts.listener),
       log_line_(std::move(log_line)),
       audit_log_(parts.audit_log),
       sampler_(*this),
-      keeper_(*this,
-              [this](const std::function<void(engine::Position)>& pinned) {
-                  for (const auto& entry : connections_) {
-                      if (entry.second->session() != nullptr) {
-                          entry.second->session()->for_each_pinned(pinned);
-                      }
-                  }
-              }),
       // Never used twice, not even by the next run: generated queue names are made from it.
       next_session_((parts.log.recovered().epoch & 0xffffff) << 40 | 1),
       connections_max_(connections_allowed(parts.config, 0)) {
@@ -134,9 +121,7 @@ ExitReason Driver::run() {
     uv_timer_start(
         &tick_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->on_tick(); }, tick_ms, tick_ms);
     log.start([this] { uv_async_send(&progress_); });
-    engine.durable(log.durable());
-    engine.plan_schedules(now());
-    touch();
+    go_into_service();
     listener_.accept_with([this] { on_connection(); },
                           [this](int error) {
                               ++figures.connections_refused;
@@ -144,7 +129,8 @@ ExitReason Driver::run() {
                               trouble_noted_ = now().mono;
                               note(LogLevel::warn,
                                    "cannot accept connections: errno " + std::to_string(error));
-                          });
+                          },
+                          config.connections_per_second);
     sampler_.on_second();
     uv_run(loop, UV_RUN_DEFAULT);
     close();
@@ -152,6 +138,22 @@ ExitReason Driver::run() {
 }
 
 // ---- a turn ----
+
+// A copy of the list: what is done with a session may end connections.
+void Driver::for_each_session(const std::function<void(ProtocolSession&)>& with) {
+    std::vector<ProtocolSession*> sessions;
+    for (auto& entry : connections_) {
+        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
+    }
+    for (ProtocolSession* one : sessions) with(*one);
+}
+
+void Driver::linger() {
+    uv_update_time(loop);
+    uv_timer_start(
+        &linger_, [](uv_timer_t* handle) { static_cast<Driver*>(handle->data)->lingered(); },
+        linger_ms, 0);
+}
 
 void Driver::end_turn() {
     if (stage_ == Stage::over) return;
@@ -167,136 +169,6 @@ void Driver::end_turn() {
     arm_engine_timer();
     if (stage_ == Stage::draining) finish_if_drained();
     now_.reset();
-}
-
-void Driver::round() {
-    touched_ = false;
-    handed_out_ = false;
-    engine.dispatch(now());
-    submit();
-    figures.arrivals.note(log.end(), now().mono);
-    tell_watchers();
-    while (!effects_.empty()) {
-        work_.swap(effects_);
-        for (engine::Effect& effect : work_) carry_out(effect);
-        work_.clear();
-    }
-    // The engine hands out so much at a time; whether there is more only the next dispatch tells.
-    if (handed_out_) touched_ = true;
-}
-
-void Driver::tell_watchers() {
-    for (int told = 0; told < changes_told_max; ++told) {
-        const auto change = registry.take_change();
-        if (!change) return;
-        if (ProtocolSession* found = session(change->first)) found->on_service(change->second);
-    }
-    touch();
-}
-
-// Acks that nobody asked to be told of wait a little for company: a sync of their own would delay
-// the next publish.
-void Driver::submit() {
-    const engine::Position end = log.end();
-    if (end == submitted_) return;
-    if (engine.awaited() >= submitted_ || end - submitted_ >= linger_bytes_max) return write_out();
-    if (lingers_) return;
-    lingers_ = true;
-    uv_update_time(loop);
-    uv_timer_start(
-        &linger_,
-        [](uv_timer_t* handle) {
-            auto& self = *static_cast<Driver*>(handle->data);
-            self.lingers_ = false;
-            self.write_out();
-        },
-        linger_ms, 0);
-}
-
-void Driver::write_out() {
-    submitted_ = log.end();
-    log.submit();
-}
-
-void Driver::carry_out(engine::Effect& effect) {
-    if (const auto* load = std::get_if<engine::LoadIndex>(&effect)) {
-        load_index(*load);
-        return;
-    }
-    if (const auto* load = std::get_if<engine::LoadBody>(&effect)) {
-        load_body(*load);
-        return;
-    }
-    if (const auto* due = std::get_if<engine::ScheduleDue>(&effect)) {
-        plan(*due);
-        return;
-    }
-    if (std::holds_alternative<engine::Deliver>(effect)) handed_out_ = true;
-    const engine::SessionId id = std::visit(
-        [](const auto& one) -> engine::SessionId {
-            if constexpr (requires { one.session; }) {
-                return one.session;
-            } else {
-                return 0;
-            }
-        },
-        effect);
-    if (ProtocolSession* found = session(id)) found->carry_out(effect);
-}
-
-void Driver::plan(const engine::ScheduleDue& due) {
-    const auto next = schedule::next_after(due.cron, due.zone, due.after_ms);
-    if (!next) {
-        note(LogLevel::error, "schedule " + due.name + " is not due again: " +
-                                  schedule::complaint_of(due.cron, due.zone));
-    }
-    engine.schedule_due(due.name, due.due_ms, next.value_or(0), now());
-    touch();
-}
-
-void Driver::load_index(const engine::LoadIndex& load) {
-    if (!bodies.find(load.record).empty()) {
-        index_read(load, nullptr);
-        return;
-    }
-    bodies.fetch(load.record, [this, load](const Error* error) { index_read(load, error); });
-}
-
-void Driver::index_read(const engine::LoadIndex& load, const Error* error) {
-    touch();
-    if (error == nullptr) {
-        // A copy: the engine may append, which ends the life of what find() gave.
-        const Bytes found = bodies.find(load.record);
-        const std::vector<std::byte> body(found.begin(), found.end());
-        engine.index_loaded(load.queue, load.record, body);
-        return;
-    }
-    ++figures.read_errors;
-    note(LogLevel::error, "a queue stands still: its index at position " +
-                              std::to_string(load.record) + " cannot be read: " + describe(*error));
-    engine.index_unreadable(load.queue, load.record);
-}
-
-void Driver::load_body(const engine::LoadBody& load) {
-    if (!bodies.find(load.record).empty()) {
-        body_read(load, nullptr);
-        return;
-    }
-    bodies.fetch(load.record, [this, load](const Error* error) { body_read(load, error); });
-}
-
-void Driver::body_read(const engine::LoadBody& load, const Error* error) {
-    touch();
-    if (error == nullptr) {
-        const Bytes found = bodies.find(load.record);
-        const std::vector<std::byte> body(found.begin(), found.end());
-        engine.body_loaded(load.queue, load.record, body, now());
-        return;
-    }
-    ++figures.read_errors;
-    note(LogLevel::error, "messages stay parked: position " + std::to_string(load.record) +
-                              " cannot be read: " + describe(*error));
-    engine.body_unreadable(load.queue, load.record);
 }
 
 void Driver::flush_all() {
@@ -389,19 +261,8 @@ void Driver::on_progress() {
         storage_failed();
         return;
     }
-    engine.durable(log.durable());
-    touch();
+    log_moved();
     sampler_.on_progress();
-    const bool full = log.space() == log::Space::full;
-    if (full != disk_full_) {
-        disk_full_ = full;
-        engine.set_disk_full(full);
-        note(full ? LogLevel::error : LogLevel::info,
-             full ? "the disk is full, or nearly (data.low_water): publishes are refused until "
-                    "there is room"
-                  : "there is room on the disk again: publishes are taken");
-        block_publishers();
-    }
     unblock();
 }
 
@@ -451,26 +312,12 @@ void Driver::look_at_memory() {
     // What is free goes back, or it would never end. Not too often: it takes the loop's time.
     if (is_short && ticks_ % ticks_per_second == 0) malloc_trim(0);
     if (is_short == memory_short_) return;
-    memory_short_ = is_short;
     note(is_short ? LogLevel::error : LogLevel::info,
          is_short ? "memory is short (limits.memory): publishers wait until " +
                         std::to_string(low >> 20) + " MiB are left of " +
                         std::to_string(resident >> 20) + " MiB"
                   : "there is memory again: publishers go on");
-    block_publishers();
-}
-
-void Driver::block_publishers() {
-    const Blocked now_blocked = memory_short_ ? Blocked::memory
-                                : disk_full_  ? Blocked::disk
-                                              : Blocked::no;
-    if (now_blocked == blocked_) return;
-    blocked_ = now_blocked;
-    std::vector<ProtocolSession*> sessions;
-    for (auto& entry : connections_) {
-        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
-    }
-    for (ProtocolSession* one : sessions) one->on_blocked();
+    set_memory_short(is_short);
 }
 
 void Driver::note_damage() {
@@ -550,11 +397,7 @@ void Driver::reload(bool even_if_unchanged) {
                    .detail = text});
         });
     if (!changed) return;
-    std::vector<ProtocolSession*> sessions;
-    for (auto& entry : connections_) {
-        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
-    }
-    for (ProtocolSession* one : sessions) one->on_users_changed();
+    for_each_session([](ProtocolSession& one) { one.on_users_changed(); });
 }
 
 // ---- the end ----
@@ -592,11 +435,7 @@ void Driver::begin_drain() {
     note(LogLevel::info, "stopping: finishing what is under way");
     stage_ = Stage::draining;
     listener_.close();
-    std::vector<ProtocolSession*> sessions;
-    for (auto& entry : connections_) {
-        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
-    }
-    for (ProtocolSession* one : sessions) one->drain();
+    for_each_session([](ProtocolSession& one) { one.drain(); });
     uv_update_time(loop);
     uv_timer_start(
         &deadline_, [](uv_timer_t* h) { static_cast<Driver*>(h->data)->hurry(); }, config.drain_ms,
@@ -634,11 +473,7 @@ void Driver::storage_failed() {
     stage_ = Stage::failed;
     note(LogLevel::error, "the disk failed, stopping at once: " + describe(log.failure()));
     listener_.close();
-    std::vector<ProtocolSession*> sessions;
-    for (auto& entry : connections_) {
-        if (entry.second->session() != nullptr) sessions.push_back(entry.second->session());
-    }
-    for (ProtocolSession* one : sessions) one->abandon();
+    for_each_session([](ProtocolSession& one) { one.abandon(); });
     flush_all();
     sampler_.on_second();
     if (connections_.empty()) {

@@ -9,10 +9,9 @@
 #include <vector>
 
 #include "connection.hpp"
-#include "hub.hpp"
-#include "keeper.hpp"
 #include "listener.hpp"
 #include "sampler.hpp"
+#include "turn.hpp"
 
 namespace ferry::server {
 
@@ -25,7 +24,7 @@ namespace ferry::server {
 ///
 /// Threads   The loop's, but for stop() and ready().
 /// Lifetime  Everything given to the constructor outlives it; run() must have returned.
-class Driver final : public Hub, public ConnectionOwner {
+class Driver final : public Turn, public ConnectionOwner {
 public:
     struct Parts {
         uv_loop_t* loop;
@@ -66,17 +65,9 @@ private:
     enum class Stage : std::uint8_t { starting, serving, draining, ending, failed, over };
 
     void start_handles();
+    void for_each_session(const std::function<void(ProtocolSession&)>& with) override;
+    void linger() override;
     void end_turn();
-    void round();
-    void submit();
-    void write_out();
-    void tell_watchers();
-    void carry_out(engine::Effect& effect);
-    void plan(const engine::ScheduleDue& due);
-    void load_index(const engine::LoadIndex& load);
-    void index_read(const engine::LoadIndex& load, const Error* error);
-    void load_body(const engine::LoadBody& load);
-    void body_read(const engine::LoadBody& load, const Error* error);
     void flush_all();
     void arm_engine_timer();
 
@@ -86,7 +77,6 @@ private:
     void on_tick();
     void unblock();
     void look_at_memory();
-    void block_publishers();
     void note_damage();
     void take_posted();
     void reload(bool even_if_unchanged);
@@ -98,13 +88,10 @@ private:
     void storage_failed();
     void stop_loop();
 
-    engine::Effects& effects_;
-    engine::Effects work_;  // being carried out
     Listener& listener_;
     LogLine log_line_;
     AuditLog* const audit_log_;
     Sampler sampler_;
-    Keeper keeper_;
 
     uv_prepare_t prepare_{};
     uv_check_t check_{};
@@ -125,11 +112,6 @@ private:
     std::vector<engine::SessionId> flushing_;
     std::vector<engine::SessionId> resting_;
     std::vector<engine::SessionId> behind_;
-    engine::Position submitted_ = 0;  // where the log ended at the last submit
-    bool lingers_ = false;
-    bool handed_out_ = false;  // this round delivered something
-    bool disk_full_ = false;
-    bool memory_short_ = false;
     std::uint64_t memory_max_ = 0;
     std::size_t damage_noted_ = 0;
     Instant last_tick_;

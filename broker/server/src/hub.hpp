@@ -74,6 +74,7 @@ public:
     engine::MessageOffsets offsets;
     std::vector<engine::Range<std::uint64_t>> ranges;
     std::vector<engine::TransactionPart> transaction_parts;
+    std::vector<engine::TransactionItem> transaction_items;
 
 protected:
     std::optional<Now> now_;

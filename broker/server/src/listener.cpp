@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 namespace ferry::server {
 
 namespace {
@@ -40,6 +42,8 @@ bool Listener::open(uv_loop_t* loop, const Address& address, std::string* error_
     if (status == 0) {
         open_ = true;
         tcp_.data = this;
+        uv_timer_init(loop, &later_);
+        later_.data = this;
         status = uv_tcp_bind(&tcp_, reinterpret_cast<const sockaddr*>(&name), 0);
     }
     // An address in use shows only here.
@@ -53,11 +57,12 @@ bool Listener::open(uv_loop_t* loop, const Address& address, std::string* error_
     return true;
 }
 
-void Listener::accept_with(std::function<void()> on_connection,
-                           std::function<void(int)> on_trouble) {
+void Listener::accept_with(std::function<void()> on_connection, std::function<void(int)> on_trouble,
+                           std::uint32_t per_second) {
     on_connection_ = std::move(on_connection);
     on_trouble_ = std::move(on_trouble);
-    if (waiting_) on_connection_();
+    pace_ = AcceptPace(per_second, std::max(1U, per_second / 20));
+    if (waiting_) offer();
 }
 
 void Listener::on_connection(uv_stream_t* stream, int status) {
@@ -65,16 +70,28 @@ void Listener::on_connection(uv_stream_t* stream, int status) {
     if (status < 0) {
         // Out of descriptors: libuv has accepted and closed what waited, with a spare one.
         if (self.on_trouble_) self.on_trouble_(-status);
-    } else if (self.on_connection_) {
-        self.on_connection_();
-    } else {
-        self.waiting_ = true;
+        return;
     }
+    self.waiting_ = true;
+    if (self.on_connection_) self.offer();
+}
+
+// libuv accepts no further connection while one that it announced is not taken.
+void Listener::offer() {
+    if (pace_.take(uv_now(tcp_.loop))) {
+        waiting_ = false;
+        on_connection_();
+        return;
+    }
+    uv_timer_start(
+        &later_, [](uv_timer_t* timer) { static_cast<Listener*>(timer->data)->offer(); },
+        AcceptPace::wait_ms, 0);
 }
 
 void Listener::close() {
     if (!open_) return;
     open_ = false;
+    uv_close(reinterpret_cast<uv_handle_t*>(&later_), nullptr);
     uv_close(reinterpret_cast<uv_handle_t*>(&tcp_), nullptr);
 }
 

@@ -56,6 +56,21 @@ struct Served {
     }
 };
 
+// It stopped when so much was said in one turn, and the flush at the turn's end took all of it:
+// then nobody told it that there was room, and the rest waited until its leases were over.
+TEST(NativeSession, GoesOnDeliveringWhenAFlushTakesAllThatFilledTheConnection) {
+    Served served;
+    served.peer.link.room = 500;
+    Buffer bytes;
+    for (std::uint64_t i = 0; i < 20; ++i) put_publish(bytes, i + 1, 1, "q", payloads(1, 100));
+    served.feed(bytes);
+    bytes.clear();
+    put_subscribe(bytes, 4, "q", 100);
+    served.feed(bytes);
+    served.peer.link.flush();
+    EXPECT_EQ(count_of(served.peer.link.taken, Verb::deliver), 20U);
+}
+
 TEST(NativeSession, SaysTheSameHoweverTheBytesAreCut) {
     const Buffer bytes = conversation();
     Buffer whole;

@@ -25,8 +25,12 @@ class FakeLink final : public Link {
 public:
     wire::Buffer& out() override { return buffer; }
     void sent() override {}
-    void flush() override {}
-    [[nodiscard]] bool choked() const override { return is_choked; }
+    void flush() override {
+        if (room == SIZE_MAX) return;
+        taken.insert(taken.end(), buffer.begin(), buffer.end());
+        buffer.clear();
+    }
+    [[nodiscard]] bool choked() const override { return is_choked || buffer.size() >= room; }
     [[nodiscard]] bool idle() const override { return buffer.empty(); }
     [[nodiscard]] Instant said_at() const override { return {}; }
     [[nodiscard]] bool paused() const override { return pauses != 0; }
@@ -38,6 +42,8 @@ public:
 
     wire::Buffer buffer;
     std::string address = "192.0.2.1:1000";
+    wire::Buffer taken;           // by flush(), if there is a limit
+    std::size_t room = SIZE_MAX;  // with so much in `buffer` it is choked
     bool is_choked = false;
     bool finished = false;
     unsigned pauses = 0;
@@ -84,7 +90,7 @@ class SessionRig final : public Hub {
     struct Base {
         BrokerConfig config;
         sim::SimClock clock;
-        sim::SimFileSystem files{{}, false};
+        sim::SimFileSystem simulated{{}, false};
         SeededRandom random{7};
         std::unique_ptr<log::CommitLog> log;
         std::unique_ptr<LogJournal> journal;
@@ -95,18 +101,26 @@ class SessionRig final : public Hub {
         std::unique_ptr<Figures> figures;
         std::unique_ptr<Gate> gate;
 
-        Base() {
+        /// `own`: a disk that outlives this one and may have a log; null: a simulated, empty one.
+        explicit Base(FileSystem* own, const std::string& directory) {
+            FileSystem& files = own != nullptr ? *own : simulated;
             config.log.segment_bytes = 1U << 20;
             config.log.batch_bytes_max = 256U << 10;
             config.log.spare_segments = 1;
             config.log.cache_bytes = 256U << 10;
             config.frame_bytes_max = 128U << 10;
-            auto opened = log::CommitLog::open(files, random, clock, "data", config.log);
-            FERRY_ASSERT(opened.ok(), "an empty simulated disk takes a log");
+            auto opened = log::CommitLog::open(files, random, clock, directory, config.log);
+            FERRY_ASSERT(opened.ok(), "a sound disk takes a log");
             log = std::move(opened).value();
             journal = std::make_unique<LogJournal>(*log);
             engine = std::make_unique<engine::Engine>(*journal, effects, engine::Settings{});
-            engine->recovered(false, clock.now());
+            const std::vector<std::byte>& state = log->recovered().checkpoint;
+            FERRY_ASSERT(state.empty() || engine->load(state).ok(), "a checkpoint loads");
+            const Status replayed = log->replay([this](const log::Place& place, Bytes body) {
+                return engine->replay({place.position, place.segment}, body);
+            });
+            FERRY_ASSERT(replayed.ok(), "what was written is replayed");
+            engine->recovered(!log->recovered().created && !log->recovered().clean, clock.now());
             bodies = std::make_unique<FakeBodies>(*log);
             figures = std::make_unique<Figures>(metrics);
             gate = std::make_unique<Gate>(config);
@@ -130,7 +144,9 @@ public:
         }
     };
 
-    SessionRig() : SessionRig(std::make_unique<Base>()) {}
+    SessionRig() : SessionRig(nullptr, "data") {}
+    SessionRig(FileSystem* files, const std::string& directory)
+        : SessionRig(std::make_unique<Base>(files, directory)) {}
 
     Peer& connect() {
         const engine::SessionId id = ++last_id_;

@@ -47,9 +47,12 @@ void Deliveries::pump() {
     if (pumping_) return;
     pumping_ = true;
     std::optional<std::uint64_t> damaged;
-    while (head_ < items_.size() && !link_.choked() && !damaged) {
+    while (head_ < items_.size() && !damaged && has_room()) {
         const Sent result = send(items_[head_]);
-        if (result == Sent::waits) break;
+        if (result == Sent::waits) {
+            if (link_.choked()) continue;
+            break;
+        }
         if (const auto* deliver = std::get_if<engine::Deliver>(&items_[head_])) {
             bytes_ -= bytes_of(*deliver);
             if (result == Sent::damaged) damaged = deliver->subscription;
@@ -71,6 +74,13 @@ void Deliveries::pump() {
         on_damaged(*damaged, damage_);
         pump();
     }
+}
+
+// A connection that is full with what was said in this turn alone may well be empty after a flush,
+// and then nobody would say that there is room again.
+bool Deliveries::has_room() {
+    if (link_.choked()) link_.flush();
+    return !link_.choked();
 }
 
 Deliveries::Sent Deliveries::send(Item& item) {

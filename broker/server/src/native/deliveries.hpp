@@ -48,6 +48,7 @@ private:
 
     enum class Sent : std::uint8_t { sent, waits, damaged };
 
+    [[nodiscard]] bool has_room();
     Sent send(Item& item);
     Sent send(engine::Deliver& deliver);
     Sent send_some(engine::Deliver& deliver);

@@ -79,6 +79,9 @@ private:
     bool goodbye(Request& request);
     bool publish(Request& request);
     bool transaction(Request& request);
+    bool transactions(Request& request);
+    void await_confirm(std::uint64_t producer, std::uint64_t first, std::uint32_t sequences,
+                       std::uint32_t messages, Now now);
     bool producer(Request& request);
     bool hold(Request& request);
     bool subscribe(Request& request);

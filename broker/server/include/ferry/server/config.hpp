@@ -42,6 +42,7 @@ struct BrokerConfig {
     std::string audit_file;          // audit.file; empty: only failures, in the log
 
     std::uint32_t connections_max = 10'000;                   // limits.connections
+    std::uint32_t connections_per_second = 2'000;             // limits.connections_per_second
     std::uint32_t frame_bytes_max = limits::frame_bytes_max;  // limits.frame_bytes
     std::uint64_t output_bytes_max = 8ULL << 20;              // limits.output_bytes, per connection
     std::uint64_t memory_bytes_max = 0;  // limits.memory; 0: three quarters of what there is
