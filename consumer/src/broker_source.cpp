@@ -236,6 +236,18 @@ transport::Answer<Done> declare(const std::string& url, const std::string& name,
 
 }  // namespace
 
+Status Source::next_some(Duration timeout, std::size_t at_most,
+                         std::vector<transport::Received>& out) {
+    Duration wait = timeout;
+    for (std::size_t taken = 0; taken < at_most; ++taken) {
+        auto received = next(wait);
+        if (!received.ok()) return taken == 0 ? Status(received.error()) : ok_status();
+        out.push_back(std::move(received).value());
+        wait = Duration{0};
+    }
+    return ok_status();
+}
+
 transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
                                       const std::vector<std::string>& queues, Duration patience,
                                       const transport::Security& security) {

@@ -15,8 +15,7 @@ constexpr std::string_view causation_header = "ferry-causation";
 
 sqlite::Statement* Effects::prepare(std::string_view sql) {
     auto& kept = access_.statements;
-    const std::string key(sql);
-    if (const auto known = kept.find(key); known != kept.end()) {
+    if (const auto known = kept.find(sql); known != kept.end()) {
         known->second.reset();
         known->second.clear_bindings();
         return &known->second;
@@ -28,7 +27,7 @@ sqlite::Statement* Effects::prepare(std::string_view sql) {
     }
     // Statements with values in their text would fill it: they are made again each time then.
     if (kept.size() >= statements_kept_max) kept.clear();
-    return &kept.emplace(key, std::move(prepared).value()).first->second;
+    return &kept.emplace(std::string(sql), std::move(prepared).value()).first->second;
 }
 
 bool Effects::run(sqlite::Statement& statement) {
@@ -45,6 +44,10 @@ bool Effects::integer(sqlite::Statement& statement, std::int64_t& value) {
     if (there) value = statement.integer(0);
     statement.reset();
     return there;
+}
+
+bool Effects::undo() {
+    return run(Marks::undo_sql);
 }
 
 std::int64_t Effects::changes() const {
@@ -70,9 +73,17 @@ bool Effects::publish(outbox::Message message) {
     if (message.correlation_id.empty()) {
         message.correlation_id = correlation.empty() ? std::string_view(id) : correlation;
     }
-    std::vector<outbox::Header> headers(message.headers.begin(), message.headers.end());
-    if (!id.empty()) headers.emplace_back(std::string(causation_header), id);
-    message.headers = headers;
+    // Copied into what the messages before have left: most have as many headers, as long.
+    auto& headers = access_.headers;
+    std::size_t used = 0;
+    const auto add = [&](std::string_view name, const wire::HeaderValue& value) {
+        if (used == headers.size()) headers.emplace_back();
+        headers[used].first = name;
+        headers[used++].second = value;
+    };
+    for (const outbox::Header& one : message.headers) add(one.first, one.second);
+    if (!id.empty()) add(causation_header, id);
+    message.headers = std::span(headers).first(used);
     auto stored = access_.outbox->enqueue(message);
     if (!stored.ok()) failed(stored.error());
     return stored.ok();

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <exception>
-#include <unordered_set>
+#include <new>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/origin.hpp"
 #include "inbox_impl.hpp"
 #include "inbox_schema.hpp"
@@ -31,10 +32,6 @@ constexpr std::chrono::milliseconds sharing_time_max{20};  // no new members aft
 using sqlite::Problem;
 using SteadyClock = std::chrono::steady_clock;
 
-std::uint64_t wall_ms() {
-    return system_clock().now().wall_ms;
-}
-
 }  // namespace
 
 Handled handled_of(const sqlite::Problem& problem) {
@@ -58,7 +55,7 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
     busy = true;
     if (!open) {
         lock.unlock();
-        auto begun = database.run("BEGIN IMMEDIATE");
+        auto begun = run("BEGIN IMMEDIATE");
         lock.lock();
         if (!begun.ok()) {
             busy = false;
@@ -72,6 +69,20 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
     }
     ++members;
     return sqlite::ok_status();
+}
+
+sqlite::Status Inbox::Impl::run(const char* sql) noexcept {
+    try {
+        return database.run(sql);
+    } catch (const std::bad_alloc&) {
+        return Problem{sqlite::Kind::full, 0, "no memory"};  // short enough to need none
+    }
+}
+
+void Inbox::Impl::give_up() noexcept {
+    run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+    const std::scoped_lock lock(mutex);
+    finish(Problem{sqlite::Kind::full, 0, "no memory"});
 }
 
 void Inbox::Impl::finish(sqlite::Status result) {
@@ -105,11 +116,13 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
     }
     lock.unlock();
     FERRY_FAULT_POINT("inbox.before_commit");
-    sqlite::Status result = database.run("COMMIT");
+    sqlite::Status result = marks->save();
+    if (result.ok()) result = run("COMMIT");
     FERRY_FAULT_POINT("inbox.after_commit");
     if (!result.ok()) {
-        database.run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+        run("ROLLBACK").ignore("SQLite may have rolled back by itself");
     }
+    if (FERRY_PLANTED("inbox-failed-commit-ignored")) result = sqlite::ok_status();
     lock.lock();
     const auto took = SteadyClock::now() - began;
     finish(result);
@@ -125,10 +138,11 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
 
 sqlite::Answer<Marks::State> Inbox::Impl::look(const Incoming& message, Origin& origin,
                                                bool& outboxed, std::string& id) {
-    outboxed = origin_of(message.id(), origin);
+    const bool by_position = FERRY_PLANTED("inbox-knows-messages-by-position");
+    outboxed = !by_position && origin_of(message.id(), origin);
     if (outboxed) return marks->look(origin, message.redriven());
     id = message.id();
-    if (id.empty()) id = "position:" + std::to_string(message.delivery().position);
+    if (id.empty() || by_position) id = "position:" + std::to_string(message.delivery().position);
     return marks->look_id(id);
 }
 
@@ -148,39 +162,61 @@ Handled Inbox::Impl::effect(const Incoming& message, const Effect& fn) {
     return handled;
 }
 
+/// False: it needs no effect, or cannot have one now.
+bool Inbox::Impl::is_fresh(const Incoming& message, Applying& one, Handled& handled) {
+    auto state = look(message, one.origin, one.outboxed, one.id);
+    if (!state.ok()) {
+        handled = handled_of(state.error());
+        return false;
+    }
+    one.fresh = state.value() == Marks::State::fresh;
+    handled.duplicate = !one.fresh;
+    return one.fresh;
+}
+
+sqlite::Status Inbox::Impl::mark(const Applying& one) {
+    if (FERRY_PLANTED("inbox-mark-forgotten")) return sqlite::ok_status();
+    return one.outboxed ? marks->add(one.origin, wall_ms()) : marks->add_id(one.id, wall_ms());
+}
+
 Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
-    Origin origin;
-    std::string id;
-    bool outboxed = false;
-    auto state = look(message, origin, outboxed, id);
-    if (!state.ok()) return handled_of(state.error());
-    if (state.value() == Marks::State::applied) {
-        if (outboxed) note(message, &origin);
-        Handled handled;
-        handled.duplicate = true;
+    Applying applying;
+    Handled handled;
+    if (!database.in_transaction()) {
+        // A savepoint would begin one, and release() commit it: an effect whose mark is not saved.
+        const Problem ended{sqlite::Kind::full, 0, "the database has ended the transaction"};
+        marks->distrust(ended);
+        return handled_of(ended);
+    }
+    if (!is_fresh(message, applying, handled)) {
+        note(message, applying, handled);
         return handled;
     }
     if (auto begun = marks->savepoint(); !begun.ok()) {
         return handled_of(begun.error());
     }
-    Handled handled = effect(message, fn);
+    handled = effect(message, fn);
     if (handled.kind == Handled::Kind::done) {
-        auto marked = outboxed ? marks->add(origin, wall_ms()) : marks->add_id(id, wall_ms());
-        if (!marked.ok()) handled = handled_of(marked.error());
+        if (auto marked = mark(applying); !marked.ok()) handled = handled_of(marked.error());
     }
-    if (handled.kind != Handled::Kind::done) {
+    if (handled.kind != Handled::Kind::done && !FERRY_PLANTED("inbox-effect-of-a-failure-kept")) {
         // Not there any more if the failure has ended the whole transaction: COMMIT will tell.
         marks->undo().ignore("the commit fails then");
     }
     if (auto released = marks->release(); !released.ok() && handled.kind == Handled::Kind::done) {
+        marks->distrust(released.error());
         handled = handled_of(released.error());
     }
-    note(message, outboxed && handled.kind == Handled::Kind::done ? &origin : nullptr);
+    note(message, applying, handled);
     return handled;
 }
 
 /// Remembers what a later collapse of ranges needs to know of a message.
-void Inbox::Impl::note(const Incoming& message, const Origin* origin) {
+void Inbox::Impl::note(const Incoming& message, const Applying& applying, const Handled& handled) {
+    if (!applying.fresh && !handled.duplicate) return;
+    const bool done = handled.kind == Handled::Kind::done;
+    if (handled.duplicate && !applying.outboxed) return;
+    const Origin* const origin = applying.outboxed && done ? &applying.origin : nullptr;
     const std::scoped_lock lock(notes);
     const std::uint64_t retention_ms = static_cast<std::uint64_t>(options.id_retention.count());
     if (origin == nullptr) {
@@ -202,6 +238,81 @@ void Inbox::Impl::note(const Incoming& message, const Origin* origin) {
     }
 }
 
+/// False: the message does not come to its turn, and `handled` says why.
+bool Inbox::Impl::has_turn(const Incoming& message, const Stopped& stopped,
+                           Handled& handled) const {
+    const std::string& key = message.properties().ordering_key;
+    if (!key.empty() && stopped.count(key) != 0) {
+        handled = Handled::later("an earlier message of its ordering key is not done");
+        return false;
+    }
+    if (message.id().empty() && options.no_id == NoId::refuse) {
+        handled = Handled::poison(
+            "the message has no id, so its repeats cannot be known: have its publisher set "
+            "one, or choose NoId::position");
+        return false;
+    }
+    return true;
+}
+
+void Inbox::Impl::each(std::span<const Incoming> messages, std::span<Handled> handled,
+                       const Effect& fn) {
+    // Whoever shares the transaction would be undone, too.
+    const bool alone = members == 1;
+    const bool many = messages.size() > 1;
+    if (options.repeatable && alone && many && together(messages, handled, fn)) return;
+    Stopped stopped;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        const std::string& key = messages[i].properties().ordering_key;
+        if (has_turn(messages[i], stopped, handled[i])) handled[i] = one(messages[i], fn);
+        if (!key.empty() && handled[i].kind != Handled::Kind::done) stopped.insert(key);
+    }
+}
+
+// A savepoint for each message costs as much as several statements, and each page that is changed
+// in it is copied for it. Few effects fail, and most of those have written nothing before.
+
+/// All messages without savepoints. False: one of them failed and has to be undone alone. The
+/// transaction is another one then, with nothing in it.
+bool Inbox::Impl::together(std::span<const Incoming> messages, std::span<Handled> handled,
+                           const Effect& fn) {
+    std::vector<Applying> applying(messages.size());
+    Stopped stopped;
+    bool whole = true;
+    for (std::size_t i = 0; i < messages.size() && whole; ++i) {
+        handled[i] = {};
+        const std::string& key = messages[i].properties().ordering_key;
+        if (has_turn(messages[i], stopped, handled[i]) &&
+            is_fresh(messages[i], applying[i], handled[i])) {
+            whole = effect_of_many(messages[i], applying[i], handled[i], fn);
+        }
+        if (!key.empty() && handled[i].kind != Handled::Kind::done) stopped.insert(key);
+    }
+    if (whole) {
+        for (std::size_t i = 0; i < messages.size(); ++i) {
+            note(messages[i], applying[i], handled[i]);
+        }
+        return true;
+    }
+    run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+    marks->forget();
+    auto begun = run("BEGIN IMMEDIATE");
+    std::fill(handled.begin(), handled.end(), begun.ok() ? Handled{} : handled_of(begun.error()));
+    if (begun.ok()) return false;
+    marks->distrust(begun.error());
+    return true;
+}
+
+/// False: it has to be undone.
+bool Inbox::Impl::effect_of_many(const Incoming& message, const Applying& applying,
+                                 Handled& handled, const Effect& fn) {
+    const std::int64_t before = database.changes_in_all();
+    handled = effect(message, fn);
+    if (!database.in_transaction()) return false;
+    if (handled.kind == Handled::Kind::done) return mark(applying).ok();
+    return database.changes_in_all() == before;
+}
+
 Handled Inbox::apply(const Incoming& message, const Effect& fn) {
     Handled handled;
     apply_batch({&message, 1}, {&handled, 1}, fn);
@@ -221,22 +332,11 @@ void Inbox::apply_batch(std::span<const Incoming> messages, std::span<Handled> h
         return;
     }
     lock.unlock();
-    std::unordered_set<std::string_view> stopped;  // ordering keys with a failed message
-    for (std::size_t i = 0; i < messages.size(); ++i) {
-        const Incoming& message = messages[i];
-        const std::string& key = message.properties().ordering_key;
-        if (!key.empty() && stopped.count(key) != 0) {
-            handled[i] = Handled::later("an earlier message of its ordering key is not done");
-            continue;
-        }
-        if (message.id().empty() && impl.options.no_id == NoId::refuse) {
-            handled[i] = Handled::poison(
-                "the message has no id, so its repeats cannot be known: have its publisher set "
-                "one, or choose NoId::position");
-        } else {
-            handled[i] = impl.one(message, fn);
-        }
-        if (!key.empty() && handled[i].kind != Handled::Kind::done) stopped.insert(key);
+    try {
+        impl.each(messages, handled, fn);
+    } catch (...) {
+        impl.give_up();
+        throw;
     }
     lock.lock();
     const auto committed = impl.leave(lock);

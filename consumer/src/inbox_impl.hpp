@@ -2,14 +2,18 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "ferry/consumer/inbox.hpp"
 #include "ferry/platform/clock.hpp"
@@ -39,12 +43,18 @@ struct Stream {
 struct Effects::Access {
     const sqlite::Database& database;
     outbox::Outbox* outbox = nullptr;
-    std::unordered_map<std::string, sqlite::Statement> statements;
+    struct Hash : std::hash<std::string_view> {
+        using is_transparent = void;
+    };
+    std::unordered_map<std::string, sqlite::Statement, Hash, std::equal_to<>> statements;
+    std::vector<outbox::Header> headers;  // of publish(), kept for their memory
 };
 
 struct Inbox::Impl {
     Impl(sqlite::Database opened, InboxOptions chosen)
-        : options(std::move(chosen)), database(std::move(opened)), access{database, nullptr, {}} {}
+        : options(std::move(chosen)),
+          database(std::move(opened)),
+          access{database, nullptr, {}, {}} {}
 
     // One transaction that several calls may share. `busy` is the right to use the connection.
     struct Turn {
@@ -56,12 +66,34 @@ struct Inbox::Impl {
     /// Commits, or leaves that to a call that waits already; returns when the commit is done.
     sqlite::Status leave(std::unique_lock<std::mutex>& lock);
     void finish(sqlite::Status result);
+    /// Instead of leave(), where something was thrown on the way: nothing of the transaction is
+    /// kept, and all who share it hear of it.
+    void give_up() noexcept;
+    /// Also says so where there is no memory left to say it with.
+    sqlite::Status run(const char* sql) noexcept;
 
+    void each(std::span<const Incoming> messages, std::span<Handled> handled, const Effect& fn);
+    struct Applying {
+        Origin origin;
+        std::string id;
+        bool outboxed = false;
+        bool fresh = false;
+    };
+    using Stopped = std::unordered_set<std::string_view>;  // ordering keys with a failed message
+    bool has_turn(const Incoming& message, const Stopped& stopped, Handled& handled) const;
+    bool is_fresh(const Incoming& message, Applying& one, Handled& handled);
+    sqlite::Status mark(const Applying& one);
+    bool together(std::span<const Incoming> messages, std::span<Handled> handled, const Effect& fn);
+    bool effect_of_many(const Incoming& message, const Applying& applying, Handled& handled,
+                        const Effect& fn);
     Handled one(const Incoming& message, const Effect& fn);
     Handled effect(const Incoming& message, const Effect& fn);
-    void note(const Incoming& message, const Origin* origin);
+    void note(const Incoming& message, const Applying& applying, const Handled& handled);
     sqlite::Answer<Marks::State> look(const Incoming& message, Origin& origin, bool& outboxed,
                                       std::string& id);
+    [[nodiscard]] std::uint64_t wall_ms() const {
+        return (options.clock != nullptr ? *options.clock : system_clock()).now().wall_ms;
+    }
     void say(std::string_view text) const {
         if (options.on_event) options.on_event(text);
     }

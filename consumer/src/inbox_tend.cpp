@@ -19,10 +19,6 @@ constexpr std::uint64_t evict_every_ms = 60'000;
 // The floor is stored to notice a broker whose data went back; it need not be the newest.
 constexpr std::uint64_t store_place_every_ms = 10'000;
 
-std::uint64_t wall_ms() {
-    return system_clock().now().wall_ms;
-}
-
 }  // namespace
 
 void Stream::note_floor(Floor floor) {
@@ -101,7 +97,7 @@ Status Inbox::tend(const Place& place) {
     impl.turn.wait(lock, [&] { return !impl.busy && !impl.open; });
     impl.busy = true;
     lock.unlock();
-    const auto done = impl.tidy(place, wall_ms());
+    const auto done = impl.tidy(place, impl.wall_ms());
     lock.lock();
     impl.busy = false;
     impl.turn.notify_all();
@@ -221,7 +217,7 @@ void Inbox::settled(std::span<const std::string> ids) {
 }
 
 void Inbox::unsettled(std::span<const std::string> ids) {
-    const std::uint64_t now_ms = wall_ms();
+    const std::uint64_t now_ms = impl_->wall_ms();
     Origin origin;
     const std::scoped_lock lock(impl_->notes);
     for (const std::string& id : ids) {

@@ -16,6 +16,8 @@ using transport::DeliveryTag;
 
 constexpr Duration connect_turn{5'000};
 constexpr Duration again_after{200};
+constexpr Duration commit_pause{
+    50};  // a commit for each batch would cost Kafka more than the batch
 
 class KafkaSource final : public Source {
 public:
@@ -25,11 +27,17 @@ public:
     Result<transport::Received> next(Duration timeout) override {
         return subscription_->next(timeout);
     }
+    Status next_some(Duration timeout, std::size_t at_most,
+                     std::vector<transport::Received>& out) override {
+        return subscription_->next_some(timeout, at_most, out);
+    }
     Result<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags) override {
         auto lost = subscription_->settle(tags, options_.request_timeout);
         if (!lost.ok()) return lost.error().error();
         return std::move(lost).value();
     }
+    void done(std::span<const DeliveryTag> tags) override { subscription_->done(tags); }
+    Duration settle_pause() const override { return commit_pause; }
     Status give_back(const DeliveryTag& tag, Duration delay) override {
         return subscription_->nack_later(tag, delay);
     }
@@ -54,6 +62,7 @@ public:
         return place;
     }
     std::vector<DeliveryTag> lost() override { return subscription_->lost(); }
+    bool keeps_what_it_gave() const override { return true; }
     bool connected() const override { return subscription_->connected(); }
     std::string metrics() const override { return subscription_->metrics(); }
     void close() override { subscription_->close(); }

@@ -7,37 +7,99 @@
 
 namespace ferry::consumer {
 
-bool Lanes::push(Incoming message, std::string poison_reason) {
+namespace {
+
+constexpr std::size_t spare_max = 8'192;
+
+void note_delivery(Held& held, const transport::Delivery& delivery) {
+    held.tag = delivery.tag;
+    held.attempt = delivery.attempt;
+    held.token = delivery.token;
+}
+
+}  // namespace
+
+std::unique_ptr<Held> Lanes::new_held() {
+    if (spare_held_.empty()) return std::make_unique<Held>();
+    auto held = std::move(spare_held_.back());
+    spare_held_.pop_back();
+    held->reset();
+    return held;
+}
+
+void Lanes::forget(std::unique_ptr<Held> held) {
+    by_position_.erase(held->position);
+    if (spare_held_.size() < spare_max) spare_held_.push_back(std::move(held));
+}
+
+Lane* Lanes::single_lane() {
+    if (spare_lanes_.empty()) {
+        single_.push_back(std::make_unique<Lane>());
+    } else {
+        single_.push_back(std::move(spare_lanes_.back()));
+        spare_lanes_.pop_back();
+    }
+    single_.back()->place = single_.size() - 1;
+    return single_.back().get();
+}
+
+Lane* Lanes::lane_of(const Held& held) {
+    const std::string& key = held.message.properties().ordering_key;
+    if (key.empty()) return single_lane();
+    auto& slot = keyed_[key];
+    if (slot == nullptr) {
+        slot = std::make_unique<Lane>();
+        slot->key = key;
+    }
+    return slot.get();
+}
+
+bool Lanes::free_for(const Incoming& message) const {
+    const std::string& key = message.properties().ordering_key;
+    return by_position_.count(message.delivery().position) == 0 &&
+           (key.empty() || keyed_.count(key) == 0);
+}
+
+Lanes::Work Lanes::push_taken(Incoming&& message, Instant now) {
+    auto held = new_held();
+    held->position = message.delivery().position;
+    note_delivery(*held, message.delivery());
+    held->message = std::move(message);
+    held->running = true;
+    held->since = now;
+    by_position_[held->position] = held.get();
+    Lane* const lane = lane_of(*held);
+    FERRY_ASSERT(lane->taken == lane->messages.size(), "nothing waits in its lane");
+    Held* const taken = held.get();
+    lane->messages.push_back(std::move(held));
+    ++lane->taken;
+    ++running_;
+    return {lane, taken};
+}
+
+bool Lanes::push(Incoming&& message, std::string poison_reason) {
     const std::uint64_t position = message.delivery().position;
-    if (const auto known = by_position_.find(position); known != by_position_.end()) {
-        known->second->message.take_over(message.delivery());
-        known->second->stale = false;
+    const auto [at_position, is_new] = by_position_.try_emplace(position, nullptr);
+    if (!is_new) {
+        Held& known = *at_position->second;
+        note_delivery(known, message.delivery());
+        if (!known.running) known.message.take_over(message.delivery());
+        known.stale = false;
         return false;
     }
-    auto held = std::make_unique<Held>();
+    auto held = new_held();
+    held->position = position;
+    note_delivery(*held, message.delivery());
     held->message = std::move(message);
     held->poison = !poison_reason.empty();
     held->poison_reason = std::move(poison_reason);
-    by_position_.emplace(position, held.get());
-    const std::string& key = held->message.properties().ordering_key;
-    Lane* lane = nullptr;
-    if (key.empty()) {
-        auto made = std::make_unique<Lane>();
-        lane = made.get();
-        single_.emplace(lane, std::move(made));
-    } else {
-        auto& slot = keyed_[key];
-        if (slot == nullptr) {
-            slot = std::make_unique<Lane>();
-            slot->key = key;
-        }
-        lane = slot.get();
-    }
+    at_position->second = held.get();
+    Lane* const lane = lane_of(*held);
     // A message that came back while later ones of its key wait stands before them.
     auto at = lane->messages.end();
     while (at != lane->messages.begin()) {
         const auto before = std::prev(at);
-        if ((*before)->running || (*before)->message.delivery().position < position) break;
+        if ((*before)->running || (*before)->position < position) break;
         at = before;
     }
     const bool first = lane->messages.empty();
@@ -76,32 +138,34 @@ std::vector<Lanes::Work> Lanes::take(Instant now, std::size_t at_most) {
     return work;
 }
 
-void Lanes::finish(Lane* lane, const std::vector<Verdict>& verdicts) {
+/// The lane's first one, if it stays.
+std::unique_ptr<Held> Lanes::take_back(Lane* lane, const Verdict& verdict) {
+    auto held = std::move(lane->messages.front());
+    lane->messages.pop_front();
+    FERRY_ASSERT(held.get() == verdict.held, "verdicts in the order of the lane");
+    held->running = false;
+    --running_;
+    // Nobody may begin what has lost its lease: it comes again, in its order.
+    if (!verdict.remove && !held->stale) return held;
+    forget(std::move(held));
+    return nullptr;
+}
+
+void Lanes::finish(Lane* lane, std::span<const Verdict> verdicts) {
     FERRY_ASSERT(verdicts.size() == lane->taken, "a verdict for each message taken");
-    std::deque<std::unique_ptr<Held>> kept;
+    std::vector<std::unique_ptr<Held>> kept;
     lane->delayed = false;
     for (const Verdict& verdict : verdicts) {
-        auto held = std::move(lane->messages.front());
-        lane->messages.pop_front();
-        FERRY_ASSERT(held.get() == verdict.held, "verdicts in the order of the lane");
-        held->running = false;
-        --running_;
-        // Nobody may begin what has lost its lease: it comes again, in its order.
-        if (verdict.remove || held->stale) {
-            by_position_.erase(held->message.delivery().position);
-            continue;
-        }
+        auto stays = take_back(lane, verdict);
+        if (stays == nullptr) continue;
         if (kept.empty()) {
             lane->delayed = true;
             lane->due = verdict.due;
         }
-        kept.push_back(std::move(held));
+        kept.push_back(std::move(stays));
     }
     lane->taken = 0;
-    while (!kept.empty()) {
-        lane->messages.push_front(std::move(kept.back()));
-        kept.pop_back();
-    }
+    for (; !kept.empty(); kept.pop_back()) lane->messages.push_front(std::move(kept.back()));
     if (lane->messages.empty()) {
         remove_lane(lane);
     } else {
@@ -111,7 +175,12 @@ void Lanes::finish(Lane* lane, const std::vector<Verdict>& verdicts) {
 
 void Lanes::remove_lane(Lane* lane) {
     if (lane->key.empty()) {
-        single_.erase(lane);
+        const std::size_t place = lane->place;
+        std::swap(single_[place], single_.back());
+        single_[place]->place = place;
+        lane->delayed = false;
+        if (spare_lanes_.size() < spare_max) spare_lanes_.push_back(std::move(single_.back()));
+        single_.pop_back();
     } else {
         keyed_.erase(std::string(lane->key));
     }
@@ -137,14 +206,14 @@ void Lanes::drop_waiting_if(const Drop& drop) {
     std::unordered_set<Lane*> emptied;
     std::vector<Lane*> lanes;
     for (const auto& [key, lane] : keyed_) lanes.push_back(lane.get());
-    for (const auto& [key, lane] : single_) lanes.push_back(lane.get());
+    for (const auto& lane : single_) lanes.push_back(lane.get());
     for (Lane* const lane : lanes) {
         const auto waiting = lane->messages.begin() + static_cast<std::ptrdiff_t>(lane->taken);
         const auto gone =
             std::stable_partition(waiting, lane->messages.end(),
                                   [&](const std::unique_ptr<Held>& held) { return !drop(*held); });
         for (auto it = gone; it != lane->messages.end(); ++it) {
-            by_position_.erase((*it)->message.delivery().position);
+            forget(std::move(*it));
         }
         lane->messages.erase(gone, lane->messages.end());
         if (lane->messages.empty()) emptied.insert(lane);
@@ -160,17 +229,16 @@ void Lanes::drop_waiting_if(const Drop& drop) {
 
 void Lanes::drop_before(std::uint64_t generation) {
     for (const auto& [position, held] : by_position_) {
-        if (held->running && held->message.delivery().tag.generation < generation) {
+        if (held->running && held->tag.generation < generation) {
             held->stale = true;
         }
     }
-    drop_waiting_if(
-        [&](const Held& held) { return held.message.delivery().tag.generation < generation; });
+    drop_waiting_if([&](const Held& held) { return held.tag.generation < generation; });
 }
 
 void Lanes::lose(const transport::DeliveryTag& tag) {
     const auto same = [&](const Held& held) {
-        const transport::DeliveryTag& own = held.message.delivery().tag;
+        const transport::DeliveryTag& own = held.tag;
         return own.tag == tag.tag && own.generation == tag.generation &&
                own.subscription == tag.subscription;
     };
@@ -188,7 +256,7 @@ void Lanes::lose(const transport::DeliveryTag& tag) {
 std::vector<transport::DeliveryTag> Lanes::drop_waiting() {
     std::vector<transport::DeliveryTag> tags;
     for (const auto& [position, held] : by_position_) {
-        if (!held->running) tags.push_back(held->message.delivery().tag);
+        if (!held->running) tags.push_back(held->tag);
     }
     drop_waiting_if([](const Held&) { return true; });
     return tags;
@@ -198,7 +266,7 @@ std::vector<transport::DeliveryTag> Lanes::tags() const {
     std::vector<transport::DeliveryTag> tags;
     tags.reserve(by_position_.size());
     for (const auto& [position, held] : by_position_) {
-        if (!held->stale) tags.push_back(held->message.delivery().tag);
+        if (!held->stale) tags.push_back(held->tag);
     }
     return tags;
 }

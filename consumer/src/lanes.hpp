@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -15,7 +16,12 @@ namespace ferry::consumer {
 
 /// One message that this process holds.
 struct Held {
-    Incoming message;
+    Incoming message;  // empty while it runs: the handler's thread has it
+    // Of the newest delivery; a redelivery may come while an earlier one runs.
+    transport::DeliveryTag tag;
+    std::uint64_t position = 0;
+    std::uint64_t attempt = 1;
+    std::uint64_t token = 0;
     std::uint64_t failures = 0;  // attempts that failed here
     std::uint64_t delays = 0;    // consecutive Handled::later
     bool poison = false;         // given up; waits to be put with the dead letters
@@ -24,11 +30,32 @@ struct Held {
     bool stale = false;     // its lease is lost; runs to its end, is not begun
     bool running = false;   // in a handler
     Instant since;          // running since
+
+    /// As new, but for its message and its delivery.
+    void reset() {
+        failures = 0;
+        delays = 0;
+        poison = false;
+        poison_reason.clear();
+        unplaced = false;
+        stale = false;
+        running = false;
+    }
+    /// A handler did not finish with it; its newest delivery counts.
+    void put_back(Incoming&& given_back) {
+        message = std::move(given_back);
+        transport::Delivery newest;
+        newest.tag = tag;
+        newest.attempt = attempt;
+        newest.token = token;
+        message.take_over(newest);
+    }
 };
 
 /// Messages of one ordering key, or a single one without a key.
 struct Lane {
-    std::string key;  // empty: none
+    std::string key;        // empty: none
+    std::size_t place = 0;  // among those without a key
     std::deque<std::unique_ptr<Held>> messages;
     std::size_t taken = 0;  // from the front, in a handler
     bool delayed = false;
@@ -55,13 +82,19 @@ public:
     /// over the tag of the one before, and nothing else changed.
     ///
     /// With a `poison_reason` it is poison from the start.
-    bool push(Incoming message, std::string poison_reason = {});
+    bool push(Incoming&& message, std::string poison_reason = {});
+    /// Takes a message that is in a handler already, or has just been, as if take() had given it.
+    ///
+    /// Requires  free_for(message).
+    Work push_taken(Incoming&& message, Instant now);
+    /// Nothing that is held stands before it, and it is not held itself.
+    [[nodiscard]] bool free_for(const Incoming& message) const;
     /// Up to `at_most` messages that may run now: consecutive ones of a lane, then the next lane's.
     /// Poison comes alone, and first of its lane.
     [[nodiscard]] std::vector<Work> take(Instant now, std::size_t at_most);
     /// Ends what take() gave for this lane; verdicts in the order of its messages. What stands
     /// behind a message that stays waits with it.
-    void finish(Lane* lane, const std::vector<Verdict>& verdicts);
+    void finish(Lane* lane, std::span<const Verdict> verdicts);
     /// Moves delayed lanes whose time has come to the ready ones.
     void wake(Instant now);
     /// When the next delayed lane is due; false: none.
@@ -87,12 +120,20 @@ private:
     using Delayed = std::multimap<Instant, Lane*>;
 
     void place(Lane* lane);
+    Lane* single_lane();
+    Lane* lane_of(const Held& held);
     void remove_lane(Lane* lane);
+    std::unique_ptr<Held> new_held();
+    std::unique_ptr<Held> take_back(Lane* lane, const Verdict& verdict);
+    void forget(std::unique_ptr<Held> held);
     template <class Drop>
     void drop_waiting_if(const Drop& drop);
 
     std::unordered_map<std::string, std::unique_ptr<Lane>> keyed_;
-    std::unordered_map<Lane*, std::unique_ptr<Lane>> single_;
+    std::vector<std::unique_ptr<Lane>> single_;
+    // Ended ones, kept for their memory; at most spare_max.
+    std::vector<std::unique_ptr<Lane>> spare_lanes_;
+    std::vector<std::unique_ptr<Held>> spare_held_;
     std::deque<Lane*> ready_;
     Delayed delayed_;
     std::unordered_map<std::uint64_t, Held*> by_position_;

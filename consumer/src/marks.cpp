@@ -2,12 +2,14 @@
 
 #include <limits>
 
+#include "ferry/platform/assert.hpp"
 #include "ferry/wire/origin.hpp"
 
 namespace ferry::consumer {
 namespace {
 
 constexpr std::int64_t everything = std::numeric_limits<std::int64_t>::max();
+constexpr std::size_t open_max = 16;  // producers of which one transaction knows more than rows say
 
 }  // namespace
 
@@ -44,11 +46,9 @@ sqlite::Answer<bool> Marks::row(sqlite::Statement* found, std::int64_t* values, 
 
 // ---- what was applied ----
 
-sqlite::Answer<bool> Marks::find(const Origin& origin, Cursor& out) {
-    if (last_known_ && last_origin_.epoch == origin.epoch &&
-        last_origin_.producer == origin.producer) {
-        out = last_cursor_;
-        return true;
+sqlite::Answer<Marks::Open*> Marks::open(const Origin& origin) {
+    for (Open& one : open_) {
+        if (one.origin.epoch == origin.epoch && one.origin.producer == origin.producer) return &one;
     }
     auto* const select = statement(
         "SELECT id, below, closes FROM ferry_inbox_cursor "
@@ -57,12 +57,65 @@ sqlite::Answer<bool> Marks::find(const Origin& origin, Cursor& out) {
     select->bind(1, consumer_).bind(2, std::string_view(origin.producer)).bind(3, origin.epoch);
     std::int64_t values[3] = {};
     auto found = row(select, values, 3);
-    if (!found.ok() || !found.value()) return found;
-    out = Cursor{values[0], values[1], values[2] != 0};
-    last_known_ = true;
-    last_origin_ = origin;
-    last_cursor_ = out;
-    return found;
+    if (!found.ok()) return found.error();
+    if (!found.value()) return static_cast<Open*>(nullptr);
+    if (open_.size() == open_max) {
+        if (auto saved = save(open_.front()); !saved.ok()) return saved.error();
+        open_.erase(open_.begin());
+    }
+    open_.emplace_back();
+    open_.back().origin = origin;
+    open_.back().cursor = Cursor{values[0], values[1], values[2] != 0};
+    return &open_.back();
+}
+
+sqlite::Answer<bool> Marks::find(const Origin& origin, Cursor& out) {
+    auto found = open(origin);
+    if (!found.ok()) return found.error();
+    if (found.value() == nullptr) return false;
+    out = found.value()->cursor;
+    return true;
+}
+
+/// Finds what is around a sequence, unless that is known.
+sqlite::Status Marks::surround(Open& open, std::int64_t sequence) {
+    if (open.known && sequence >= open.from && sequence < open.next) return sqlite::ok_status();
+    if (auto saved = save(open); !saved.ok()) return saved;
+    open.known = false;
+    auto before = range_at(open.cursor.id, sequence, open.range);
+    if (!before.ok()) return before.error();
+    open.before = before.value();
+    open.from = open.before ? open.range.first : 0;
+    if (auto next = find_next(open, sequence); !next.ok()) return next;
+    open.known = true;
+    return sqlite::ok_status();
+}
+
+sqlite::Status Marks::find_next(Open& open, std::int64_t behind) {
+    auto* const select = statement(
+        "SELECT first FROM ferry_inbox_range WHERE cursor = ?1 AND first > ?2 ORDER BY first LIMIT "
+        "1");
+    if (select == nullptr) return problem_;
+    select->bind(1, open.cursor.id).bind(2, behind);
+    open.next = everything;
+    auto found = row(select, &open.next, 1);
+    if (!found.ok()) return found.error();
+    return sqlite::ok_status();
+}
+
+sqlite::Status Marks::save(Open& open) {
+    if (!open.unsaved) return sqlite::ok_status();
+    auto longer = stretch(open.cursor.id, open.range.first, open.range.last);
+    if (longer.ok()) open.unsaved = false;
+    return longer;
+}
+
+sqlite::Status Marks::save() {
+    if (broken_) return problem_;
+    for (Open& one : open_) {
+        if (auto saved = save(one); !saved.ok()) return saved;
+    }
+    return sqlite::ok_status();
 }
 
 sqlite::Answer<bool> Marks::closed(const Origin& origin) {
@@ -87,20 +140,18 @@ sqlite::Answer<bool> Marks::range_at(std::int64_t cursor, std::int64_t sequence,
 }
 
 sqlite::Answer<Marks::State> Marks::look(const Origin& origin, bool redriven) {
-    Cursor cursor;
-    auto found = find(origin, cursor);
+    auto found = open(origin);
     if (!found.ok()) return found.error();
-    if (!found.value()) {
+    if (found.value() == nullptr) {
         auto settled = closed(origin);
         if (!settled.ok()) return settled.error();
         return settled.value() && !redriven ? State::applied : State::fresh;
     }
-    Range range;
+    Open& open = *found.value();
     const auto sequence = static_cast<std::int64_t>(origin.sequence);
-    auto before = range_at(cursor.id, sequence, range);
-    if (!before.ok()) return before.error();
-    if (before.value() && range.last >= sequence) return State::applied;
-    return sequence < cursor.below && !redriven ? State::applied : State::fresh;
+    if (auto near = surround(open, sequence); !near.ok()) return near.error();
+    if (open.before && open.range.last >= sequence) return State::applied;
+    return sequence < open.cursor.below && !redriven ? State::applied : State::fresh;
 }
 
 sqlite::Answer<std::int64_t> Marks::cursor_for(const Origin& origin, std::uint64_t now_ms) {
@@ -150,8 +201,7 @@ sqlite::Status Marks::release() {
 }
 
 sqlite::Status Marks::undo() {
-    forget();
-    auto* const back = statement("ROLLBACK TO ferry_effect");
+    auto* const back = statement(undo_sql);
     return back == nullptr ? sqlite::Status(problem_) : back->run();
 }
 
@@ -164,27 +214,44 @@ sqlite::Status Marks::stretch(std::int64_t cursor, std::int64_t first, std::int6
 }
 
 sqlite::Status Marks::add(const Origin& origin, std::uint64_t now_ms) {
-    auto cursor = cursor_for(origin, now_ms);
-    if (!cursor.ok()) return cursor.error();
-    const std::int64_t id = cursor.value();
-    const auto sequence = static_cast<std::int64_t>(origin.sequence);
-    Range near;
-    // The range that begins right behind, if there is one; it joins.
-    auto next = range_at(id, sequence + 1, near);
-    if (!next.ok()) return next.error();
+    // What is in memory may be neither what was before nor what should be after a failure.
+    const auto failed = [this](sqlite::Problem problem) {
+        distrust(problem);
+        return problem;
+    };
+    if (auto cursor = cursor_for(origin, now_ms); !cursor.ok()) return failed(cursor.error());
+    auto found = open(origin);
+    if (!found.ok()) return failed(found.error());
+    FERRY_ASSERT(found.value() != nullptr, "the cursor was made above");
+    auto added = add_to(*found.value(), static_cast<std::int64_t>(origin.sequence));
+    if (!added.ok()) return failed(added.error());
+    return added;
+}
+
+sqlite::Status Marks::add_to(Open& open, std::int64_t sequence) {
+    if (auto near = surround(open, sequence); !near.ok()) return near;
     std::int64_t last = sequence;
-    if (next.value() && near.first == sequence + 1) {
-        if (!near.unsure) {
-            last = near.last;
-            if (auto gone = delete_range(id, near.first); !gone.ok()) return gone;
+    if (open.next - 1 == sequence) {
+        // The range that begins right behind joins.
+        Range next;
+        auto there = range_at(open.cursor.id, open.next, next);
+        if (!there.ok()) return there.error();
+        if (there.value() && next.first == open.next && !next.unsure) {
+            if (auto gone = delete_range(open.cursor.id, next.first); !gone.ok()) return gone;
+            last = next.last;
+            if (auto behind = find_next(open, last); !behind.ok()) return behind;
         }
-        next = range_at(id, sequence, near);
-        if (!next.ok()) return next.error();
     }
-    if (next.value() && near.last == sequence - 1 && !near.unsure) {
-        return stretch(id, near.first, last);
+    if (open.before && open.range.last == sequence - 1 && !open.range.unsure) {
+        open.range.last = last;
+        open.unsaved = true;
+        return sqlite::ok_status();
     }
-    return insert_range(id, Range{sequence, last, false});
+    if (auto saved = save(open); !saved.ok()) return saved;
+    open.range = Range{sequence, last, false};
+    open.from = sequence;
+    open.before = true;
+    return insert_range(open.cursor.id, open.range);
 }
 
 sqlite::Answer<Marks::State> Marks::look_id(std::string_view id) {

@@ -26,8 +26,11 @@ struct Origin {
 /// cursor cannot come again from the queue by itself, so its exact range is dropped; if it comes
 /// all the same it is a duplicate, unless it was dead-lettered and sent back.
 ///
+/// Messages of a producer come in its order, so a transaction's marks mostly make one range longer.
+/// That is done in memory, and written by save().
+///
 /// Threads   Its connection's.
-/// Requires  all writing calls inside a transaction.
+/// Requires  all writing calls inside a transaction; save() before it is committed.
 class Marks {
 public:
     struct Cursor {
@@ -40,11 +43,23 @@ public:
     Marks(const sqlite::Database& database, std::int64_t consumer)
         : database_(database), consumer_(consumer) {}
 
-    /// The rows may have changed since the last call: another transaction, or a rollback.
-    void forget() { last_known_ = false; }
+    /// The rows may have changed since the last call: another transaction, or a rollback. What was
+    /// not saved is dropped.
+    void forget() {
+        open_.clear();
+        broken_ = false;
+    }
+    /// Writes what add() kept in memory. After a failure, or one of add(), the transaction must not
+    /// be committed.
+    sqlite::Status save();
+    /// What add() kept may not be true: save() fails from here on.
+    void distrust(const sqlite::Problem& problem) {
+        problem_ = problem;
+        broken_ = true;
+    }
     /// `redriven`: it may be below the cursor without having been applied.
     sqlite::Answer<State> look(const Origin& origin, bool redriven);
-    /// Marks what look() called fresh.
+    /// Marks what look() called fresh, before anything else was looked for. Not undone by undo().
     sqlite::Status add(const Origin& origin, std::uint64_t now_ms);
     sqlite::Answer<State> look_id(std::string_view id);
     sqlite::Status add_id(std::string_view id, std::uint64_t now_ms);
@@ -52,6 +67,8 @@ public:
     /// The savepoint of one message, kept prepared.
     sqlite::Status savepoint();
     sqlite::Status release();
+    static constexpr std::string_view undo_sql = "ROLLBACK TO ferry_effect";
+    /// Requires  no add() since savepoint().
     sqlite::Status undo();
 
     /// Everything of this producer and epoch below the sequence is settled. Drops at most `at_most`
@@ -80,7 +97,25 @@ private:
         bool unsure = false;
     };
 
+    /// The surroundings of a sequence of one producer, as the rows and what is not saved say.
+    struct Open {
+        Origin origin;  // of any message of the producer and epoch
+        Cursor cursor;
+        bool known = false;     // the rest is
+        std::int64_t from = 0;  // for sequences from here on ...
+        std::int64_t next = 0;  // ... to before here, where the next range begins
+        bool before = false;    // there is a range that begins at `from`
+        Range range;
+        bool unsaved = false;  // it is longer than its row says
+    };
+
     sqlite::Statement* statement(std::string_view sql);
+    /// Null: there is no cursor.
+    sqlite::Answer<Open*> open(const Origin& origin);
+    sqlite::Status surround(Open& open, std::int64_t sequence);
+    sqlite::Status find_next(Open& open, std::int64_t behind);
+    sqlite::Status save(Open& open);
+    sqlite::Status add_to(Open& open, std::int64_t sequence);
     /// The first row's numbers; the statement is reset. False: there is none.
     static sqlite::Answer<bool> row(sqlite::Statement* found, std::int64_t* values, int count);
     sqlite::Answer<bool> find(const Origin& origin, Cursor& out);
@@ -96,10 +131,8 @@ private:
     const std::int64_t consumer_;
     std::unordered_map<std::string_view, sqlite::Statement> statements_;  // keys are literals
     sqlite::Problem problem_;
-    // The cursor found last: most messages of a transaction are of one producer.
-    bool last_known_ = false;
-    Origin last_origin_;
-    Cursor last_cursor_;
+    std::vector<Open> open_;  // of the transaction's producers, the newest ones
+    bool broken_ = false;     // add() failed half-way
 };
 
 }  // namespace ferry::consumer

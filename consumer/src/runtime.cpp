@@ -1,138 +1,50 @@
 #include "ferry/consumer/runtime.hpp"
-#include "ferry/platform/fault_point.hpp"
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <mutex>
-#include <thread>
 #include <utility>
 
-#include "backoff.hpp"
 #include "ferry/consumer/inbox.hpp"
-#include "ferry/platform/assert.hpp"
 #include "ferry/platform/clock.hpp"
-#include "lanes.hpp"
-#include "metrics.hpp"
-
-// One consumer's machine room.
-//
-//   receiver   source.next() -> lanes
-//   workers    lanes -> handler -> lanes; what is done goes to the acker
-//   acker      settles what gathered while it settled the lot before
-//   keeper     wakes delayed lanes, extends leases, tends the inbox
-//
-// One mutex guards everything but the source, the inbox and the handlers, which are called without
-// it. An effect may be there without its ack at any crash: the message comes again and the inbox
-// knows it.
+#include "ferry/platform/fault_point.hpp"
+#include "runtime_impl.hpp"
 
 namespace ferry::consumer {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using transport::DeliveryTag;
 
-constexpr Duration receive_wait{250};
+constexpr std::size_t receive_at_once = 256;
 constexpr Duration keeper_wait{250};
 constexpr Duration tend_every{1'000};
 constexpr Duration settle_pause{50};  // after a settle that failed
-constexpr std::uint64_t ns_per_ms = 1'000'000;
-
-Instant instant_of(Clock::time_point moment) {
-    return Instant{static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(moment.time_since_epoch()).count())};
-}
-Instant later_by(Instant from, Duration wait) {
-    return Instant{from.ns + static_cast<std::uint64_t>(wait.count()) * ns_per_ms};
-}
-
-/// A done message on its way to its ack.
-struct ToSettle {
-    DeliveryTag tag;
-    std::string id;
-};
 
 }  // namespace
 
-struct Runtime::Impl {
-    Impl(std::unique_ptr<Source> from, BatchHandler with, RuntimeOptions chosen)
-        : source(std::move(from)),
-          handler(std::move(with)),
-          options(std::move(chosen)),
-          metrics(options.name),
-          progress(Clock::now()) {}
-
-    void run();
-    void receive();
-    void accept(transport::Received received);
-    void work();
-    void handle(std::vector<Lanes::Work>& works);
-    void decide(Lanes::Work& work, Handled& handled, std::vector<Lanes::Verdict>& verdicts);
-    void bury(Lanes::Work& work);
-    void finish_lanes(const std::vector<Lanes::Work>& works,
-                      const std::vector<Lanes::Verdict>& verdicts);
-    void observe(const std::vector<Lanes::Work>& works, Clock::time_point began);
-    void settle();
-    void settle_some(std::vector<ToSettle>& some);
-    void keep();
-    void extend_leases();
-    void tend_inbox();
-    void end(std::string reason);
-    void say(std::string_view text) const {
-        if (options.on_event) options.on_event(text);
-    }
-    Status stop(Duration timeout);
-    void join();
-    Health health_locked() const;
-    std::uint64_t dice() {
-        return options.random != nullptr ? options.random->next() : system_random().next();
-    }
-
-    const std::unique_ptr<Source> source;
-    const BatchHandler handler;
-    const RuntimeOptions options;
-    Metrics metrics;
-
-    mutable std::mutex mutex;
-    std::condition_variable work_ready;    // workers
-    std::condition_variable ack_ready;     // acker
-    std::condition_variable keeper_ready;  // keeper
-    std::condition_variable quiet;         // stop()
-    Lanes lanes;
-    std::vector<ToSettle> to_settle;
-    bool settling = false;
-    bool stopping = false;  // nothing new begins
-    bool leaving = false;   // threads end
-    bool has_ended = false;
-    bool receiving = true;
-    std::string end_reason;
-    std::uint64_t generation = 0;
-    Clock::time_point progress;
-    Figures figures;
-    std::vector<std::thread> threads;
-};
-
 void Runtime::Impl::run() {
-    threads.emplace_back([this] { receive(); });
     threads.emplace_back([this] { settle(); });
     threads.emplace_back([this] { keep(); });
+    if (options.threads == 1 && source->keeps_what_it_gave()) {
+        threads.emplace_back([this] { take_and_handle(); });
+        return;
+    }
+    threads.emplace_back([this] { receive(); });
     for (std::uint32_t i = 0; i < options.threads; ++i) threads.emplace_back([this] { work(); });
 }
 
 // ---- receiver ----
 
 void Runtime::Impl::receive() {
+    std::vector<transport::Received> received;
     for (;;) {
         {
             const std::scoped_lock lock(mutex);
             if (stopping || has_ended) break;
         }
-        auto received = source->next(receive_wait);
-        if (received.ok()) {
-            accept(std::move(received).value());
-        } else if (received.error().code != Errc::would_block) {
-            end("the source has ended: " + std::string(received.error().what));
+        received.clear();
+        const Status got = source->next_some(receive_wait, receive_at_once, received);
+        accept(received);
+        if (!got.ok() && got.error().code != Errc::would_block) {
+            end("the source has ended: " + std::string(got.error().what));
             break;
         }
     }
@@ -141,211 +53,50 @@ void Runtime::Impl::receive() {
     quiet.notify_all();
 }
 
-void Runtime::Impl::accept(transport::Received received) {
-    const transport::Received copy = received;
-    auto message = read_incoming(std::move(received));
-    std::string poison;
-    Incoming incoming = message.ok() ? std::move(message).value() : Incoming(copy, {});
-    if (!message.ok()) {
-        poison = message.error().what;
-    } else if (incoming.delivery().attempt > options.retry.deliveries_max) {
-        poison = "delivered " + std::to_string(incoming.delivery().attempt) +
+void Runtime::Impl::accept(std::vector<transport::Received>& received) {
+    if (received.empty()) return;
+    std::size_t fresh = 0;
+    std::vector<Aside> ones(received.size());
+    for (std::size_t i = 0; i < ones.size(); ++i) {
+        ones[i].message = read(std::move(received[i]), ones[i].poison);
+    }
+    {
+        const std::scoped_lock lock(mutex);
+        // After stop() gave the waiting ones back: close() does it with these.
+        if (stopping) return;
+        for (Aside& one : ones) {
+            fresh += accept_one(std::move(one.message), std::move(one.poison)) ? 1U : 0U;
+        }
+    }
+    if (fresh > 1) {
+        work_ready.notify_all();
+    } else {
+        work_ready.notify_one();
+    }
+}
+
+Incoming Runtime::Impl::read(transport::Received&& received, std::string& poison) const {
+    wire::Properties properties;
+    if (!wire::read_properties(received.delivery.message.properties, properties)) {
+        poison = "a known property of the message has the wrong type";
+        properties = {};
+    } else if (received.delivery.attempt > options.retry.deliveries_max) {
+        poison = "delivered " + std::to_string(received.delivery.attempt) +
                  " times without an end; its handler may be what ends the process";
     }
-    const std::scoped_lock lock(mutex);
-    if (stopping)
-        return;  // it was received after the waiting ones were given back: close() does it
-    if (incoming.delivery().tag.generation > generation) {
-        generation = incoming.delivery().tag.generation;
+    return Incoming(std::move(received), std::move(properties));
+}
+
+bool Runtime::Impl::accept_one(Incoming&& incoming, std::string poison) {
+    const std::uint64_t now_at = incoming.delivery().tag.generation;
+    if (now_at > generation) {
+        generation = now_at;
         lanes.drop_before(generation);
     }
     ++figures.received;
-    if (!lanes.push(std::move(incoming), std::move(poison))) ++figures.redelivered_while_held;
-    work_ready.notify_one();
-}
-
-// ---- workers ----
-
-void Runtime::Impl::work() {
-    for (;;) {
-        std::vector<Lanes::Work> works;
-        {
-            std::unique_lock lock(mutex);
-            work_ready.wait(lock, [this] { return leaving || (!stopping && lanes.any_ready()); });
-            if (leaving) return;
-            works = lanes.take(instant_of(Clock::now()), options.batch);
-        }
-        if (works.empty()) continue;
-        if (works.front().held->poison) {
-            bury(works.front());
-        } else {
-            handle(works);
-        }
-    }
-}
-
-void Runtime::Impl::handle(std::vector<Lanes::Work>& works) {
-    std::vector<Incoming> messages;
-    messages.reserve(works.size());
-    for (const Lanes::Work& one : works) {
-        // A copy: a redelivery may exchange the held one's tag while the handler reads.
-        const std::scoped_lock lock(mutex);
-        messages.push_back(one.held->message);
-        messages.back().set_failures(one.held->failures);
-    }
-    std::vector<Handled> handled(works.size());
-    const auto began = Clock::now();
-    const auto fail_all = [&](const std::string& why) {
-        std::fill(handled.begin(), handled.end(), Handled::retry("the handler threw: " + why));
-    };
-    try {
-        handler(messages, handled);
-    } catch (const std::exception& error) {
-        fail_all(error.what());
-    } catch (...) {
-        fail_all("something that is no std::exception");
-    }
-    observe(works, began);
-    for (std::size_t i = 0; i < works.size(); ++i) {
-        if (handled[i].kind != Handled::Kind::done) continue;
-        const std::uint64_t published = messages[i].properties().published_at_ms;
-        const std::uint64_t now = system_clock().now().wall_ms;
-        if (published != 0 && now >= published) {
-            metrics.observe_commit_to_effect(static_cast<double>(now - published) / 1000.0);
-        }
-    }
-    std::vector<Lanes::Verdict> verdicts;
-    verdicts.reserve(works.size());
-    const std::scoped_lock lock(mutex);
-    for (std::size_t i = 0; i < works.size(); ++i) decide(works[i], handled[i], verdicts);
-    finish_lanes(works, verdicts);
-}
-
-void Runtime::Impl::observe(const std::vector<Lanes::Work>& works, Clock::time_point began) {
-    const std::chrono::duration<double> took = Clock::now() - began;
-    metrics.observe_handler(took.count() / static_cast<double>(works.size()));
-}
-
-void Runtime::Impl::decide(Lanes::Work& work, Handled& handled,
-                           std::vector<Lanes::Verdict>& verdicts) {
-    Held& held = *work.held;
-    const Instant now = instant_of(Clock::now());
-    const RetryPolicy& retry = options.retry;
-    if (handled.reason.size() > limits::reason_bytes_max) {
-        handled.reason.resize(limits::reason_bytes_max);
-    }
-    switch (handled.kind) {
-        case Handled::Kind::done:
-            to_settle.push_back({held.message.delivery().tag, held.message.id()});
-            ack_ready.notify_one();
-            progress = Clock::now();
-            ++figures.done;
-            verdicts.push_back({&held, true, now});
-            return;
-        case Handled::Kind::later: {
-            ++held.delays;
-            ++figures.later;
-            const Duration wait =
-                handled.after.count() > 0
-                    ? handled.after
-                    : backoff(retry.later_first, retry.later_cap, held.delays, dice());
-            verdicts.push_back({&held, false, later_by(now, wait)});
-            break;
-        }
-        case Handled::Kind::retry: {
-            ++held.failures;
-            ++figures.retried;
-            held.delays = 0;
-            const std::uint64_t attempts = held.message.delivery().attempt + held.failures - 1;
-            if (attempts >= retry.attempts_max) {
-                held.poison = true;
-                held.poison_reason = handled.reason;
-                verdicts.push_back({&held, false, now});
-                break;
-            }
-            const Duration wait = handled.after.count() > 0
-                                      ? handled.after
-                                      : backoff(retry.first, retry.cap, attempts, dice());
-            // Nobody waits behind a message without a key: it waits at the broker, takes no place
-            // of the window, and has its attempts counted there.
-            const bool away = held.message.properties().ordering_key.empty() && !stopping &&
-                              source->give_back(held.message.delivery().tag, wait).ok();
-            verdicts.push_back({&held, away, later_by(now, wait)});
-            break;
-        }
-        case Handled::Kind::poison:
-            ++held.failures;
-            held.poison = true;
-            held.poison_reason = handled.reason;
-            verdicts.push_back({&held, false, now});
-            break;
-    }
-}
-
-void Runtime::Impl::finish_lanes(const std::vector<Lanes::Work>& works,
-                                 const std::vector<Lanes::Verdict>& verdicts) {
-    for (std::size_t first = 0; first < works.size();) {
-        std::size_t end_of_lane = first;
-        while (end_of_lane < works.size() && works[end_of_lane].lane == works[first].lane) {
-            ++end_of_lane;
-        }
-        lanes.finish(works[first].lane,
-                     {verdicts.begin() + static_cast<std::ptrdiff_t>(first),
-                      verdicts.begin() + static_cast<std::ptrdiff_t>(end_of_lane)});
-        first = end_of_lane;
-    }
-    if (lanes.any_ready()) work_ready.notify_one();
-    keeper_ready.notify_one();
-    quiet.notify_all();
-}
-
-void Runtime::Impl::bury(Lanes::Work& work) {
-    Incoming message;
-    std::string reason;
-    {
-        const std::scoped_lock lock(mutex);
-        message = work.held->message;
-        message.set_failures(work.held->failures);
-        reason = work.held->poison_reason;
-    }
-    const Status buried = source->dead_letter(message, reason);
-    const std::string name = message.id().empty()
-                                 ? "at position " + std::to_string(message.delivery().position)
-                                 : message.id();
-    if (buried.ok()) {
-        say("message " + name + " went to the dead letters: " + reason);
-    } else {
-        say("message " + name + " cannot go to the dead letters (" +
-            std::string(buried.error().what) + "), trying again: " + reason);
-    }
-    if (buried.ok() && options.inbox != nullptr) {
-        const std::string id = message.id();
-        // A handler that failed says that it was not applied. Given up unseen it may have been, and
-        // must stay known when it is sent back.
-        const bool seen = message.attempt() > message.delivery().attempt;
-        seen ? options.inbox->settled({&id, 1}) : options.inbox->unsettled({&id, 1});
-    }
-    const Instant now = instant_of(Clock::now());
-    const std::scoped_lock lock(mutex);
-    Held& held = *work.held;
-    std::vector<Lanes::Verdict> verdicts;
-    if (buried.ok()) {
-        ++figures.dead_lettered;
-        progress = Clock::now();
-        verdicts.push_back({&held, true, now});
-    } else {
-        ++held.delays;
-        // Nowhere to go: the handler may try again, in case its cause was repaired.
-        if (buried.error().code == Errc::not_found) {
-            held.unplaced = true;
-            held.poison = false;
-        }
-        const Duration first =
-            buried.error().code == Errc::not_found ? options.retry.cap : options.retry.first;
-        verdicts.push_back(
-            {&held, false, later_by(now, backoff(first, options.retry.cap, held.delays, dice()))});
-    }
-    finish_lanes({work}, verdicts);
+    if (lanes.push(std::move(incoming), std::move(poison))) return true;
+    ++figures.redelivered_while_held;
+    return false;
 }
 
 // ---- acker ----
@@ -355,16 +106,33 @@ void Runtime::Impl::settle() {
         std::vector<ToSettle> some;
         {
             std::unique_lock lock(mutex);
+            acker_waits = true;
             ack_ready.wait(lock, [this] { return leaving || !to_settle.empty(); });
+            acker_waits = false;
             if (to_settle.empty()) return;
             some.swap(to_settle);
             settling = true;
         }
         settle_some(some);
-        const std::scoped_lock lock(mutex);
-        settling = false;
-        quiet.notify_all();
+        {
+            const std::scoped_lock lock(mutex);
+            settling = false;
+            quiet.notify_all();
+        }
+        rest_between_settles();
     }
+}
+
+void Runtime::Impl::wake_acker() {
+    if (acker_waits && !to_settle.empty()) ack_ready.notify_one();
+}
+
+/// What gathers meanwhile is settled at once. Nobody rests while stop() waits for it.
+void Runtime::Impl::rest_between_settles() {
+    const Duration rest = source->settle_pause();
+    if (rest.count() == 0) return;
+    std::unique_lock lock(mutex);
+    ack_rest.wait_for(lock, rest, [this] { return leaving || stopping; });
 }
 
 void Runtime::Impl::settle_some(std::vector<ToSettle>& some) {
@@ -483,13 +251,12 @@ Status Runtime::Impl::stop(Duration timeout) {
         stopping = true;
         waiting = lanes.drop_waiting();
     }
+    ack_rest.notify_all();
     for (const DeliveryTag& tag : waiting) {
         source->give_back(tag, Duration{0}).ignore("leaving the queue gives it back too");
     }
     std::unique_lock lock(mutex);
-    const bool calm = quiet.wait_until(lock, deadline, [this] {
-        return lanes.running() == 0 && to_settle.empty() && !settling && !receiving;
-    });
+    const bool calm = quiet.wait_until(lock, deadline, [this] { return is_quiet(); });
     if (calm && !leaving) {
         leaving = true;
         lock.unlock();
@@ -506,10 +273,9 @@ void Runtime::Impl::join() {
     {
         std::unique_lock lock(mutex);
         stopping = true;
+        ack_rest.notify_all();
         // However long a handler takes: what it did must be acked if it can be.
-        quiet.wait(lock, [this] {
-            return lanes.running() == 0 && to_settle.empty() && !settling && !receiving;
-        });
+        quiet.wait(lock, [this] { return is_quiet(); });
         leaving = true;
     }
     work_ready.notify_all();
@@ -521,11 +287,12 @@ void Runtime::Impl::join() {
 
 Health Runtime::Impl::health_locked() const {
     Health health;
-    health.running = lanes.running();
+    health.running = lanes.running() + direct_running;
     health.delayed = lanes.delayed();
     health.waiting = lanes.held() - lanes.running();
     const auto before = instant_of(Clock::now() - options.stuck_after);
     health.stuck = lanes.running_since_before(before);
+    if (direct_running > 0 && instant_of(direct_since) < before) health.stuck += direct_running;
     health.unplaced = lanes.unplaced();
     health.since_progress = std::chrono::duration_cast<Duration>(Clock::now() - progress);
     if (has_ended) {

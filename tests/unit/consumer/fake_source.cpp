@@ -95,6 +95,11 @@ std::size_t FakeQueue::unacked() const {
     for (const auto& [position, stored] : messages_) count += stored.tag != 0 ? 1 : 0;
     return count;
 }
+std::size_t FakeQueue::settles() const {
+    const std::scoped_lock lock(mutex_);
+    return settles_;
+}
+
 std::size_t FakeQueue::extended() const {
     const std::scoped_lock lock(mutex_);
     return extended_;
@@ -113,7 +118,8 @@ consumer::Place FakeQueue::place_now() const {
 
 class FakeSource final : public consumer::Source {
 public:
-    FakeSource(FakeQueue& queue, std::size_t prefetch) : queue_(queue), prefetch_(prefetch) {}
+    FakeSource(FakeQueue& queue, std::size_t prefetch, bool keeps)
+        : queue_(queue), prefetch_(prefetch), keeps_(keeps) {}
 
     Result<Received> next(Duration timeout) override {
         std::unique_lock lock(queue_.mutex_);
@@ -127,6 +133,7 @@ public:
 
     Result<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags) override {
         const std::scoped_lock lock(queue_.mutex_);
+        ++queue_.settles_;
         if (queue_.refuse_acks_) return Error{Errc::indeterminate, 0, 0, "no connection"};
         std::vector<DeliveryTag> lost;
         for (const DeliveryTag& tag : tags) {
@@ -135,6 +142,14 @@ public:
         queue_.changed_.notify_all();
         return lost;
     }
+
+    void done(std::span<const DeliveryTag> tags) override {
+        const std::scoped_lock lock(queue_.mutex_);
+        for (auto& [position, stored] : queue_.messages_) {
+            for (const DeliveryTag& tag : tags) stored.done = stored.done || stored.tag == tag.tag;
+        }
+    }
+    Duration settle_pause() const override { return queue_.settle_pause; }
 
     Status give_back(const DeliveryTag& tag, Duration delay) override {
         const std::scoped_lock lock(queue_.mutex_);
@@ -169,6 +184,7 @@ public:
     }
 
     bool connected() const override { return true; }
+    bool keeps_what_it_gave() const override { return keeps_; }
 
     void close() override {
         const std::scoped_lock lock(queue_.mutex_);
@@ -180,11 +196,14 @@ public:
 private:
     bool hand_out(Received& out) {
         std::size_t unacked = 0;
-        for (const auto& [position, stored] : queue_.messages_) unacked += stored.tag != 0 ? 1 : 0;
+        for (const auto& [position, stored] : queue_.messages_) {
+            unacked += stored.tag != 0 && !stored.done ? 1 : 0;
+        }
         if (unacked >= prefetch_) return false;
         for (auto& [position, stored] : queue_.messages_) {
             if (stored.tag != 0 || stored.due > std::chrono::steady_clock::now()) continue;
             stored.tag = queue_.next_tag_++;
+            stored.done = false;
             ++stored.attempts;
             out = make_received(stored.sent, position, stored.attempts,
                                 {1, stored.tag, queue_.generation_});
@@ -205,11 +224,12 @@ private:
 
     FakeQueue& queue_;
     const std::size_t prefetch_;
+    const bool keeps_;
     bool closed_ = false;
 };
 
-std::unique_ptr<consumer::Source> FakeQueue::source(std::size_t prefetch) {
-    return std::make_unique<FakeSource>(*this, prefetch);
+std::unique_ptr<consumer::Source> FakeQueue::source(std::size_t prefetch, bool keeps) {
+    return std::make_unique<FakeSource>(*this, prefetch, keeps);
 }
 
 bool eventually(const std::function<bool()>& condition) {

@@ -58,9 +58,14 @@ public:
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> dead() const;  // payload, reason
     [[nodiscard]] std::uint64_t floor() const;
 
-    std::unique_ptr<consumer::Source> source(std::size_t prefetch = 100);
+    /// `keeps`: as Source::keeps_what_it_gave.
+    std::unique_ptr<consumer::Source> source(std::size_t prefetch = 100, bool keeps = false);
     consumer::Place place_now() const;
     std::string log_id = "log-1";
+    /// As Source::settle_pause. Set before there is a source.
+    consumer::Duration settle_pause{0};
+    /// How often acks came.
+    [[nodiscard]] std::size_t settles() const;
 
 private:
     friend class FakeSource;
@@ -68,6 +73,7 @@ private:
         Sent sent;
         std::uint64_t attempts = 0;
         std::uint64_t tag = 0;  // 0: ready
+        bool done = false;      // takes no place of the window
         std::chrono::steady_clock::time_point due = {};
     };
 
@@ -80,6 +86,7 @@ private:
     std::uint64_t next_tag_ = 1;
     std::uint64_t generation_ = 1;
     std::size_t extended_ = 0;
+    std::size_t settles_ = 0;
     bool refuse_acks_ = false;
     bool refuse_dead_letters_ = false;
     bool finished_ = false;

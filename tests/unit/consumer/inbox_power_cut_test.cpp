@@ -95,5 +95,22 @@ TEST_F(InboxPowerCut, LeavesEffectMarkAndOutgoingMessageTogetherAndNothingAckedI
     EXPECT_GT(tried, 100U);
 }
 
+// G30
+TEST_F(InboxPowerCut, AMessageWhoseCommitFailsIsNotDone) {
+    rig_.database.reset();
+    vfs_.use_for_all(true);
+    const auto inbox = rig_.inbox();
+    vfs_.fail(outbox::FileCall::sync, "-wal", 1, SQLITE_IOERR_FSYNC);
+    EXPECT_EQ(inbox->apply(message(1), InboxRig::effect).kind, Handled::Kind::later);
+    EXPECT_EQ(vfs_.heal(), 1U);
+    const auto again = inbox->apply(message(1), InboxRig::effect);
+    EXPECT_EQ(again.kind, Handled::Kind::done);
+    EXPECT_FALSE(again.duplicate);
+    vfs_.use_for_all(false);
+    const auto looked = sqlite::Database::open(rig_.path, sqlite::Database::Access::read_write);
+    ASSERT_TRUE(looked.ok());
+    EXPECT_EQ(number(looked.value(), "SELECT count(*) FROM effect"), 1);
+}
+
 }  // namespace
 }  // namespace ferry::consumer

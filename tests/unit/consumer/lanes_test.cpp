@@ -26,8 +26,12 @@ std::vector<std::string> payloads(const std::vector<Lanes::Work>& works) {
     return texts;
 }
 
+void finish_one(Lanes& lanes, Lane* lane, const Lanes::Verdict& verdict) {
+    lanes.finish(lane, {&verdict, 1});
+}
+
 void finish_done(Lanes& lanes, const std::vector<Lanes::Work>& works) {
-    for (const auto& work : works) lanes.finish(work.lane, {{work.held, true, {}}});
+    for (const auto& work : works) finish_one(lanes, work.lane, {work.held, true, {}});
 }
 
 TEST(Lanes, OneMessageOfAKeyRunsAtATimeAndOthersBesideIt) {
@@ -51,7 +55,7 @@ TEST(Lanes, AMessageThatWaitsHoldsLaterOnesOfItsKeyOnly) {
     lanes.push(keyed("a", 2));
     lanes.push(keyed("b", 3));
     const auto first = lanes.take(at(0), 1);
-    lanes.finish(first[0].lane, {{first[0].held, false, at(500)}});
+    finish_one(lanes, first[0].lane, {first[0].held, false, at(500)});
     EXPECT_EQ(payloads(lanes.take(at(0), 1)), (std::vector<std::string>{"m3"}));
     EXPECT_FALSE(lanes.any_ready());
     Instant due;
@@ -71,7 +75,8 @@ TEST(Lanes, ABatchTakesALaneInItsOrderAndThenTheNext) {
     const auto all = lanes.take(at(0), 10);
     EXPECT_EQ(payloads(all), (std::vector<std::string>{"m1", "m3", "m2"}));
     // The first of the lane stays, the second was done: only the first comes again.
-    lanes.finish(all[0].lane, {{all[0].held, false, at(0)}, {all[1].held, true, {}}});
+    const Lanes::Verdict both[] = {{all[0].held, false, at(0)}, {all[1].held, true, {}}};
+    lanes.finish(all[0].lane, both);
     lanes.wake(at(1));
     EXPECT_EQ(payloads(lanes.take(at(1), 10)), (std::vector<std::string>{"m1"}));
 }
@@ -105,7 +110,7 @@ TEST(Lanes, ABrokenConnectionDropsWhatHasNotBegun) {
     EXPECT_FALSE(lanes.any_ready());
     EXPECT_TRUE(running[0].held->stale);
     // It failed, but its lease is gone: another attempt comes with its redelivery.
-    lanes.finish(running[0].lane, {{running[0].held, false, at(10)}});
+    finish_one(lanes, running[0].lane, {running[0].held, false, at(10)});
     EXPECT_EQ(lanes.held(), 0U);
     EXPECT_EQ(lanes.delayed(), 0U);
     lanes.push(keyed("a", 1, 11, 2));

@@ -188,11 +188,7 @@ Answer<Done> greet(rd_kafka_t* handle, const Settings& settings, Watch& watch, i
 
 Answer<std::uint32_t> look_at_topic(rd_kafka_t* handle, const Settings& settings, Watch& watch,
                                     const std::string& topic, int timeout_ms) {
-    struct DestroyTopic {
-        void operator()(rd_kafka_topic_t* one) const { rd_kafka_topic_destroy(one); }
-    };
-    const std::unique_ptr<rd_kafka_topic_t, DestroyTopic> object(
-        rd_kafka_topic_new(handle, topic.c_str(), nullptr));
+    const Topic object(rd_kafka_topic_new(handle, topic.c_str(), nullptr));
     if (!object) return client_error(rd_kafka_last_error(), "topic " + topic);
     const rd_kafka_metadata_t* found = nullptr;
     const auto error = rd_kafka_metadata(handle, 0, object.get(), &found, timeout_ms);

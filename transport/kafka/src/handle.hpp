@@ -86,6 +86,9 @@ struct DestroyList {
 struct DestroyQueue {
     void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
 };
+struct DestroyTopic {
+    void operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }
+};
 struct DestroyMetadata {
     void operator()(const rd_kafka_metadata_t* metadata) const {
         rd_kafka_metadata_destroy(metadata);
@@ -98,6 +101,7 @@ using Kafka = std::unique_ptr<rd_kafka_t, DestroyKafka>;
 using Conf = std::unique_ptr<rd_kafka_conf_t, DestroyConf>;
 using PartitionList = std::unique_ptr<rd_kafka_topic_partition_list_t, DestroyList>;
 using Queue = std::unique_ptr<rd_kafka_queue_t, DestroyQueue>;
+using Topic = std::unique_ptr<rd_kafka_topic_t, DestroyTopic>;
 using Metadata = std::unique_ptr<const rd_kafka_metadata_t, DestroyMetadata>;
 using KafkaError = std::unique_ptr<rd_kafka_error_t, DestroyError>;
 

@@ -2,22 +2,31 @@
 
 #include <algorithm>
 
-namespace ferry::transport::kafka {
+#include "ferry/platform/assert.hpp"
 
+namespace ferry::transport::kafka {
 void Ledger::assign(PartitionId id) {
     partitions_.try_emplace(id);
 }
 
+template <class Do>
+void Ledger::each(const Do& act) const {
+    for (const auto& [tag, out] : old_) act(tag, out);
+    for (std::uint64_t tag = row_first_; tag < row_end_; ++tag) {
+        if (place(tag).open || place(tag).done) act(tag, place(tag));
+    }
+}
+
 std::vector<std::uint64_t> Ledger::revoke(PartitionId id) {
     std::vector<std::uint64_t> lost;
-    for (auto at = out_.begin(); at != out_.end();) {
-        if (at->second.from != id) {
-            ++at;
-            continue;
-        }
-        if (at->second.handed) lost.push_back(at->first);
-        at = out_.erase(at);
-    }
+    std::vector<std::uint64_t> gone;
+    each([&](std::uint64_t tag, const Out& out) {
+        if (out.from != id) return;
+        gone.push_back(tag);
+        if (out.handed && out.open) lost.push_back(tag);
+    });
+    for (const std::uint64_t tag : gone) close(tag, *look_up(tag));
+    tidy();
     partitions_.erase(id);
     std::sort(lost.begin(), lost.end());
     return lost;
@@ -26,59 +35,128 @@ std::vector<std::uint64_t> Ledger::revoke(PartitionId id) {
 std::uint64_t Ledger::add(PartitionId id, std::int64_t offset) {
     const auto found = partitions_.find(id);
     if (found == partitions_.end() || offset <= found->second.newest) return 0;
-    found->second.newest = offset;
-    found->second.entries.push_back({offset, false});
+    Partition& partition = found->second;
+    partition.newest = offset;
+    partition.entries.push_back({offset, false});
     const std::uint64_t tag = ++last_tag_;
-    Out& out = out_[tag];
+    Out& out = open(tag);
     out.from = id;
     out.offset = offset;
+    out.entry = partition.first + partition.entries.size() - 1;
     return tag;
 }
 
 Ledger::Out* Ledger::find(std::uint64_t tag) {
-    const auto found = out_.find(tag);
-    return found == out_.end() ? nullptr : &found->second;
+    Out* const out = look_up(tag);
+    return out != nullptr && out->open ? out : nullptr;
+}
+
+Ledger::Out* Ledger::look_up(std::uint64_t tag) {
+    if (tag >= row_first_ && tag < row_end_) {
+        Out& out = place(tag);
+        return out.open || out.done ? &out : nullptr;
+    }
+    const auto found = old_.find(tag);
+    return found == old_.end() ? nullptr : &found->second;
+}
+
+Ledger::Out& Ledger::open(std::uint64_t tag) {
+    FERRY_ASSERT(tag == row_end_, "tags count up by one");
+    if (row_end_ - row_first_ == row_.size()) grow();
+    ++row_end_;
+    Out& out = place(tag);
+    out.attempt = 1;
+    out.handed = false;
+    out.open = true;
+    out.done = false;
+    ++open_;
+    return out;
+}
+
+void Ledger::grow() {
+    std::vector<Out> larger(std::max<std::size_t>(64, row_.size() * 2));
+    for (std::uint64_t tag = row_first_; tag < row_end_; ++tag) {
+        larger[tag & (larger.size() - 1)] = std::move(place(tag));
+    }
+    row_ = std::move(larger);
+}
+
+void Ledger::close(std::uint64_t tag, Out& out) {
+    --(out.open ? open_ : done_);
+    if (tag < row_first_) {
+        old_.erase(tag);
+        return;
+    }
+    out.open = false;
+    out.done = false;
+    out.received.bytes.reset();
+}
+
+void Ledger::tidy() {
+    while (row_first_ < row_end_) {
+        Out& oldest = place(row_first_);
+        if (oldest.open || oldest.done) {
+            if (row_end_ - row_first_ <= row_max_) return;
+            old_.emplace(row_first_, std::move(oldest));
+        }
+        ++row_first_;
+    }
 }
 
 bool Ledger::ack(std::uint64_t tag) {
-    const auto found = out_.find(tag);
-    if (found == out_.end()) return false;
-    const PartitionId id = found->second.from;
-    const std::int64_t offset = found->second.offset;
-    out_.erase(found);
-    const auto at = partitions_.find(id);
-    if (at == partitions_.end()) return true;
-    Partition& partition = at->second;
-    const auto entry =
-        std::lower_bound(partition.entries.begin(), partition.entries.end(), offset,
-                         [](const Entry& one, std::int64_t wanted) { return one.offset < wanted; });
-    if (entry == partition.entries.end() || entry->offset != offset) return true;
-    entry->acked = true;
-    while (!partition.entries.empty() && partition.entries.front().acked) {
-        partition.next = partition.entries.front().offset + 1;
-        partition.entries.pop_front();
-    }
+    Out* const out = look_up(tag);
+    if (out == nullptr) return false;
+    if (out->open) acked(*out);
+    close(tag, *out);
+    tidy();
     return true;
 }
 
+bool Ledger::done(std::uint64_t tag) {
+    Out* const out = find(tag);
+    if (out == nullptr) return false;
+    acked(*out);
+    out->open = false;
+    out->done = true;
+    out->received.bytes.reset();
+    --open_;
+    ++done_;
+    return true;
+}
+
+void Ledger::acked(const Out& out) {
+    const auto at = partitions_.find(out.from);
+    FERRY_ASSERT(at != partitions_.end(), "what is open has its partition");
+    Partition& partition = at->second;
+    partition.entries[static_cast<std::size_t>(out.entry - partition.first)].acked = true;
+    while (!partition.entries.empty() && partition.entries.front().acked) {
+        partition.next = partition.entries.front().offset + 1;
+        partition.entries.pop_front();
+        ++partition.first;
+    }
+}
+
 std::uint64_t Ledger::again(std::uint64_t tag) {
-    const auto found = out_.find(tag);
-    if (found == out_.end()) return 0;
-    Out out = std::move(found->second);
-    out_.erase(found);
+    Out* const found = find(tag);
+    if (found == nullptr) return 0;
+    Out out = *found;
+    close(tag, *found);
     const std::uint64_t next = ++last_tag_;
     ++out.attempt;
     out.handed = false;
     out.received.delivery.attempt = out.attempt;
     out.received.delivery.tag.tag = next;
-    out_.emplace(next, std::move(out));
+    open(next) = std::move(out);
+    tidy();
     return next;
 }
 
 std::size_t Ledger::handed(PartitionId id) const {
-    return static_cast<std::size_t>(std::count_if(out_.begin(), out_.end(), [&](const auto& one) {
-        return one.second.from == id && one.second.handed;
-    }));
+    std::size_t count = 0;
+    each([&](std::uint64_t, const Out& out) {
+        if (out.from == id && out.handed && out.open) ++count;
+    });
+    return count;
 }
 
 std::size_t Ledger::span(PartitionId id) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ferry/transport/message.hpp"
+#include "ferry/wire/limits.hpp"
 
 namespace ferry::transport::kafka {
 
@@ -27,13 +28,20 @@ public:
         PartitionId from;
         std::int64_t offset = 0;
         std::uint64_t attempt = 1;
-        bool handed = false;  // the application has it
+        bool handed = false;      // the application has it
+        bool open = false;        // not settled yet
+        bool done = false;        // acked, and somebody asks later whether that is durable
+        std::uint64_t entry = 0;  // of its partition
         Received received;
     };
     struct Commit {
         PartitionId at;
         std::int64_t next = 0;  // the offset to begin with
     };
+
+    /// At most so many have their places in the row; a test makes it small.
+    explicit Ledger(std::size_t row_max = 2 * ferry::limits::window_messages_max)
+        : row_max_(row_max) {}
 
     void assign(PartitionId id);
     [[nodiscard]] bool assigned(PartitionId id) const { return partitions_.contains(id); }
@@ -49,13 +57,17 @@ public:
     /// A message came. Offsets of a partition ascend; 0: the partition is not assigned, or the
     /// offset came before.
     std::uint64_t add(PartitionId id, std::int64_t offset);
+    /// Valid until the next call that changes the ledger.
     [[nodiscard]] Out* find(std::uint64_t tag);
-    /// False: no such tag is out.
+    /// False: no such tag is out, or done.
     bool ack(std::uint64_t tag);
+    /// Acks it and keeps the tag for an ack() that asks whether it was lost since.
+    bool done(std::uint64_t tag);
     /// The delivery ends, the message does not: it will be handed out under the tag returned.
     std::uint64_t again(std::uint64_t tag);
 
-    [[nodiscard]] std::size_t out() const { return out_.size(); }
+    [[nodiscard]] std::size_t out() const { return open_; }
+    [[nodiscard]] std::size_t done() const { return done_; }
     /// Of the partition, handed out.
     [[nodiscard]] std::size_t handed(PartitionId id) const;
     /// Acked and open ones from the first open one on: what a commit waits for.
@@ -73,13 +85,36 @@ private:
     };
     struct Partition {
         std::deque<Entry> entries;  // from the first open one
+        std::uint64_t first = 0;    // the number of the first entry; they count up for ever
         std::int64_t newest = -1;
         std::int64_t next = -1;  // to commit; -1: nothing yet
         std::int64_t committed = -1;
     };
 
+    [[nodiscard]] Out& place(std::uint64_t tag) { return row_[tag & (row_.size() - 1)]; }
+    [[nodiscard]] const Out& place(std::uint64_t tag) const {
+        return row_[tag & (row_.size() - 1)];
+    }
+    void grow();
+    /// Open or done.
+    [[nodiscard]] Out* look_up(std::uint64_t tag);
+    Out& open(std::uint64_t tag);
+    void close(std::uint64_t tag, Out& out);
+    void acked(const Out& out);
+    void tidy();
+    template <class Do>
+    void each(const Do& act) const;
+
+    const std::size_t row_max_;
     std::map<PartitionId, Partition> partitions_;
-    std::unordered_map<std::uint64_t, Out> out_;
+    // Tags count up, so the newer ones have their places in a row; what stays open while many
+    // others pass goes into the map.
+    std::vector<Out> row_;  // a ring of a power of two: a tag's place is its last bits
+    std::uint64_t row_first_ = 1;
+    std::uint64_t row_end_ = 1;
+    std::unordered_map<std::uint64_t, Out> old_;
+    std::size_t open_ = 0;
+    std::size_t done_ = 0;
     std::uint64_t last_tag_ = 0;
 };
 

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace ferry::transport::kafka {
+namespace {
+
+constexpr std::size_t topics_kept_max = 1'000;
+
+}  // namespace
 
 void set_idempotent(ConfBuilder& conf, std::uint32_t messages, std::uint64_t bytes,
                     std::uint32_t linger_ms) {
@@ -15,19 +20,38 @@ void set_idempotent(ConfBuilder& conf, std::uint32_t messages, std::uint64_t byt
                 std::to_string(std::clamp<std::uint64_t>(bytes >> 10, 1, 2'000'000)));
 }
 
-std::string_view prepare(const Settings& settings, std::string_view exchange,
-                         std::string_view routing_key, const wire::Properties& properties,
-                         Record& record, std::string& topic) {
-    if (const std::string_view no = unsupported(properties); !no.empty()) return no;
-    topic = settings.topic_of(std::string(exchange.empty() ? routing_key : exchange));
-    if (!wire::valid_name(topic) || topic.size() > limits::topic_bytes_max || topic == "." ||
-        topic == "..") {
-        return "a topic's name has 1 to 249 of a-z A-Z 0-9 . _ -";
+const Topics::One* Topics::of(rd_kafka_t* handle, std::string_view exchange,
+                              std::string_view routing_key) {
+    const std::string_view place = exchange.empty() ? routing_key : exchange;
+    if (last_ != nullptr && place == last_place_) return last_;
+    last_ = nullptr;
+    const std::string given(place);
+    const std::string& name = settings_.topic_of(given);
+    if (!wire::valid_name(name) || name.size() > limits::topic_bytes_max || name == "." ||
+        name == "..") {
+        return nullptr;
     }
-    return to_record(exchange, routing_key, properties, record);
+    last_ = &named(handle, name);
+    last_place_ = place;
+    return last_;
 }
 
-rd_kafka_resp_err_t produce(rd_kafka_t* handle, const std::string& topic, const Record& record,
+const Topics::One& Topics::named(rd_kafka_t* handle, std::string_view name) {
+    const auto found = known_.find(name);
+    if (found != known_.end()) return found->second;
+    if (known_.size() >= topics_kept_max) clear();
+    One& made = known_[std::string(name)];
+    made.name = name;
+    made.handle.reset(rd_kafka_topic_new(handle, made.name.c_str(), nullptr));
+    return made;
+}
+
+void Topics::clear() {
+    last_ = nullptr;
+    known_.clear();
+}
+
+rd_kafka_resp_err_t produce(rd_kafka_t* handle, const Topics::One& topic, const Record& record,
                             Bytes payload, void* opaque) {
     rd_kafka_headers_t* headers = nullptr;
     if (!record.fields.empty()) {
@@ -40,8 +64,13 @@ rd_kafka_resp_err_t produce(rd_kafka_t* handle, const std::string& topic, const 
     }
     rd_kafka_vu_t parts[7];
     std::size_t count = 0;
-    parts[count].vtype = RD_KAFKA_VTYPE_TOPIC;
-    parts[count++].u.cstr = topic.c_str();
+    if (topic.handle) {
+        parts[count].vtype = RD_KAFKA_VTYPE_RKT;
+        parts[count++].u.rkt = topic.handle.get();
+    } else {
+        parts[count].vtype = RD_KAFKA_VTYPE_TOPIC;
+        parts[count++].u.cstr = topic.name.c_str();
+    }
     parts[count].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
     parts[count++].u.i = RD_KAFKA_MSG_F_COPY;
     parts[count].vtype = RD_KAFKA_VTYPE_VALUE;

@@ -18,11 +18,21 @@ using Clock = std::chrono::steady_clock;
 constexpr int poll_wait_ms = 100;
 constexpr int close_wait_ms = 200;
 
-/// One message on its way; the opaque of librdkafka's.
+/// One message on its way whose sender waits for it; the opaque of librdkafka's.
 struct Flying {
     std::uint64_t sequence = 0;
     ConfirmCallback done;
 };
+
+/// Of others the opaque is the sequence itself, odd as no address of a Flying is.
+void* bare(std::uint64_t sequence) {
+    return reinterpret_cast<void*>((sequence << 1) | 1);
+}
+bool read_bare(const void* opaque, std::uint64_t& sequence) {
+    const auto number = reinterpret_cast<std::uintptr_t>(opaque);
+    sequence = number >> 1;
+    return (number & 1) != 0;
+}
 
 class KafkaPublisher final : public Publisher, public RecordPublisher {
 public:
@@ -69,36 +79,20 @@ public:
     Result<std::uint64_t> publish_async(std::string_view exchange, std::string_view routing_key,
                                         const Properties& properties, Bytes payload,
                                         ConfirmCallback done) override {
+        if (const std::string_view no = unsupported(properties); !no.empty()) {
+            return Error{Errc::rejected, 0, 0, no};
+        }
         Record record;
-        std::string topic;
-        const std::string_view wrong =
-            prepare(settings_, exchange, routing_key, properties, record, topic);
+        const std::string_view wrong = to_record(exchange, routing_key, properties, record);
         if (!wrong.empty()) return Error{Errc::rejected, 0, 0, wrong};
-        return publish_record(topic, record, payload, std::move(done));
+        return send([&] { return topics_.of(handle_.get(), exchange, routing_key); }, record,
+                    payload, std::move(done));
     }
 
     Result<std::uint64_t> publish_record(const std::string& topic, const Record& record,
                                          Bytes payload, ConfirmCallback done) override {
-        auto flying = std::make_unique<Flying>();
-        flying->done = std::move(done);
-        std::unique_lock lock(mutex_);
-        for (;;) {
-            if (closed_) return Error{Errc::unreachable, 0, 0, "the Kafka producer has ended"};
-            flying->sequence = next_;
-            // Under the lock: calls in order of sequence are in order in Kafka.
-            unconfirmed_.fetch_add(1);  // before: its report may come at once
-            const auto error = produce(handle_.get(), topic, record, payload, flying.get());
-            if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
-            unconfirmed_.fetch_sub(1);
-            if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return refusal(error);
-            if (!options_.block_when_full) {
-                return Error{Errc::would_block, 0, 0, "the window of unconfirmed messages is full"};
-            }
-            room_.wait_for(lock, std::chrono::milliseconds(poll_wait_ms));
-        }
-        const std::uint64_t sequence = next_++;
-        [[maybe_unused]] Flying* const gone = flying.release();  // the delivery report's
-        return sequence;
+        return send([&] { return &topics_.named(handle_.get(), topic); }, record, payload,
+                    std::move(done));
     }
 
     Status flush(Timeout timeout) override {
@@ -115,6 +109,33 @@ public:
     std::uint64_t unconfirmed() const override { return unconfirmed_.load(); }
 
 private:
+    template <class FindTopic>
+    Result<std::uint64_t> send(const FindTopic& find_topic, const Record& record, Bytes payload,
+                               ConfirmCallback done) {
+        std::unique_ptr<Flying> flying;
+        if (done) flying = std::make_unique<Flying>(Flying{0, std::move(done)});
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            if (closed_) return Error{Errc::unreachable, 0, 0, "the Kafka producer has ended"};
+            const Topics::One* const topic = find_topic();
+            if (topic == nullptr) return Error{Errc::rejected, 0, 0, no_topic_name};
+            // Under the lock: calls in order of sequence are in order in Kafka.
+            if (flying) flying->sequence = next_;
+            unconfirmed_.fetch_add(1);  // before: its report may come at once
+            const auto error = produce(handle_.get(), *topic, record, payload,
+                                       flying ? flying.get() : bare(next_));
+            if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
+            unconfirmed_.fetch_sub(1);
+            if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return refusal(error);
+            if (!options_.block_when_full) {
+                return Error{Errc::would_block, 0, 0, "the window of unconfirmed messages is full"};
+            }
+            room_.wait_for(lock, std::chrono::milliseconds(poll_wait_ms));
+        }
+        [[maybe_unused]] Flying* const gone = flying.release();  // the delivery report's
+        return next_++;
+    }
+
     struct OwnedWatch : Watch {
         OwnedWatch(const char* role, KafkaPublisher* whose) : Watch(role), owner(whose) {}
         KafkaPublisher* owner;
@@ -133,12 +154,17 @@ private:
     }
 
     void reported(const rd_kafka_message_t& message) {
-        const std::unique_ptr<Flying> flying(static_cast<Flying*>(message._private));
+        std::uint64_t sequence = 0;
+        std::unique_ptr<Flying> flying;
+        if (!read_bare(message._private, sequence)) {
+            flying.reset(static_cast<Flying*>(message._private));
+            sequence = flying->sequence;
+        }
         std::string text;
         const Outcome outcome = outcome_of(handle_.get(), message, text);
         (outcome.ok() ? watch_.sent : watch_.refused).fetch_add(1, std::memory_order_relaxed);
-        if (flying->done) flying->done(flying->sequence, outcome);
-        if (options_.on_confirm) options_.on_confirm(flying->sequence, flying->sequence, outcome);
+        if (flying) flying->done(sequence, outcome);
+        if (options_.on_confirm) options_.on_confirm(sequence, sequence, outcome);
         const std::uint64_t left = unconfirmed_.fetch_sub(1) - 1;
         // Each wake-up costs more than the message: the room is told of now and then.
         if (left == 0 || (left & 0x3ff) == 0) {
@@ -151,6 +177,7 @@ private:
     const Settings settings_;
     OwnedWatch watch_;
     Kafka handle_;
+    Topics topics_{settings_};  // with the mutex
     std::thread poller_;
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint64_t> unconfirmed_{0};

@@ -209,4 +209,27 @@ void to_message(const RecordView& record, wire::Message& out, RecordExtras& extr
     }
 }
 
+bool to_views(const RecordView& record, wire::PropertyViews& out) {
+    const auto plain = [](std::string_view text) {
+        return text.size() <= size::short_text_bytes_max && valid_utf8(text);
+    };
+    if (!plain(record.key)) return false;
+    out = {};
+    for (const auto& [name, value] : record.fields) {
+        if (!plain(value)) return false;
+        if (name == id_header) {
+            out.id = value;
+        } else if (name == content_type_header) {
+            out.content_type = value;
+        } else {
+            return false;
+        }
+    }
+    out.ordering_key = record.key;
+    if (record.timestamp_ms > 0) {
+        out.published_at_ms = static_cast<std::uint64_t>(record.timestamp_ms);
+    }
+    return true;
+}
+
 }  // namespace ferry::transport::kafka

@@ -74,12 +74,17 @@ public:
             !wire::read_properties(message.properties, properties_)) {
             return Error{Errc::rejected, 0, 0, "the message's properties are malformed"};
         }
-        const std::string_view wrong =
-            prepare(settings_, message.exchange, message.routing_key, properties_, record_, topic_);
+        std::string_view wrong = unsupported(properties_);
+        if (wrong.empty()) {
+            wrong = to_record(message.exchange, message.routing_key, properties_, record_);
+        }
+        const Topics::One* const topic =
+            topics_.of(handle_.get(), message.exchange, message.routing_key);
+        if (topic == nullptr) wrong = no_topic_name;
         if (!wrong.empty()) return Error{Errc::rejected, 0, 0, wrong};
         unanswered_.fetch_add(1);
         bytes_.fetch_add(message.payload.size());
-        const auto error = produce(handle_.get(), topic_, record_, message.payload,
+        const auto error = produce(handle_.get(), *topic, record_, message.payload,
                                    reinterpret_cast<void*>(sequence));
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
         unanswered_.fetch_sub(1);
@@ -180,6 +185,7 @@ private:
             rd_kafka_purge(handle_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
             while (unanswered_ > 0) rd_kafka_poll(handle_.get(), poll_wait_ms);
         }
+        topics_.clear();
         handle_.reset();
         told_ = {};
         passed_.clear();
@@ -192,6 +198,7 @@ private:
     SequencedEvents& events_;
     std::unique_ptr<OwnedWatch> watch_;
     Kafka handle_;
+    Topics topics_{settings_};
     std::thread poller_;
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closed_{false};
@@ -207,7 +214,6 @@ private:
     // Used again for each message.
     wire::Properties properties_;
     Record record_;
-    std::string topic_;
 };
 
 }  // namespace

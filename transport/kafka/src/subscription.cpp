@@ -56,7 +56,8 @@ Answer<Done> KafkaSubscription::start() {
     conf.prefer("isolation.level", "read_committed");
     conf.prefer("session.timeout.ms", "10000");
     conf.prefer("heartbeat.interval.ms", "2000");
-    conf.prefer("queued.max.messages.kbytes", "16384");
+    conf.prefer("queued.max.messages.kbytes", "32768");
+    conf.set("queued.min.messages", std::to_string(read_ahead_messages));
     rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
     auto made = conf.make(RD_KAFKA_CONSUMER);
     if (!made.ok()) return made.error();
@@ -85,6 +86,7 @@ Answer<Done> KafkaSubscription::start() {
         copies_ = std::move(publisher).value();
     }
     queue_.reset(rd_kafka_queue_new(handle_.get()));
+    events_.reset(rd_kafka_queue_get_consumer(handle_.get()));
     const PartitionList wanted(rd_kafka_topic_partition_list_new(static_cast<int>(topics_.size())));
     for (const std::string& topic : topics_) {
         rd_kafka_topic_partition_list_add(wanted.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
@@ -99,6 +101,10 @@ Answer<Done> KafkaSubscription::start() {
 void KafkaSubscription::close() {
     if (stopping_.exchange(true)) return;
     settled_.notify_all();
+    {
+        const std::scoped_lock lock(mutex_);
+        wake_reader_locked();
+    }
     if (poller_.joinable()) poller_.join();
     {
         const std::scoped_lock lock(mutex_);
@@ -107,31 +113,12 @@ void KafkaSubscription::close() {
     }
     arrived_.notify_all();
     copies_.reset();
+    // A reader that is still in librdkafka leaves it first; the next one sees that it is over.
+    const std::scoped_lock no_fetch(fetch_mutex_);
+    const std::scoped_lock lock(mutex_);
     queue_.reset();
+    events_.reset();
     handle_.reset();
-}
-
-// ---- taking ----
-
-Result<Received> KafkaSubscription::next(Timeout timeout) {
-    const auto deadline = Clock::now() + timeout;
-    std::unique_lock lock(mutex_);
-    for (;;) {
-        while (!ready_.empty()) {
-            const std::uint64_t tag = ready_.front();
-            ready_.pop_front();
-            Ledger::Out* const out = ledger_.find(tag);
-            // Its partition went, or goes: the next owner has it.
-            if (out == nullptr || leaving_.contains(out->from)) continue;
-            out->handed = true;
-            return out->received;
-        }
-        if (over_) return Error{Errc::not_found, 0, 0, "the Kafka consumer has ended"};
-        if (arrived_.wait_until(lock, deadline) == std::cv_status::timeout && ready_.empty()) {
-            if (over_) continue;
-            return Error{Errc::would_block, 0, 0, "no message came in time"};
-        }
-    }
 }
 
 // ---- settling ----
@@ -139,7 +126,7 @@ Result<Received> KafkaSubscription::next(Timeout timeout) {
 Status KafkaSubscription::ack(const DeliveryTag& tag) {
     const std::scoped_lock lock(mutex_);
     if (!ledger_.ack(tag.tag)) return no_such_delivery();
-    settled_.notify_all();
+    acked_locked();
     return ok_status();
 }
 
@@ -153,6 +140,7 @@ Answer<std::vector<DeliveryTag>> KafkaSubscription::settle(std::span<const Deliv
             if (!ledger_.ack(tag.tag)) lost.push_back(tag);
         }
         settled_.notify_all();
+        arrived_.notify_one();
     }
     for (;;) {
         const auto error = commit();
@@ -162,6 +150,14 @@ Answer<std::vector<DeliveryTag>> KafkaSubscription::settle(std::span<const Deliv
         }
         std::this_thread::sleep_for(commit_again_after);
     }
+}
+
+void KafkaSubscription::done(std::span<const DeliveryTag> tags) {
+    const std::scoped_lock lock(mutex_);
+    // One that is not out any more: settle() will say so.
+    for (const DeliveryTag& tag : tags) static_cast<void>(ledger_.done(tag.tag));
+    if (!leaving_.empty()) settled_.notify_all();
+    if (!fetching_) arrived_.notify_one();
 }
 
 rd_kafka_resp_err_t KafkaSubscription::commit() {
@@ -199,7 +195,7 @@ Status KafkaSubscription::nack(const DeliveryTag& tag, bool requeue) {
     if (ledger_.find(tag.tag) == nullptr) return no_such_delivery();
     if (!requeue) {
         ledger_.ack(tag.tag);
-        settled_.notify_all();
+        acked_locked();
     } else {
         hand_out_again_locked(tag.tag);
     }
@@ -227,7 +223,7 @@ void KafkaSubscription::hand_out_again_locked(std::uint64_t tag) {
     const std::uint64_t next = ledger_.again(tag);
     if (next == 0) return;
     ready_.push_back(next);
-    arrived_.notify_one();
+    wake_reader_locked();
 }
 
 // The copy first, the ack when it is there: a crash between leaves both.
@@ -271,7 +267,7 @@ void KafkaSubscription::moved(std::uint64_t tag, bool retry, const Outcome& outc
     const std::scoped_lock lock(mutex_);
     if (outcome.ok()) {
         ledger_.ack(tag);
-        settled_.notify_all();
+        acked_locked();
     } else {
         hand_out_again_locked(tag);
     }

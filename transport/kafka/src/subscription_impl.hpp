@@ -21,9 +21,12 @@
 
 namespace ferry::transport::kafka {
 
-/// Its poller is the only thread that reads from Kafka and that rebalances run on. The mutex guards
-/// the ledger and what stands beside it, never a call that waits for Kafka; commits are made one at
-/// a time, so that an older offset never follows a newer one.
+/// Messages are read by whoever asks for the next one, one caller for all of them; the poller keeps
+/// the membership: rebalances, commits, retries that are due. The mutex guards the ledger and what
+/// stands beside it, never a call that waits for Kafka; commits are made one at a time, so that an
+/// older offset never follows a newer one. While messages are on their way from librdkafka into the
+/// ledger no partition comes or goes (fetch_mutex): what was read before a partition went can never
+/// be taken for what it brings when it comes back. Order of locks: fetch_mutex, mutex.
 class KafkaSubscription final : public Subscription {
 public:
     KafkaSubscription(SubscriptionOptions options, Settings settings);
@@ -31,10 +34,12 @@ public:
     Answer<Done> start();
 
     Result<Received> next(Timeout timeout) override;
+    Status next_some(Timeout timeout, std::size_t at_most, std::vector<Received>& out) override;
     Status ack(const DeliveryTag& tag) override;
     Status nack(const DeliveryTag& tag, bool requeue) override;
     Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
                                             Timeout timeout) override;
+    void done(std::span<const DeliveryTag> tags) override;
     Status nack_later(const DeliveryTag& tag, Timeout delay) override;
     Status dead_letter(const DeliveryTag& tag, const Message& copy, Timeout timeout) override;
     std::vector<DeliveryTag> lost() override;
@@ -45,6 +50,19 @@ public:
     bool at_end() const override;
     void close() override;
 
+    /// Where the parts of a message begin in the bytes of its batch.
+    struct Parts {
+        std::uint64_t tag = 0;
+        std::size_t exchange = 0;
+        std::size_t routing_key = 0;
+        std::size_t properties = 0;
+        std::size_t payload = 0;
+        std::size_t end = 0;
+    };
+
+    /// What librdkafka reads ahead.
+    static constexpr std::size_t read_ahead_messages = 100'000;
+
 private:
     using Clock = std::chrono::steady_clock;
     struct OwnedWatch : Watch {
@@ -54,7 +72,6 @@ private:
 
     // The poller:
     void poll();
-    void take(rd_kafka_message_t** messages, std::size_t count);
     void trouble(const rd_kafka_message_t& message);
     [[nodiscard]] bool commit_due() const;
     void release_due();
@@ -69,7 +86,22 @@ private:
 
     // Any thread:
     rd_kafka_resp_err_t commit();
+    /// Null: none.
+    Ledger::Out* first_ready_locked();
+    const Received& hand_out_locked(Ledger::Out& first);
+    Result<Ledger::Out*> wait_for_ready(std::unique_lock<std::mutex>& lock, Timeout timeout);
     [[nodiscard]] std::size_t room_locked() const;
+    /// So much room is worth a look into Kafka; less, after a moment.
+    [[nodiscard]] std::size_t low_water() const;
+    void acked_locked();
+    /// Reads up to `room` messages into the ledger, waits at most so long for the first.
+    void fetch(std::size_t room, std::chrono::milliseconds wait);
+    void take(rd_kafka_message_t** messages, std::size_t count);
+    void enter(const rd_kafka_message_t& one, std::uint64_t now, std::vector<std::byte>& bytes,
+               std::vector<Parts>& all);
+    void wake_reader_locked();
+    void prompt();
+    void answer_prompt();
     [[nodiscard]] PartitionId id_of(const char* topic, std::int32_t partition) const;
     Status copy_away(std::uint64_t tag, const std::string& topic, std::uint64_t attempt,
                      std::uint64_t due_ms);
@@ -81,15 +113,22 @@ private:
     OwnedWatch watch_;
     std::vector<std::string> topics_;  // by index: the queue's, the retry topic
     Kafka handle_;
-    Queue queue_;  // of all partitions that come here
+    Queue events_;  // what the poller reads
+    Queue queue_;   // of all partitions that come here
     std::string cluster_;
     std::thread poller_;
     std::atomic<bool> stopping_{false};
 
     std::mutex commit_mutex_;
+    std::mutex fetch_mutex_;
     mutable std::mutex mutex_;
+    bool fetching_ = false;     // somebody is in fetch()
+    RecordView record_;         // of fetch(), for its capacity
+    bool was_full_ = false;     // of fetch(): librdkafka had read as far ahead as it may
+    bool was_flowing_ = false;  // of fetch(): the last one had messages
+    std::atomic<bool> prompted_{false};
     std::condition_variable arrived_;  // next()
-    std::condition_variable settled_;  // the poller: room, or a drain is over
+    std::condition_variable settled_;  // the poller: a drain is over
     Ledger ledger_;
     std::deque<std::uint64_t> ready_;
     std::multimap<std::uint64_t, std::uint64_t> due_;  // ms since 1970: tag

@@ -10,7 +10,10 @@ namespace ferry::transport::kafka {
 namespace {
 
 constexpr int poll_wait_ms = 20;
+constexpr int dry_ms = 3;  // without a message where many came
+constexpr std::size_t prompted_partitions_max = 16;
 constexpr std::size_t batch_messages = 500;
+constexpr std::size_t around_payload_bytes = 128;  // a guess that spares most batches a second copy
 constexpr int topic_shift = 60;
 constexpr int partition_shift = 44;
 
@@ -21,18 +24,9 @@ std::uint64_t position_of(PartitionId id, std::int64_t offset) {
            (static_cast<std::uint64_t>(offset) + 1);
 }
 
-/// Where the parts of a message begin in the bytes of its batch.
-struct Parts {
-    std::uint64_t tag = 0;
-    std::size_t exchange = 0;
-    std::size_t routing_key = 0;
-    std::size_t properties = 0;
-    std::size_t payload = 0;
-    std::size_t end = 0;
-};
-
 /// Requires  the bytes grow no more.
-void show(const Parts& parts, const std::shared_ptr<std::vector<std::byte>>& bytes, Received& out) {
+void show(const KafkaSubscription::Parts& parts,
+          const std::shared_ptr<std::vector<std::byte>>& bytes, Received& out) {
     const std::byte* const base = bytes->data();
     const std::string_view all(reinterpret_cast<const char*>(base), bytes->size());
     MessageView& view = out.delivery.message;
@@ -43,39 +37,51 @@ void show(const Parts& parts, const std::shared_ptr<std::vector<std::byte>>& byt
     out.bytes = bytes;
 }
 
+/// Appends the record's parts to `bytes`.
+RecordExtras write_record(const RecordView& record, std::vector<std::byte>& bytes,
+                          KafkaSubscription::Parts& parts) {
+    const auto append = [&](std::string_view text) {
+        const Bytes more = as_bytes(text);
+        bytes.insert(bytes.end(), more.begin(), more.end());
+    };
+    wire::Encoder encoder(bytes);
+    wire::PropertyViews views;
+    RecordExtras extras;
+    parts.exchange = bytes.size();
+    if (to_views(record, views)) {
+        parts.routing_key = bytes.size();
+        append(record.topic);
+        parts.properties = bytes.size();
+        wire::write_properties(encoder, views);
+    } else {
+        wire::Message message;
+        to_message(record, message, extras);
+        append(message.exchange);
+        parts.routing_key = bytes.size();
+        append(message.routing_key);
+        parts.properties = bytes.size();
+        wire::write_properties(encoder, message.properties);
+    }
+    parts.payload = bytes.size();
+    append(record.payload);
+    parts.end = bytes.size();
+    return extras;
+}
+
 }  // namespace
 
 void KafkaSubscription::poll() {
-    std::array<rd_kafka_message_t*, batch_messages> messages{};
     while (!stopping_) {
         // Partitions have a queue of their own: only errors and rebalances come this way.
-        if (rd_kafka_message_t* const event = rd_kafka_consumer_poll(handle_.get(), 0)) {
+        if (rd_kafka_message_t* const event = rd_kafka_consumer_poll(handle_.get(), poll_wait_ms)) {
             trouble(*event);
             rd_kafka_message_destroy(event);
         }
+        answer_prompt();
         release_due();
         pause_and_resume();
         // Of acks that nobody waits for. What fails is in the next one.
         if (commit_due()) static_cast<void>(commit());
-        std::size_t room = 0;
-        {
-            std::unique_lock lock(mutex_);
-            room = std::min(room_locked(), messages.size());
-            if (room == 0) {
-                settled_.wait_for(lock, std::chrono::milliseconds(poll_wait_ms));
-                continue;
-            }
-        }
-        // The batch call waits until it is full: the first one alone, then what is there.
-        messages[0] = rd_kafka_consume_queue(queue_.get(), poll_wait_ms);
-        if (messages[0] == nullptr) continue;
-        std::size_t count = 1;
-        if (room > 1) {
-            const ssize_t more =
-                rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data() + 1, room - 1);
-            if (more > 0) count += static_cast<std::size_t>(more);
-        }
-        take(messages.data(), count);
     }
     static_cast<void>(commit());
     rd_kafka_consumer_close(handle_.get());
@@ -86,73 +92,193 @@ bool KafkaSubscription::commit_due() const {
     return Clock::now() - committed_at_ >= std::chrono::milliseconds(options_.commit_every_ms);
 }
 
+// ---- reading ----
+
+Ledger::Out* KafkaSubscription::first_ready_locked() {
+    for (; !ready_.empty(); ready_.pop_front()) {
+        Ledger::Out* const first = ledger_.find(ready_.front());
+        // Its partition went, or goes: the next owner has it.
+        if (first != nullptr && !leaving_.contains(first->from)) return first;
+    }
+    return nullptr;
+}
+
+const Received& KafkaSubscription::hand_out_locked(Ledger::Out& first) {
+    ready_.pop_front();
+    first.handed = true;
+    return first.received;
+}
+
+Result<Received> KafkaSubscription::next(Timeout timeout) {
+    std::unique_lock lock(mutex_);
+    const auto first = wait_for_ready(lock, timeout);
+    if (!first.ok()) return first.error();
+    return hand_out_locked(*first.value());
+}
+
+Status KafkaSubscription::next_some(Timeout timeout, std::size_t at_most,
+                                    std::vector<Received>& out) {
+    std::unique_lock lock(mutex_);
+    const auto first = wait_for_ready(lock, timeout);
+    if (!first.ok()) return first.error();
+    Ledger::Out* next = first.value();
+    for (std::size_t taken = 0; next != nullptr && taken < at_most; ++taken) {
+        out.push_back(hand_out_locked(*next));
+        next = first_ready_locked();
+    }
+    return ok_status();
+}
+
+Result<Ledger::Out*> KafkaSubscription::wait_for_ready(std::unique_lock<std::mutex>& lock,
+                                                       Timeout timeout) {
+    if (Ledger::Out* const first = first_ready_locked()) return first;
+    const auto deadline = Clock::now() + timeout;
+    bool gathered = false;  // room, for a moment
+    for (bool last = false;;) {
+        if (Ledger::Out* const first = first_ready_locked()) return first;
+        if (over_) return Error{Errc::not_found, 0, 0, "the Kafka consumer has ended"};
+        if (last) return Error{Errc::would_block, 0, 0, "no message came in time"};
+        const auto now = Clock::now();
+        last = now >= deadline;
+        const auto wait =
+            std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now),
+                       std::chrono::milliseconds(0), std::chrono::milliseconds(poll_wait_ms));
+        const std::size_t room = std::min(room_locked(), batch_messages);
+        const bool enough = room >= low_water() || gathered || last;
+        if (fetching_ || room == 0 || !enough) {
+            gathered = arrived_.wait_for(lock, wait) == std::cv_status::timeout;
+            continue;
+        }
+        fetching_ = true;
+        lock.unlock();
+        fetch(room, wait);
+        lock.lock();
+        fetching_ = false;
+        gathered = false;
+        arrived_.notify_all();  // whoever else waits: for these, or to be the next who reads
+    }
+}
+
+void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait) {
+    std::array<rd_kafka_message_t*, batch_messages> messages;
+    const std::scoped_lock no_rebalance(fetch_mutex_);
+    if (stopping_) return;
+    const std::size_t waiting = rd_kafka_queue_length(queue_.get());
+    if (waiting >= read_ahead_messages) was_full_ = true;
+    if (was_full_ && waiting < read_ahead_messages * 3 / 4) prompt();
+    // The batch call waits until it is full: the first one alone, then what is there.
+    const auto first = std::min(wait, std::chrono::milliseconds(dry_ms));
+    messages[0] = rd_kafka_consume_queue(queue_.get(), static_cast<int>(first.count()));
+    if (messages[0] == nullptr && wait > first) {
+        if (was_flowing_) prompt();
+        was_flowing_ = false;
+        const auto rest = wait - first;
+        messages[0] = rd_kafka_consume_queue(queue_.get(), static_cast<int>(rest.count()));
+    }
+    if (messages[0] == nullptr) return;
+    was_flowing_ = true;
+    std::size_t count = 1;
+    if (room > 1) {
+        const ssize_t more =
+            rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data() + 1, room - 1);
+        if (more > 0) count += static_cast<std::size_t>(more);
+    }
+    take(messages.data(), count);
+}
+
+// librdkafka reads no further while its queue is full, and up to 2.2 looks at it again only when
+// something comes to the thread of that broker's connection, or after a second; a reader that is
+// faster than that runs dry. So something comes: a question that costs Kafka next to nothing.
+void KafkaSubscription::prompt() {
+    was_full_ = false;
+    prompted_ = true;
+    rd_kafka_queue_yield(events_.get());
+}
+
+void KafkaSubscription::answer_prompt() {
+    if (!prompted_.exchange(false)) return;
+    std::vector<PartitionId> asked;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (ended_partitions_.size() >= ledger_.assigned()) return;  // there is no more
+        asked = ledger_.partitions();
+    }
+    if (asked.size() > prompted_partitions_max) asked.resize(prompted_partitions_max);
+    for (const PartitionId id : asked) {
+        std::int64_t low = 0;
+        std::int64_t high = 0;
+        rd_kafka_query_watermark_offsets(handle_.get(), topics_[id.topic].c_str(), id.partition,
+                                         &low, &high, poll_wait_ms);
+    }
+}
+
+std::size_t KafkaSubscription::low_water() const {
+    return std::clamp<std::size_t>(options_.prefetch / 4, 1, batch_messages);
+}
+
 std::size_t KafkaSubscription::room_locked() const {
+    if (ledger_.done() >= ferry::limits::window_messages_max) return 0;
     const std::size_t taken = ledger_.out() - std::min(ledger_.out(), due_.size());
     return taken >= options_.prefetch ? 0 : options_.prefetch - taken;
 }
 
+void KafkaSubscription::acked_locked() {
+    if (!leaving_.empty()) settled_.notify_all();
+    if (!fetching_ && room_locked() == low_water()) arrived_.notify_one();
+}
+
 void KafkaSubscription::take(rd_kafka_message_t** messages, std::size_t count) {
     auto bytes = std::make_shared<std::vector<std::byte>>();
+    std::size_t expected = 0;
+    for (std::size_t i = 0; i < count; ++i) expected += messages[i]->len + around_payload_bytes;
+    bytes->reserve(expected);
     std::vector<Parts> all;
     all.reserve(count);
-    std::unique_lock lock(mutex_);
-    RecordView record;
-    wire::Message message;
-    RecordExtras extras;
     const std::uint64_t now = system_clock().now().wall_ms;
-    const auto append = [&](std::string_view text) {
-        const Bytes more = as_bytes(text);
-        bytes->insert(bytes->end(), more.begin(), more.end());
-    };
-    for (std::size_t i = 0; i < count; ++i) {
-        const rd_kafka_message_t& one = *messages[i];
-        if (one.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            ended_partitions_.insert(id_of(rd_kafka_topic_name(one.rkt), one.partition));
-            continue;
+    std::vector<const rd_kafka_message_t*> errors;
+    {
+        const std::scoped_lock lock(mutex_);
+        for (std::size_t i = 0; i < count; ++i) {
+            const rd_kafka_message_t& one = *messages[i];
+            if (one.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+                enter(one, now, *bytes, all);
+            } else if (one.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+                ended_partitions_.insert(id_of(rd_kafka_topic_name(one.rkt), one.partition));
+            } else {
+                errors.push_back(&one);
+            }
         }
-        if (one.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            lock.unlock();
-            trouble(one);
-            lock.lock();
-            continue;
-        }
-        const PartitionId id = id_of(rd_kafka_topic_name(one.rkt), one.partition);
-        ended_partitions_.erase(id);
-        Parts parts;
-        parts.tag = ledger_.add(id, one.offset);
-        if (parts.tag == 0) continue;
-        read_record(one, record);
-        to_message(record, message, extras);
-        watch_.headers_over.fetch_add(extras.dropped, std::memory_order_relaxed);
-        parts.exchange = bytes->size();
-        append(message.exchange);
-        parts.routing_key = bytes->size();
-        append(message.routing_key);
-        parts.properties = bytes->size();
-        wire::Encoder encoder(*bytes);
-        wire::write_properties(encoder, message.properties);
-        parts.payload = bytes->size();
-        append(record.payload);
-        parts.end = bytes->size();
-        Ledger::Out& out = *ledger_.find(parts.tag);
-        out.attempt = extras.attempt;
-        Delivery& delivery = out.received.delivery;
-        delivery.tag = {1, parts.tag, 1};
-        delivery.position = position_of(id, one.offset);
-        delivery.attempt = extras.attempt;
-        delivery.published_ms = message.properties.published_at_ms;
-        if (extras.due_ms > now) {
-            due_.emplace(extras.due_ms, parts.tag);
-        } else {
-            ready_.push_back(parts.tag);
-        }
-        all.push_back(parts);
+        for (const Parts& parts : all) show(parts, bytes, ledger_.find(parts.tag)->received);
     }
-    for (const Parts& parts : all) show(parts, bytes, ledger_.find(parts.tag)->received);
     watch_.received.fetch_add(all.size(), std::memory_order_relaxed);
-    lock.unlock();
-    arrived_.notify_all();
+    for (const rd_kafka_message_t* const error : errors) trouble(*error);
     for (std::size_t i = 0; i < count; ++i) rd_kafka_message_destroy(messages[i]);
+}
+
+void KafkaSubscription::enter(const rd_kafka_message_t& one, std::uint64_t now,
+                              std::vector<std::byte>& bytes, std::vector<Parts>& all) {
+    const PartitionId id = id_of(rd_kafka_topic_name(one.rkt), one.partition);
+    if (!ended_partitions_.empty()) ended_partitions_.erase(id);
+    Parts parts;
+    parts.tag = ledger_.add(id, one.offset);
+    if (parts.tag == 0) return;
+    read_record(one, record_);
+    const RecordExtras extras = write_record(record_, bytes, parts);
+    watch_.headers_over.fetch_add(extras.dropped, std::memory_order_relaxed);
+    Ledger::Out& out = *ledger_.find(parts.tag);
+    out.attempt = extras.attempt;
+    Delivery& delivery = out.received.delivery;
+    delivery.tag = {1, parts.tag, 1};
+    delivery.position = position_of(id, one.offset);
+    delivery.attempt = extras.attempt;
+    delivery.published_ms =
+        record_.timestamp_ms > 0 ? static_cast<std::uint64_t>(record_.timestamp_ms) : 0;
+    if (extras.due_ms > now) {
+        due_.emplace(extras.due_ms, parts.tag);
+    } else {
+        ready_.push_back(parts.tag);
+    }
+    all.push_back(parts);
 }
 
 void KafkaSubscription::trouble(const rd_kafka_message_t& message) {
@@ -174,7 +300,14 @@ void KafkaSubscription::end(std::string why) {
     const std::scoped_lock lock(mutex_);
     over_ = true;
     if (why_.empty()) why_ = std::move(why);
+    wake_reader_locked();
     arrived_.notify_all();
+}
+
+// Whoever reads may wait in librdkafka's queue instead of for us.
+void KafkaSubscription::wake_reader_locked() {
+    if (fetching_ && queue_) rd_kafka_queue_yield(queue_.get());
+    arrived_.notify_one();
 }
 
 void KafkaSubscription::release_due() {
@@ -183,7 +316,7 @@ void KafkaSubscription::release_due() {
     while (!due_.empty() && due_.begin()->first <= now) {
         ready_.push_back(due_.begin()->second);
         due_.erase(due_.begin());
-        arrived_.notify_one();
+        wake_reader_locked();
     }
 }
 
@@ -244,6 +377,7 @@ void KafkaSubscription::on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t err
 }
 
 void KafkaSubscription::assigned(rd_kafka_topic_partition_list_t* list) {
+    const std::scoped_lock no_fetch(fetch_mutex_);
     {
         const std::scoped_lock lock(mutex_);
         for (int i = 0; i < list->cnt; ++i) {
@@ -272,6 +406,7 @@ void KafkaSubscription::revoked(rd_kafka_topic_partition_list_t* list, bool for_
         // At the old generation still: what was acked in time is the new owner's beginning.
         static_cast<void>(commit());
     }
+    const std::scoped_lock no_fetch(fetch_mutex_);
     {
         const std::scoped_lock lock(mutex_);
         for (const PartitionId id : leaving) {

@@ -141,7 +141,6 @@ private:
         wire::Message message;
         std::vector<Message> out;
         Record record;
-        std::string topic;
         for (const Taken& one : batch) {
             read_record(*one, view);
             to_message(view, message, extras);
@@ -158,19 +157,24 @@ private:
                 return ClientError{Errc::rejected, wire::Code::ok, "the handler gave it up"};
             }
             for (const Message& next : out) {
-                const std::string_view wrong = prepare(settings_, next.exchange, next.routing_key,
-                                                       next.properties, record, topic);
+                std::string_view wrong = unsupported(next.properties);
+                if (wrong.empty()) {
+                    wrong = to_record(next.exchange, next.routing_key, next.properties, record);
+                }
+                const Topics::One* const topic =
+                    topics_.of(producer_.get(), next.exchange, next.routing_key);
+                if (topic == nullptr) wrong = no_topic_name;
                 if (!wrong.empty()) {
                     return ClientError{Errc::rejected, wire::Code::not_supported,
                                        std::string(wrong)};
                 }
                 rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-                while ((error = produce(producer_.get(), topic, record, as_bytes(next.payload),
+                while ((error = produce(producer_.get(), *topic, record, as_bytes(next.payload),
                                         nullptr)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
                     rd_kafka_poll(producer_.get(), 10);
                 }
                 if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-                    return client_error(error, "topic " + topic);
+                    return client_error(error, "topic " + topic->name);
                 }
             }
         }
@@ -220,6 +224,7 @@ private:
     Watch writing_;
     Kafka consumer_;
     Kafka producer_;
+    Topics topics_{settings_};
 };
 
 }  // namespace

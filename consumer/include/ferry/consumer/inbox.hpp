@@ -12,6 +12,7 @@
 #include "ferry/consumer/incoming.hpp"
 #include "ferry/consumer/source.hpp"
 #include "ferry/outbox/outbox.hpp"
+#include "ferry/platform/clock.hpp"
 #include "ferry/sqlite/database.hpp"
 
 namespace ferry::consumer {
@@ -39,8 +40,15 @@ struct InboxOptions {
     /// A transaction that takes longer is reported: fn must not wait for anybody.
     Duration slow_transaction{100};
     std::chrono::milliseconds busy_timeout{1'000};
+    /// fn may be called again for a message within one call of apply_batch(), in another
+    /// transaction and with everything undone that it wrote before: then messages need no
+    /// savepoints, which is much cheaper, and only when one fails after it has written do all of
+    /// the batch run again, each with its own. Requires that fn keeps nothing but its writes, and
+    /// changes rows only by INSERT, UPDATE and DELETE.
+    bool repeatable = false;
     bool outgoing = true;  // open the outbox of this database, for Effects::publish
     std::function<void(std::string_view)> on_event;
+    const Clock* clock = nullptr;  // null: the system's. Outlives the inbox
 };
 
 struct InboxFigures {
@@ -83,8 +91,16 @@ public:
         (statement->bind(++index, values), ...);
         return integer(*statement, value);
     }
+    /// A statement of the caller's, kept prepared by its text and ready to bind. Null: it failed.
+    ///
+    /// Lifetime  Until the next call that takes a text.
+    sqlite::Statement* prepare(std::string_view sql);
     /// Rows changed by the last run().
     [[nodiscard]] std::int64_t changes() const;
+    /// Takes back all that was written for this message. False: it failed.
+    ///
+    /// Requires  an inbox whose effects are not InboxOptions::repeatable.
+    bool undo();
     /// A message that leaves exactly if this transaction commits. Unless set, its correlation id is
     /// the incoming one's (or its id), and the header ferry-causation is the incoming id.
     bool publish(outbox::Message message);
@@ -103,7 +119,6 @@ private:
     friend class Inbox;
     struct Access;
     Effects(Access& access, const Incoming& message) : access_(access), message_(message) {}
-    sqlite::Statement* prepare(std::string_view sql);
     bool run(sqlite::Statement& statement);
     bool integer(sqlite::Statement& statement, std::int64_t& value);
 

@@ -30,10 +30,18 @@ public:
 
     /// The next message. would_block: none within `timeout`. not_found: ended, for good.
     virtual Result<transport::Received> next(Duration timeout) = 0;
+    /// Appends the next one and what else is there, up to `at_most`; errors of the first as next().
+    virtual Status next_some(Duration timeout, std::size_t at_most,
+                             std::vector<transport::Received>& out);
     /// Acks and waits until that is on the broker's disk. Returns the tags whose lease was lost
     /// before: these messages come again. unreachable, indeterminate: so may all of them.
     virtual Result<std::vector<transport::DeliveryTag>> settle(
         std::span<const transport::DeliveryTag> tags) = 0;
+    /// They were handled, and settle() will be asked for them: a source whose settling takes its
+    /// time may give others in their place already. Does not wait.
+    virtual void done(std::span<const transport::DeliveryTag> /*tags*/) {}
+    /// So long after one settle() the next is worth its cost, unless somebody waits for it.
+    [[nodiscard]] virtual Duration settle_pause() const { return Duration{0}; }
     /// Puts it back into the queue. It comes again after `delay`, and others pass it meanwhile.
     virtual Status give_back(const transport::DeliveryTag& tag, Duration delay) = 0;
     /// These leases end so long from now.
@@ -47,6 +55,9 @@ public:
     /// Tags that have lost their leases since the last call, as far as the broker told.
     virtual std::vector<transport::DeliveryTag> lost() = 0;
     [[nodiscard]] virtual bool connected() const = 0;
+    /// What was handed out stays ours however long it takes, without extending anything: a runtime
+    /// with one thread may then take messages and handle them in turns.
+    [[nodiscard]] virtual bool keeps_what_it_gave() const { return false; }
     /// In the text format of Prometheus, beside those of the runtime.
     [[nodiscard]] virtual std::string metrics() const { return {}; }
     /// No further messages: next() gives not_found soon, what is unacked returns to the queue.

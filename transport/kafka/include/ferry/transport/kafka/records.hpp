@@ -69,4 +69,9 @@ struct RecordExtras {
 /// is.
 void to_message(const RecordView& record, wire::Message& out, RecordExtras& extras);
 
+/// The same without copies for the plain ones: published to the topic itself, without headers of
+/// the application. The routing key is the topic. False: the record is not plain, `out` is
+/// unspecified.
+[[nodiscard]] bool to_views(const RecordView& record, wire::PropertyViews& out);
+
 }  // namespace ferry::transport::kafka

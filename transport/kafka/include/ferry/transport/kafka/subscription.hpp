@@ -44,12 +44,17 @@ struct SubscriptionOptions {
 /// Attempts   Are counted in this process and in the retry topic; Kafka counts no deliveries.
 class Subscription : public Consumer {
 public:
+    /// Appends the next message and what else is there, up to `at_most`; errors as next().
+    virtual Status next_some(Timeout timeout, std::size_t at_most, std::vector<Received>& out) = 0;
     /// Acks, commits and waits for that. Returns tags that were lost before. An ack behind an open
     /// message of its partition is kept here and is not in Kafka yet.
     ///
     /// Errors    unreachable or indeterminate: so may all of them.
     virtual Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
                                                     Timeout timeout) = 0;
+    /// Acks them, as settle() will, without waiting: others may come in their place meanwhile. Each
+    /// is given to settle() later, which says whether it was lost.
+    virtual void done(std::span<const DeliveryTag> tags) = 0;
     /// It goes to the retry topic with its attempt counted, and is acked here when it is there.
     /// Does not wait. A delay of 0 or without a retry topic: it stays here and is handed out again.
     virtual Status nack_later(const DeliveryTag& tag, Timeout delay) = 0;

@@ -1,0 +1,214 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+
+#include "fake_source.hpp"
+#include "ferry/consumer/runtime.hpp"
+#include "ferry/platform/random.hpp"
+
+// One worker that takes and handles in turns, for sources that keep what they gave.
+namespace ferry::consumer {
+namespace {
+
+using test::eventually;
+using test::FakeQueue;
+
+constexpr std::size_t window = 100;
+
+RuntimeOptions single(std::uint32_t batch) {
+    RuntimeOptions options;
+    options.name = "test";
+    options.threads = 1;
+    options.batch = batch;
+    options.retry.first = Duration(1);
+    options.retry.cap = Duration(5);
+    options.retry.attempts_max = 1000;
+    options.retry.later_first = Duration(1);
+    options.retry.later_cap = Duration(5);
+    return options;
+}
+
+TEST(RuntimeDirect, HandlesEveryMessageOnceInBatchesAndAcksIt) {
+    FakeQueue queue;
+    for (int i = 0; i < 300; ++i) queue.send({std::to_string(i)});
+    std::atomic<std::size_t> handled{0};
+    std::atomic<std::size_t> largest{0};
+    auto runtime = Runtime::start_batched(
+        queue.source(window, true),
+        [&](std::span<const Incoming> messages, std::span<Handled>) {
+            handled += messages.size();
+            largest = std::max(largest.load(), messages.size());
+        },
+        single(20));
+    ASSERT_TRUE(runtime.ok());
+    EXPECT_TRUE(eventually([&] { return runtime.value()->figures().acks_settled == 300; }));
+    EXPECT_EQ(handled, 300U);
+    EXPECT_EQ(queue.unsettled(), 0U);
+    EXPECT_EQ(largest, 20U);
+}
+
+TEST(RuntimeDirect, GoesOnInThePlaceOfWhatIsDoneWhileItsAckWaits) {
+    FakeQueue queue;
+    queue.settle_pause = Duration(3'600'000);
+    for (int i = 0; i < 300; ++i) queue.send({std::to_string(i)});
+    std::atomic<std::size_t> handled{0};
+    auto runtime = Runtime::start_batched(
+        queue.source(window, true),
+        [&](std::span<const Incoming> messages, std::span<Handled>) { handled += messages.size(); },
+        single(10));
+    ASSERT_TRUE(runtime.ok());
+    // The first acks go out at once, the next ones an hour later; a window is much less.
+    ASSERT_TRUE(eventually([&] { return handled == 300; }));
+    EXPECT_GT(queue.unsettled(), 0U);
+    EXPECT_TRUE(runtime.value()->stop(Duration(20'000)).ok());  // does not wait for the hour
+    EXPECT_EQ(queue.unsettled(), 0U);
+    EXPECT_LE(queue.settles(), 3U);
+    EXPECT_EQ(runtime.value()->figures().acks_settled, 300U);
+}
+
+TEST(RuntimeDirect, KeepsTheOrderOfAKeyThroughRetriesWhileOtherKeysGoOn) {  // G37
+    FakeQueue queue;
+    std::mutex mutex;
+    std::map<std::string, std::string> by_key;
+    int failures = 0;
+    auto runtime = Runtime::start(
+        queue.source(window, true),
+        [&](const Incoming& message) {
+            const std::string& key = message.properties().ordering_key;
+            const std::scoped_lock lock(mutex);
+            if (key == "a" && message.payload() == "3" && failures++ < 5) {
+                return Handled::retry("not yet");
+            }
+            by_key[key] += message.payload();
+            return Handled::done();
+        },
+        single(1));
+    ASSERT_TRUE(runtime.ok());
+    for (int i = 0; i < 10; ++i) {
+        for (const char* key : {"a", "b", "c"}) queue.send({std::to_string(i), "", key});
+    }
+    ASSERT_TRUE(eventually([&] { return queue.unsettled() == 0; }));
+    const std::scoped_lock lock(mutex);
+    for (const char* key : {"a", "b", "c"}) EXPECT_EQ(by_key[key], "0123456789");
+    EXPECT_EQ(runtime.value()->figures().retried, 5U);
+}
+
+TEST(RuntimeDirect, OfABatchOnlyWhatFailedComesAgain) {
+    FakeQueue queue;
+    for (int i = 0; i < 12; ++i) {
+        queue.send({std::to_string(i), "", i % 3 == 0 ? "" : i % 3 == 1 ? "a" : "b"});
+    }
+    std::mutex mutex;
+    std::map<std::string, int> times;
+    auto runtime = Runtime::start_batched(
+        queue.source(window, true),
+        [&](std::span<const Incoming> messages, std::span<Handled> handled) {
+            const std::scoped_lock lock(mutex);
+            for (std::size_t i = 0; i < messages.size(); ++i) {
+                const std::string payload(messages[i].payload());
+                // Two of one key, one without: each fails once.
+                const bool fails = payload == "1" || payload == "4" || payload == "6";
+                if (times[payload]++ == 0 && fails) handled[i] = Handled::retry("the first time");
+            }
+        },
+        single(12));
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return queue.unsettled() == 0; }));
+    const std::scoped_lock lock(mutex);
+    for (const auto& [payload, count] : times) {
+        const bool failed = payload == "1" || payload == "4" || payload == "6";
+        EXPECT_EQ(count, failed ? 2 : 1) << payload;
+    }
+    EXPECT_EQ(times.size(), 12U);
+}
+
+TEST(RuntimeDirect, GivesUpDelaysAndSurvivesHandlersThatThrow) {
+    FakeQueue queue;
+    for (const char* text : {"poison", "later", "throws", "fine"}) queue.send({text, "", "k"});
+    std::atomic<int> later{0};
+    std::atomic<int> thrown{0};
+    auto runtime = Runtime::start(
+        queue.source(window, true),
+        [&](const Incoming& message) -> Handled {
+            if (message.payload() == "poison") return Handled::poison("never");
+            if (message.payload() == "later" && later++ < 3) return Handled::later("busy");
+            if (message.payload() == "throws" && thrown++ < 2) throw std::runtime_error("oh");
+            return Handled::done();
+        },
+        single(1));
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return queue.unsettled() == 0; }));
+    ASSERT_EQ(queue.dead().size(), 1U);
+    EXPECT_EQ(queue.dead().front().first, "poison");
+    EXPECT_EQ(runtime.value()->figures().later, 3U);
+    EXPECT_EQ(runtime.value()->figures().retried, 2U);
+    EXPECT_EQ(later, 4);
+    EXPECT_EQ(thrown, 3);
+}
+
+TEST(RuntimeDirect, StopsWhenWhatRunsHasEndedAndShowsItInHealth) {
+    FakeQueue queue;
+    std::atomic<bool> inside{false};
+    std::atomic<bool> go_on{false};
+    auto options = single(1);
+    options.stuck_after = Duration(1);
+    auto runtime = Runtime::start(
+        queue.source(window, true),
+        [&](const Incoming&) {
+            inside = true;
+            eventually([&] { return go_on.load(); });
+            return Handled::done();
+        },
+        options);
+    ASSERT_TRUE(runtime.ok());
+    for (int i = 0; i < 3; ++i) queue.send({std::to_string(i)});
+    ASSERT_TRUE(eventually([&] { return inside.load(); }));
+    EXPECT_EQ(runtime.value()->health().running, 1U);
+    EXPECT_TRUE(eventually([&] { return runtime.value()->health().stuck == 1; }));
+    EXPECT_FALSE(runtime.value()->stop(Duration(1)).ok());
+    go_on = true;
+    EXPECT_TRUE(runtime.value()->stop(Duration(10'000)).ok());
+    EXPECT_EQ(runtime.value()->figures().done, 1U);
+    EXPECT_EQ(queue.unsettled(), 2U);
+    EXPECT_EQ(queue.unacked(), 0U);
+}
+
+TEST(RuntimeDirect, RandomFailuresLoseNothingAndKeepTheOrderOfKeys) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        FakeQueue queue;
+        SeededRandom random(seed);
+        std::map<std::string, std::vector<int>> sent;
+        for (int i = 0; i < 200; ++i) {
+            const std::string key = i % 4 == 0 ? "" : "k" + std::to_string(random.next() % 5);
+            sent[key].push_back(i);
+            queue.send({std::to_string(i), "", key});
+        }
+        std::mutex mutex;
+        std::map<std::string, std::vector<int>> done;
+        auto runtime = Runtime::start(
+            queue.source(window, true),
+            [&](const Incoming& message) {
+                const std::scoped_lock lock(mutex);
+                const auto dice = random.next() % 10;
+                if (dice == 0) return Handled::retry("again");
+                if (dice == 1) return Handled::later("later");
+                done[message.properties().ordering_key].push_back(
+                    std::stoi(std::string(message.payload())));
+                return Handled::done();
+            },
+            single(1));
+        ASSERT_TRUE(runtime.ok());
+        ASSERT_TRUE(eventually([&] { return queue.unsettled() == 0; })) << "seed " << seed;
+        runtime.value().reset();
+        for (auto& [key, list] : sent) {
+            if (key.empty()) std::sort(done[key].begin(), done[key].end());
+            EXPECT_EQ(done[key], list) << "key " << key << ", seed " << seed;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace ferry::consumer
