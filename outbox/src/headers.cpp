@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include "ferry/outbox/limits.hpp"
 #include "ferry/outbox/message.hpp"
@@ -70,28 +73,73 @@ struct Writer {
     bool operator()(const std::vector<std::byte>&) const { return false; }
 };
 
-/// Errors: refused.
-Answer<wire::HeaderValue> value_of(const std::string& name, const Json& json) {
-    switch (json.type()) {
-        case Json::value_t::null:
-            return wire::HeaderValue(std::monostate{});
-        case Json::value_t::boolean:
-            return wire::HeaderValue(json.get<bool>());
-        case Json::value_t::number_integer:
-            return wire::HeaderValue(json.get<std::int64_t>());
-        case Json::value_t::number_unsigned:
-            if (json.get<std::uint64_t>() > INT64_MAX) {
-                return bad_value(name, "is a whole number beyond 64 bits");
-            }
-            return wire::HeaderValue(json.get<std::int64_t>());
-        case Json::value_t::number_float:
-            return wire::HeaderValue(json.get<double>());
-        case Json::value_t::string:
-            return wire::HeaderValue(json.get<std::string>());
-        default:
-            return bad_value(name, "is an array or an object");
+/// Reads one object of plain values without making it first. Of a name that comes twice the last
+/// value counts, as everywhere.
+class HeaderReader final : public nlohmann::json_sax<Json> {
+public:
+    struct Entry {
+        std::string name;
+        wire::HeaderValue value;
+        const char* wrong = nullptr;  // what its value is instead of a header's
+    };
+    std::vector<Entry> entries;
+
+    bool null() override { return take(std::monostate{}); }
+    bool boolean(bool value) override { return take(value); }
+    bool number_integer(number_integer_t value) override { return take(std::int64_t{value}); }
+    bool number_unsigned(number_unsigned_t value) override {
+        if (value > INT64_MAX) return wrong("is a whole number beyond 64 bits");
+        return take(static_cast<std::int64_t>(value));
     }
-}
+    bool number_float(number_float_t value, const string_t&) override { return take(value); }
+    bool string(string_t& value) override { return take(std::move(value)); }
+    bool binary(binary_t&) override { return false; }
+    bool key(string_t& name) override {
+        if (depth_ != 1) return true;
+        const auto same = [&](const Entry& one) { return one.name == name; };
+        const auto known = std::find_if(entries.begin(), entries.end(), same);
+        at_ = static_cast<std::size_t>(known - entries.begin());
+        if (known == entries.end()) {
+            // One more than may be is enough to know.
+            if (entries.size() > limits::headers_max) {
+                at_ = 0;
+            } else {
+                entries.push_back({std::move(name), {}, nullptr});
+            }
+        }
+        return true;
+    }
+    bool start_object(std::size_t) override {
+        return depth_++ == 0 || wrong("is an array or an object");
+    }
+    bool end_object() override {
+        --depth_;
+        return true;
+    }
+    bool start_array(std::size_t) override {
+        return depth_++ > 0 && wrong("is an array or an object");
+    }
+    bool end_array() override { return end_object(); }
+    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+        return false;
+    }
+
+private:
+    bool take(wire::HeaderValue value) {
+        if (depth_ > 1) return true;
+        if (depth_ == 0) return false;
+        entries[at_].value = std::move(value);
+        entries[at_].wrong = nullptr;
+        return true;
+    }
+    bool wrong(const char* what) {
+        if (depth_ == 0 || depth_ > limits::json_depth_max) return false;
+        entries[at_].wrong = what;
+        return true;
+    }
+    std::size_t depth_ = 0;
+    std::size_t at_ = 0;
+};
 
 std::size_t size_of(const wire::HeaderValue& value) {
     const auto* const text = std::get_if<std::string>(&value);
@@ -130,18 +178,22 @@ Answer<wire::Headers> headers_from_json(std::string_view json) {
         return refused("the headers take more than " +
                        std::to_string(limits::headers_json_bytes_max) + " bytes as JSON");
     }
-    const auto parsed = parse_json(json);
-    if (!parsed || !parsed->is_object()) return refused("the headers are not a JSON object");
-    if (parsed->size() > limits::headers_max) return too_many();
+    HeaderReader reader;
+    if (!Json::sax_parse(json.begin(), json.end(), &reader)) {
+        return refused("the headers are not a JSON object");
+    }
+    auto& entries = reader.entries;
+    if (entries.size() > limits::headers_max) return too_many();
+    std::sort(entries.begin(), entries.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
     wire::Headers out;
-    out.reserve(parsed->size());
+    out.reserve(entries.size());
     std::size_t encoded = 0;
-    for (const auto& [name, json_value] : parsed->items()) {
-        if (const Status fine = check_name(name); !fine.ok()) return fine.error();
-        auto value = value_of(name, json_value);
-        if (!value.ok()) return value.error();
-        encoded += name.size() + encoding_bytes + size_of(value.value());
-        out.emplace_back(name, std::move(value).value());
+    for (HeaderReader::Entry& one : entries) {
+        if (const Status fine = check_name(one.name); !fine.ok()) return fine.error();
+        if (one.wrong != nullptr) return bad_value(one.name, one.wrong);
+        encoded += one.name.size() + encoding_bytes + size_of(one.value);
+        out.emplace_back(std::move(one.name), std::move(one.value));
     }
     if (encoded > ferry::limits::headers_bytes_max) {
         return refused("the headers take more than " +

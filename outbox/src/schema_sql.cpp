@@ -1,6 +1,7 @@
 #include <string>
 
 #include "ferry/outbox/schema.hpp"
+#include "ferry/platform/planted.hpp"
 
 namespace ferry::outbox {
 namespace {
@@ -64,8 +65,10 @@ std::string message_checks(std::uint32_t payload_bytes_max) {
 
 std::string outbox_table(std::uint32_t payload_bytes_max) {
     // AUTOINCREMENT is essential: without it the id of a deleted newest row is given out again.
-    return "CREATE TABLE ferry_outbox(\n"
-           "  id INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+    const std::string key = FERRY_PLANTED("outbox-ids-given-out-again")
+                                ? "  id INTEGER PRIMARY KEY,\n"
+                                : "  id INTEGER PRIMARY KEY AUTOINCREMENT,\n";
+    return "CREATE TABLE ferry_outbox(\n" + key +
            "  exchange TEXT NOT NULL DEFAULT '',\n"
            "  routing_key TEXT NOT NULL,\n"
            "  payload BLOB NOT NULL,\n"

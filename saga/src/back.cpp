@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ferry/platform/planted.hpp"
 #include "turn.hpp"
 
 // The way back, and what operators decide about sagas that are parked.
@@ -14,7 +15,10 @@ bool Turn::go_back() {
         }
         if (being_undone(instance.steps[i].state)) return false;
     }
-    for (auto i = static_cast<std::uint32_t>(instance.steps.size()); i-- > 0;) {
+    for (auto left = static_cast<std::uint32_t>(instance.steps.size()); left-- > 0;) {
+        const auto count = static_cast<std::uint32_t>(instance.steps.size());
+        const std::uint32_t i =
+            FERRY_PLANTED("saga-undone-from-the-first-step-on") ? count - 1 - left : left;
         StepRecord& step = instance.steps[i];
         if (step.state != StepState::done && step.state != StepState::unknown) continue;
         if (definition.steps[i].compensation || definition.steps[i].kind == StepKind::saga) {

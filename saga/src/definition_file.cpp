@@ -1,15 +1,12 @@
 #include "ferry/saga/definition_file.hpp"
 
-// Its assertions meet some malformed texts that its parser then refuses all the same.
-#define TOML_ASSERT(expression) static_cast<void>(0)
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <map>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include "ferry/toml.hpp"
 #include "values.hpp"
 
 namespace ferry::saga {

@@ -7,17 +7,20 @@
 #include <prometheus/text_serializer.h>
 
 #include <set>
+#include <tuple>
 
 namespace ferry::saga {
 namespace {
 
 const prometheus::Histogram::BucketBoundaries step_buckets{
     0.001, 0.003, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000, 10'000, 100'000};
+constexpr std::uint32_t steps_named_max = 100;
 
 }  // namespace
 
 struct Metrics::Impl {
     using Labels = std::map<std::string, std::string>;
+    using Key = std::tuple<Tally::What, std::int64_t, std::uint32_t>;  // definition, step
 
     Labels labels(const Stored& stored) {
         const Definition& d = stored.definition;
@@ -43,37 +46,32 @@ struct Metrics::Impl {
         switch (entry.what) {
             case What::started:
                 ++figures.started;
-                return count("ferry_saga_started_total", "Sagas started.", labels(*entry.stored));
+                return count(entry, "ferry_saga_started_total", "Sagas started.");
             case What::completed:
                 ++figures.completed;
-                return count("ferry_saga_completed_total", "Sagas completed.",
-                             labels(*entry.stored));
+                return count(entry, "ferry_saga_completed_total", "Sagas completed.");
             case What::compensated:
                 ++figures.compensated;
-                return count("ferry_saga_compensated_total", "Sagas that were undone.",
-                             labels(*entry.stored));
+                return count(entry, "ferry_saga_compensated_total", "Sagas that were undone.");
             case What::parked:
                 ++figures.parked;
-                return count("ferry_saga_parked_total", "Sagas that came to wait for an operator.",
-                             labels(*entry.stored));
-            case What::resent: {
+                return count(entry, "ferry_saga_parked_total",
+                             "Sagas that came to wait for an operator.");
+            case What::resent:
                 ++figures.resent;
-                Labels with = labels(*entry.stored);
-                with["step"] = step(entry, with);
-                return count("ferry_saga_resent_total", "Commands and compensations sent again.",
-                             with);
-            }
-            case What::step_done: {
-                Labels with = labels(*entry.stored);
-                with["step"] = step(entry, with);
-                prometheus::BuildHistogram()
-                    .Name("ferry_saga_step_seconds")
-                    .Help("From a step's first command to its success.")
-                    .Register(registry)
-                    .Add(with, step_buckets)
-                    .Observe(entry.seconds);
-                return;
-            }
+                return count(entry, "ferry_saga_resent_total",
+                             "Commands and compensations sent again.");
+            case What::step_done:
+                return series_of(
+                           entry, histograms,
+                           [&](const Labels& with) {
+                               return &prometheus::BuildHistogram()
+                                           .Name("ferry_saga_step_seconds")
+                                           .Help("From a step's first command to its success.")
+                                           .Register(registry)
+                                           .Add(with, step_buckets);
+                           })
+                    ->Observe(entry.seconds);
             case What::ignored:
                 ++figures.ignored;
                 return;
@@ -82,14 +80,36 @@ struct Metrics::Impl {
                 return;
         }
     }
+    void count(const Tally::Entry& entry, const char* name, const char* help) {
+        series_of(entry, counters, [&](const Labels& with) {
+            return &prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(with);
+        })->Increment();
+    }
+    /// Looked up in the registry once: by labels that takes longer than the rest of a step.
+    template <class Series, class Make>
+    Series* series_of(const Tally::Entry& entry, std::map<Key, Series*>& kept, const Make& make) {
+        const Key key{entry.what, entry.stored->key, entry.step};
+        const auto found = kept.find(key);
+        if (found != kept.end()) return found->second;
+        Labels with = labels(*entry.stored);
+        if (entry.what == Tally::What::resent || entry.what == Tally::What::step_done) {
+            with["step"] = step(entry, with);
+        }
+        Series* const made = make(with);
+        // As many as there are labels, and no more.
+        if (known.contains(entry.stored->key) && entry.step < steps_named_max) kept[key] = made;
+        return made;
+    }
     static std::string step(const Tally::Entry& entry, const Labels& with) {
-        if (with.at("saga") == "_other" || entry.step >= 100) return "_other";
+        if (with.at("saga") == "_other" || entry.step >= steps_named_max) return "_other";
         return entry.stored->definition.steps[entry.step].name;
     }
 
     mutable std::mutex mutex;
     prometheus::Registry registry{prometheus::Registry::InsertBehavior::Merge};
     std::set<std::int64_t> known;
+    std::map<Key, prometheus::Counter*> counters;
+    std::map<Key, prometheus::Histogram*> histograms;
     SagaFigures figures;
 };
 

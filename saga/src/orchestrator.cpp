@@ -153,7 +153,7 @@ sqlite::Answer<Started> Orchestrator::start(std::string_view definition, std::st
 
 sqlite::Status Orchestrator::signal(std::string_view id, std::string_view name,
                                     std::string_view json) {
-    if (!parse_json(json)) return Problem{Kind::refused, 0, "a signal's payload is JSON"};
+    if (!valid_json(json)) return Problem{Kind::refused, 0, "a signal's payload is JSON"};
     return impl_->ask({[&](Runner& runner, std::uint64_t now_ms, const Runner::Publish& publish) {
                            return change(runner, id, Signal{std::string(name), std::string(json)},
                                          impl_->options.name, "signal", name, now_ms, publish);
@@ -186,6 +186,9 @@ ferry::Status Orchestrator::run(std::unique_ptr<consumer::Source> source) {
         std::move(source),
         [impl](std::span<const consumer::Incoming> messages, std::span<consumer::Handled> handled) {
             const std::scoped_lock lock(impl->writing);
+            impl->member_checked = false;
+            impl->batch = messages;
+            impl->next_place = 0;
             impl->inbox->apply_batch(messages, handled, [impl](consumer::Effects& effects) {
                 return impl->incoming(effects);
             });

@@ -10,10 +10,13 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "ferry/consumer/inbox.hpp"
 #include "ferry/consumer/runtime.hpp"
 #include "ferry/outbox/outbox.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/saga/orchestrator.hpp"
 #include "http_desk.hpp"
 #include "metrics.hpp"
@@ -53,6 +56,13 @@ struct Orchestrator::Impl {
     void run_jobs(std::deque<Job>& jobs);
     sqlite::Status do_jobs(std::deque<Job>& jobs, std::vector<sqlite::Status>& results,
                            std::uint64_t now_ms);
+    struct Lease {
+        std::uint64_t fence = 0;
+        std::uint64_t renewed_ms = 0;
+        Store::Rank rank;
+    };
+    sqlite::Answer<bool> do_together(std::deque<Job>& jobs, std::vector<sqlite::Status>& results,
+                                     std::uint64_t now_ms);
     sqlite::Status tend(std::uint64_t now_ms);
     /// How many were due.
     sqlite::Answer<std::size_t> run_timers(std::uint64_t now_ms);
@@ -71,13 +81,13 @@ struct Orchestrator::Impl {
     }
     /// Who this process is, as all transactions check.
     sqlite::Answer<bool> still_member(Store& of) {
+        if (FERRY_PLANTED("saga-lost-lease-not-noticed")) return true;
         return of.is_member(options.name, fence.load());
     }
 
     OrchestratorOptions options;
     const Clock& clock;
     SteadyWall wall;
-    std::mutex dice_mutex;
     Metrics metrics;
     std::string queue;
     std::atomic<std::uint64_t> fence{0};
@@ -90,6 +100,7 @@ struct Orchestrator::Impl {
     std::optional<outbox::Outbox> outbox;
     std::unique_ptr<Store> store;
     std::unique_ptr<Runner> runner;
+    BufferedRandom dice;
     Runner::Publish publish;
     std::uint64_t renewed_ms = 0;
     std::uint64_t tended_ms = 0;
@@ -105,7 +116,12 @@ struct Orchestrator::Impl {
     std::unique_ptr<consumer::Inbox> inbox;
     std::unique_ptr<Store> reply_store;
     std::unique_ptr<Runner> reply_runner;
-    Tally uncommitted;
+    BufferedRandom reply_dice;
+    bool member_checked = false;  // in the transaction that is open
+    // Of the batch under way: what the messages with these places in it did.
+    std::span<const consumer::Incoming> batch;
+    std::size_t next_place = 0;
+    std::vector<std::pair<std::size_t, Tally::Entry>> uncommitted;
     std::unique_ptr<consumer::Runtime> runtime;
 
     std::shared_ptr<HttpDesk> desk;  // null: no HTTP calls are made

@@ -9,6 +9,7 @@
 #include "contract.hpp"
 #include "ferry/outbox/outbox.hpp"
 #include "ferry/platform/clock.hpp"
+#include "ferry/platform/planted.hpp"
 #include "schema.hpp"
 #include "values.hpp"
 
@@ -56,14 +57,11 @@ bool flag_header(const consumer::Incoming& message, std::string_view name) {
 }
 
 std::optional<Barrier> read_barrier(Effects& effects, const Call& call) {
-    auto statement = effects.database().prepare(
+    sqlite::Statement* const prepared = effects.prepare(
         "SELECT acted, undone, token, result, reason, held FROM ferry_saga_barrier WHERE saga = ?1 "
         "AND step = ?2");
-    if (!statement.ok()) {
-        effects.failed(statement.error());
-        return std::nullopt;
-    }
-    sqlite::Statement& s = statement.value();
+    if (prepared == nullptr) return std::nullopt;
+    sqlite::Statement& s = *prepared;
     auto row = s.bind(1, std::string_view(call.saga)).bind(2, std::string_view(call.step)).step();
     if (!row.ok()) {
         effects.failed(row.error());
@@ -78,6 +76,7 @@ std::optional<Barrier> read_barrier(Effects& effects, const Call& call) {
     out.result = s.text(3);
     out.reason = s.text(4);
     out.held = s.integer(5) == 1 ? Held::yes : s.integer(5) == 2 ? Held::settled : Held::no;
+    s.reset();
     return out;
 }
 
@@ -244,7 +243,8 @@ Handled Participant::handle(Effects& effects) {
     }
     auto barrier = read_barrier(effects, call);
     if (!barrier) return effects.handled();
-    if (call.token != 0 && call.token < barrier->token) {
+    if (call.token != 0 && call.token < barrier->token &&
+        !FERRY_PLANTED("saga-stale-token-believed")) {
         ++impl_->stale;
         return Handled::done();
     }
@@ -257,7 +257,6 @@ Handled Participant::handle(Effects& effects) {
 /// Nothing: the database failed, and the whole message is put off.
 std::optional<Said> Participant::Impl::attempt(Effects& effects, Call& call,
                                                const CallHandler& handler) {
-    if (!effects.run("SAVEPOINT ferry_saga_call")) return std::nullopt;
     Said said;
     try {
         said = handler(call);
@@ -267,24 +266,22 @@ std::optional<Said> Participant::Impl::attempt(Effects& effects, Call& call,
         said = Said::again("it threw something that is no std::exception");
     }
     if (effects.handled().kind != Handled::Kind::done) return std::nullopt;
-    if (said.kind == Said::Kind::done && !said.text.empty() && !parse_json(said.text)) {
+    if (said.kind == Said::Kind::done && !said.text.empty() && !valid_json(said.text)) {
         said = Said::again("its result is no JSON");
     }
-    if (said.kind != Said::Kind::done && !effects.run("ROLLBACK TO ferry_saga_call")) {
-        return std::nullopt;
-    }
-    if (!effects.run("RELEASE ferry_saga_call")) return std::nullopt;
+    // Nothing else was written for this message yet.
+    if (said.kind != Said::Kind::done && !effects.undo()) return std::nullopt;
     return said;
 }
 
 Handled Participant::Impl::act(Effects& effects, Call& call, Barrier& barrier,
                                const CallHandler& handler) {
-    if (barrier.undone == Undone::yes) {
+    if (barrier.undone == Undone::yes && !FERRY_PLANTED("saga-late-command-still-acts")) {
         ++hanging;
         write_barrier(effects, call, barrier);
         return answer(effects, call, "act", Said::failed("it was undone before it came"));
     }
-    if (barrier.acted != Acted::no) {
+    if (barrier.acted != Acted::no && !FERRY_PLANTED("saga-repeated-command-acts-again")) {
         ++repeats;
         write_barrier(effects, call, barrier);
         return answer(effects, call, "act",

@@ -52,7 +52,7 @@ std::optional<Reply> reply_of(const consumer::Incoming& message, std::string& wr
     reply.reason = text_header(message, contract::reason);
     const std::string_view payload = message.payload();
     if (reply.answer == Answer::done && !payload.empty() && reply.op == Op::act) {
-        if (!parse_json(payload)) {
+        if (!valid_json(payload)) {
             wrong = "the result of step " + text_header(message, contract::step) + " is no JSON";
             return std::nullopt;
         }
@@ -75,33 +75,47 @@ Status Orchestrator::Impl::prepare_replies(const consumer::Effects& effects) {
     if (reply_runner) return sqlite::ok_status();
     auto made = Store::open(effects.database());
     if (!made.ok()) return made.error();
+    if (auto trusted = made.value()->trust_own_rows(); !trusted.ok()) return trusted;
     reply_store = std::move(made).value();
-    Random& random = options.random == nullptr ? system_random() : *options.random;
+    Random& random = options.random == nullptr ? reply_dice : *options.random;
     reply_runner = std::make_unique<Runner>(*reply_store, queue, random, caller());
     return sqlite::ok_status();
 }
 
 Handled Orchestrator::Impl::incoming(consumer::Effects& effects) {
     if (auto ready = prepare_replies(effects); !ready.ok()) return handled(ready.error());
-    auto member = still_member(*reply_store);
-    if (!member.ok()) return handled(member.error());
-    if (!member.value()) return Handled::later("this orchestrator's lease has ended");
+    const auto place = static_cast<std::size_t>(&effects.message() - batch.data());
+    // The batch may run a second time, in another transaction.
+    if (place < next_place) member_checked = false;
+    next_place = place + 1;
+    while (!uncommitted.empty() && uncommitted.back().first >= place) uncommitted.pop_back();
+    if (!member_checked) {
+        // Nobody else writes before this transaction ends: what holds for its first message holds
+        // for all.
+        auto member = still_member(*reply_store);
+        if (!member.ok()) return handled(member.error());
+        if (!member.value()) return Handled::later("this orchestrator's lease has ended");
+        member_checked = true;
+    }
     Handled done = dispatch(effects, wall.now_ms());
-    Tally tally = reply_runner->take_tally();
-    if (done.kind == Handled::Kind::done && effects.handled().kind == Handled::Kind::done) {
-        auto& all = uncommitted.entries;
-        all.insert(all.end(), tally.entries.begin(), tally.entries.end());
+    for (const Tally::Entry& one : reply_runner->take_tally().entries) {
+        uncommitted.emplace_back(place, one);
     }
     return done;
 }
 
 /// Counts only what is on disk: a commit that fails makes all of its messages fail.
 void Orchestrator::Impl::committed(std::span<const consumer::Handled> all) {
-    const Tally tally = std::exchange(uncommitted, {});
+    Tally tally;
+    for (const auto& [place, one] : uncommitted) {
+        const bool kept = all[place].kind == Handled::Kind::done && !all[place].duplicate;
+        if (kept) tally.entries.push_back(one);
+    }
+    uncommitted.clear();
+    metrics.add(tally);
+    metrics.transaction();
     const bool any = std::any_of(
         all.begin(), all.end(), [](const Handled& one) { return one.kind == Handled::Kind::done; });
-    if (any) metrics.add(tally);
-    metrics.transaction();
     if (any && reply_store) committed_calls(*reply_store);
 }
 
@@ -126,7 +140,7 @@ Handled Orchestrator::Impl::dispatch(consumer::Effects& effects, std::uint64_t n
     } else if (const std::string signal = text_header(message, contract::signal); !signal.empty()) {
         const std::string payload =
             message.payload().empty() ? "{}" : std::string(message.payload());
-        if (!parse_json(payload)) return Handled::poison("a signal's payload is JSON");
+        if (!valid_json(payload)) return Handled::poison("a signal's payload is JSON");
         auto fed = reply_runner->feed(id, Signal{signal, payload}, now_ms, send);
         if (!fed.ok()) done = fed.error();
     } else if (const std::string why = text_header(message, contract::cancel); !why.empty()) {

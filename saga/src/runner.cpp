@@ -4,6 +4,7 @@
 #include <array>
 
 #include "contract.hpp"
+#include "ferry/platform/assert.hpp"
 #include "values.hpp"
 
 namespace ferry::saga {
@@ -74,47 +75,56 @@ sqlite::Answer<StartAnswer> Runner::start(const StartRequest& request, std::uint
         return refused("a saga's id is 1 to " + std::to_string(limits::id_bytes_max) +
                        " bytes of UTF-8");
     }
-    const auto input = parse_json(request.input);
-    if (!input) return refused("the input of saga " + request.id + " is no JSON");
+    if (!valid_json(request.input))
+        return refused("the input of saga " + request.id + " is no JSON");
     if (request.input.size() > limits::data_bytes_max) {
         return refused("the input of saga " + request.id + " has more than " +
                        std::to_string(limits::data_bytes_max) + " bytes");
     }
-    Store::Row row;
-    auto known = store_.load(request.id, row);
-    if (!known.ok()) return known.error();
-    if (known.value()) {
-        const bool same = row.stored->definition.name == request.definition &&
-                          parse_json(row.instance.input) == input;
-        if (same) return StartAnswer{false, row.instance.state};
-        return Problem{Kind::conflict, 0,
-                       "there is a saga " + request.id + " already, of " +
-                           row.stored->definition.name + " and with another input or definition"};
-    }
     auto stored = store_.find_definition(request.definition, request.version);
     if (!stored.ok()) return stored.error();
     if (stored.value() == nullptr) {
-        return Problem{Kind::not_found, 0,
-                       "there is no definition " + sqlite::bounded(request.definition) +
-                           (request.version == 0 ? std::string()
-                                                 : " version " + std::to_string(request.version))};
+        return started_before(
+            request, {Kind::not_found, 0,
+                      "there is no definition " + sqlite::bounded(request.definition) +
+                          (request.version == 0 ? std::string()
+                                                : " version " + std::to_string(request.version))});
     }
-    row = {};
+    Store::Row row;
     row.stored = stored.value();
     row.instance.id = request.id;
     row.instance.input = request.input;
     row.instance.trace = new_trace(request.traceparent);
-    if (auto made = create(row, now_ms, publish); !made.ok()) return made.error();
+    auto made = create(row, now_ms, publish);
+    if (!made.ok()) return made.error();
+    if (!made.value()) return started_before(request, missing(request.id));
     if (auto done = drain(now_ms, publish); !done.ok()) return done.error();
     return StartAnswer{true, row.instance.state};
 }
 
-Status Runner::create(Store::Row& row, std::uint64_t now_ms, const Publish& publish) {
+/// The answer to a start whose id may be taken; `otherwise` if it is not.
+sqlite::Answer<StartAnswer> Runner::started_before(const StartRequest& request, Problem otherwise) {
+    Store::Row row;
+    auto known = store_.load(request.id, row);
+    if (!known.ok()) return known.error();
+    if (!known.value()) return otherwise;
+    const bool same = row.stored->definition.name == request.definition &&
+                      parse_json(row.instance.input) == parse_json(request.input);
+    if (same) return StartAnswer{false, row.instance.state};
+    return Problem{Kind::conflict, 0,
+                   "there is a saga " + request.id + " already, of " + row.stored->definition.name +
+                       " and with another input or definition"};
+}
+
+/// False: the id is taken, and nothing was done.
+sqlite::Answer<bool> Runner::create(Store::Row& row, std::uint64_t now_ms, const Publish& publish) {
     row.instance.steps.resize(row.stored->definition.steps.size());
     const Outcome outcome = apply(row.stored->definition, row.instance, Begin{}, now_ms, random_);
+    auto made = store_.insert(row);
+    if (!made.ok() || !made.value()) return made;
     count(Tally::What::started, row);
-    if (auto done = store_.insert(row); !done.ok()) return done;
-    return act(row, outcome, now_ms, publish);
+    if (auto done = act(row, outcome, now_ms, publish); !done.ok()) return done.error();
+    return true;
 }
 
 sqlite::Answer<Outcome> Runner::feed(std::string_view id, const Event& event, std::uint64_t now_ms,
@@ -228,20 +238,22 @@ Status Runner::send(const Store::Row& row, const Send& send, const Publish& publ
     const Step& step = row.stored->definition.steps[send.step];
     const Route& route = send.op == Op::undo ? *step.compensation : step.command;
     if (!route.url.empty()) return call(row, send, route);
-    const std::string definition = label_of(row.stored->definition);
-    std::vector<outbox::Header> headers;
-    headers.reserve(8);
-    headers.emplace_back(contract::step, step.name);
-    headers.emplace_back(contract::op, std::string(send.op == Op::undo ? "undo" : "act"));
-    headers.emplace_back(contract::attempt, static_cast<std::int64_t>(send.attempt));
-    headers.emplace_back(contract::token, static_cast<std::int64_t>(instance.revision));
-    headers.emplace_back(contract::definition, definition);
-    headers.emplace_back(contract::trace, traceparent_of(instance));
-    if (never_fails(row.stored->definition, send.step)) {
-        headers.emplace_back(contract::retriable, true);
-    }
+    // Kept, so that their memory is: the same names for each command.
+    std::size_t used = 0;
+    const auto header = [&](std::string_view name, wire::HeaderValue value) {
+        if (used == headers_.size()) headers_.emplace_back();
+        headers_[used].first = name;
+        headers_[used++].second = std::move(value);
+    };
+    header(contract::step, step.name);
+    header(contract::op, std::string(send.op == Op::undo ? "undo" : "act"));
+    header(contract::attempt, static_cast<std::int64_t>(send.attempt));
+    header(contract::token, static_cast<std::int64_t>(instance.revision));
+    header(contract::definition, label_of(row.stored->definition));
+    header(contract::trace, traceparent_of(instance));
+    if (never_fails(row.stored->definition, send.step)) header(contract::retriable, true);
     if (send.op == Op::act && is_try(row.stored->definition, send.step)) {
-        headers.emplace_back(contract::holds, true);
+        header(contract::holds, true);
     }
     outbox::Message message;
     message.exchange = route.exchange;
@@ -249,7 +261,7 @@ Status Runner::send(const Store::Row& row, const Send& send, const Publish& publ
     message.payload = as_bytes(send.payload);
     message.ordering_key = instance.id;
     message.content_type = contract::json;
-    message.headers = headers;
+    message.headers = std::span(headers_).first(used);
     message.correlation_id = instance.id;
     message.reply_to = queue_;
     return publish(message);
@@ -321,7 +333,10 @@ Status Runner::start_child(const Store::Row& row, const StartChild& child, std::
         reply_to(parent.id, child.step, Op::act, Answer::failed, wrong);
         return sqlite::ok_status();
     }
-    return create(made, now_ms, publish);
+    auto created = create(made, now_ms, publish);
+    if (!created.ok()) return created.error();
+    FERRY_ASSERT(created.value(), "the id was free in this transaction");
+    return sqlite::ok_status();
 }
 
 Status Runner::drain(std::uint64_t now_ms, const Publish& publish) {

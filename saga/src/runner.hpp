@@ -70,6 +70,9 @@ public:
                                    std::uint64_t now_ms, const Publish& publish);
 
     [[nodiscard]] Tally take_tally() { return std::exchange(tally_, {}); }
+    /// What was counted since a moment can be taken back.
+    [[nodiscard]] std::size_t counted() const { return tally_.entries.size(); }
+    void forget_behind(std::size_t counted) { tally_.entries.resize(counted); }
     [[nodiscard]] Store& store() { return store_; }
 
 private:
@@ -88,7 +91,9 @@ private:
         std::uint32_t asker_step = 0;
     };
 
-    sqlite::Status create(Store::Row& row, std::uint64_t now_ms, const Publish& publish);
+    sqlite::Answer<StartAnswer> started_before(const StartRequest& request,
+                                               sqlite::Problem otherwise);
+    sqlite::Answer<bool> create(Store::Row& row, std::uint64_t now_ms, const Publish& publish);
     sqlite::Answer<Outcome> one(Store::Row& row, const Event& event, std::uint64_t now_ms,
                                 const Publish& publish);
     sqlite::Status act(const Store::Row& row, const Outcome& outcome, std::uint64_t now_ms,
@@ -109,6 +114,7 @@ private:
     Random& random_;
     const std::atomic<std::uint64_t>* const fence_;
     std::deque<Pending> pending_;
+    std::vector<outbox::Header> headers_;
     Tally tally_;
 };
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "ferry/platform/clock.hpp"
+#include "ferry/platform/planted.hpp"
 
 namespace ferry::saga {
 
@@ -22,6 +23,7 @@ public:
     std::uint64_t now_ms() {
         const std::scoped_lock lock(mutex_);
         const Now now = clock_.now();
+        if (FERRY_PLANTED("saga-timers-jump-with-the-wall-clock")) return now.wall_ms;
         const std::uint64_t passed = (now.mono.ns - last_.mono.ns) / 1'000'000;
         if (passed == 0) return now_ms_;
         now_ms_ += passed;

@@ -58,6 +58,34 @@ private:
     Json id_;
 };
 
+/// Wants no values, only that they are not nested too deeply.
+class DepthCounter final : public nlohmann::json_sax<Json> {
+public:
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool start_object(std::size_t) override { return deeper(); }
+    bool key(string_t&) override { return true; }
+    bool end_object() override { return back(); }
+    bool start_array(std::size_t) override { return deeper(); }
+    bool end_array() override { return back(); }
+    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+        return false;
+    }
+
+private:
+    bool deeper() { return ++depth_ <= limits::json_depth_max; }
+    bool back() {
+        --depth_;
+        return true;
+    }
+    std::size_t depth_ = 0;
+};
+
 /// Objects are made on the way; false: a part of the way is something else already.
 bool put(Json& into, const std::string& pointer, const Json& value) {
     Json* at = &into;
@@ -106,6 +134,11 @@ std::optional<Json> parse_json(std::string_view text) {
     Json value = Json::parse(text.begin(), text.end(), watch, false);
     if (value.is_discarded() || too_deep) return std::nullopt;
     return value;
+}
+
+bool valid_json(std::string_view text) {
+    DepthCounter counter;
+    return Json::sax_parse(text.begin(), text.end(), &counter);
 }
 
 bool valid_pointer(std::string_view text) {

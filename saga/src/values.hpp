@@ -16,6 +16,8 @@ using Json = nlohmann::json;
 
 /// Nothing: it is no JSON, or deeper than limits::json_depth_max.
 [[nodiscard]] std::optional<Json> parse_json(std::string_view text);
+/// Whether parse_json() would give something; makes no value.
+[[nodiscard]] bool valid_json(std::string_view text);
 /// "" or /a/b/0, with ~0 and ~1 as in RFC 6901.
 [[nodiscard]] bool valid_pointer(std::string_view text);
 /// Requires  valid_pointer(text)

@@ -47,10 +47,11 @@ Status Orchestrator::Impl::open() {
     auto made = Store::open(outbox->database());
     if (!made.ok()) return made.error();
     store = std::move(made).value();
+    if (auto trusted = store->trust_own_rows(); !trusted.ok()) return trusted;
     auto name = store->queue();
     if (!name.ok()) return name.error();
     queue = name.value();
-    Random& random = options.random == nullptr ? system_random() : *options.random;
+    Random& random = options.random == nullptr ? dice : *options.random;
     runner = std::make_unique<Runner>(*store, queue, random, caller());
     publish = [this](const outbox::Message& message) {
         auto stored = outbox->enqueue(message);
@@ -60,6 +61,7 @@ Status Orchestrator::Impl::open() {
     inbox_options.consumer = "saga";
     // The state machine knows a repeated answer by itself.
     inbox_options.no_id = consumer::NoId::position;
+    inbox_options.repeatable = true;
     inbox_options.on_event = options.on_event;
     inbox_options.busy_timeout = std::chrono::milliseconds(5'000);
     auto made_inbox = consumer::Inbox::open(options.database, std::move(inbox_options));
@@ -167,25 +169,54 @@ void Orchestrator::Impl::run_jobs(std::deque<Job>& taken) {
 
 Status Orchestrator::Impl::do_jobs(std::deque<Job>& taken, std::vector<Status>& results,
                                    std::uint64_t now_ms) {
-    const sqlite::Database& database = store->database();
-    auto transaction = sqlite::Transaction::begin(database);
+    auto whole = do_together(taken, results, now_ms);
+    if (!whole.ok()) return whole.error();
+    if (whole.value()) return sqlite::ok_status();
+    results.clear();
+    runner->forget_behind(0);
+    auto transaction = sqlite::Transaction::begin(store->database());
     if (!transaction.ok()) return transaction.error();
     if (auto member = membership(now_ms); !member.ok()) return member;
     for (Job& job : taken) {
         auto step = store->point();
         if (!step.ok()) return step.error();
-        const Tally before = runner->take_tally();
+        const std::size_t counted = runner->counted();
         Status result = job.run(*runner, now_ms, publish);
-        Tally after = runner->take_tally();
-        if (!result.ok()) after = {};
-        metrics.add(before);
-        metrics.add(after);
+        if (!result.ok()) runner->forget_behind(counted);
         if (result.ok()) {
             if (auto released = step.value().release(); !released.ok()) return released;
         }
         results.push_back(std::move(result));
     }
     return transaction.value().commit();
+}
+
+/// Without savepoints: one for each job costs as much as several statements, and most that fail
+/// have written nothing before. False: one had, so nothing is kept of any.
+sqlite::Answer<bool> Orchestrator::Impl::do_together(std::deque<Job>& taken,
+                                                     std::vector<Status>& results,
+                                                     std::uint64_t now_ms) {
+    const sqlite::Database& database = store->database();
+    const Lease lease_before{fence, renewed_ms, rank};
+    auto transaction = sqlite::Transaction::begin(database);
+    if (!transaction.ok()) return transaction.error();
+    if (auto member = membership(now_ms); !member.ok()) return member.error();
+    for (Job& job : taken) {
+        const std::int64_t changes = database.changes_in_all();
+        const std::size_t counted = runner->counted();
+        results.push_back(job.run(*runner, now_ms, publish));
+        if (results.back().ok()) continue;
+        runner->forget_behind(counted);
+        if (database.in_transaction() && database.changes_in_all() == changes) continue;
+        transaction.value().rollback();
+        // A membership that was new with it is none.
+        fence = lease_before.fence;
+        renewed_ms = lease_before.renewed_ms;
+        rank = lease_before.rank;
+        return false;
+    }
+    if (auto done = transaction.value().commit(); !done.ok()) return done.error();
+    return true;
 }
 
 // ---- the lease ----

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 
 namespace ferry::outbox::relay {
@@ -97,6 +98,7 @@ void Core::lost() {
 // ---- waiting rows ----
 
 bool Core::blocks(const Waiting& row) const {
+    if (FERRY_PLANTED("relay-key-not-held-behind-a-refusal")) return false;
     return !row.key.empty() && !(row.parked && rules_.policy == Policy::skip);
 }
 
@@ -232,6 +234,7 @@ void Core::sent(std::uint64_t id) {
     told_ = std::max(told_, id);
     cursor_ = std::max(cursor_, id);
     in_flight_.add(Range{id, id});
+    if (FERRY_PLANTED("relay-row-deleted-before-its-confirm")) finished_.add(Range{id, id});
 }
 
 void Core::unsendable(std::uint64_t id, std::string_view key, std::string_view reason) {
@@ -273,7 +276,8 @@ void Core::finish(Range ids) {
 
 void Core::confirmed(Range ids, bool duplicate) {
     in_flight_.remove(ids);
-    if (duplicate && ids.last > trusted_upto_) {
+    if (duplicate && ids.last > trusted_upto_ &&
+        !FERRY_PLANTED("relay-duplicate-of-a-copy-believed")) {
         foreign_ = true;
         if (ids.first > trusted_upto_) return;
         ids.last = trusted_upto_;

@@ -143,7 +143,17 @@ void Worker::turn() {
     write_if_due(now_ms());
 }
 
+std::uint64_t Worker::step(bool announced) {
+    note_wake(announced);
+    turn();
+    return rest_ms();
+}
+
 void Worker::sleep() {
+    note_wake(waker_.wait(rest_ms()));
+}
+
+std::uint64_t Worker::rest_ms() {
     const std::uint64_t now = now_ms();
     std::uint64_t until = std::max(now, fallback_at_);
     const auto at = [&](std::uint64_t moment) { until = std::min(until, moment); };
@@ -164,15 +174,17 @@ void Worker::sleep() {
     }
     if (stop_by_.has_value()) at(*stop_by_);
     measure();
-    const bool woken_by_commit = waker_.wait(until > now ? until - now : 0);
-    if (announced_.exchange(false) || woken_by_commit) {
-        ++figures_.wakes;
-        const std::uint64_t woken = now_ms();
-        active_until_ = woken + active_ms;
-        maybe_new_ = true;
-        looks_left_ = looks_ms.size();
-        look_again_ = woken + looks_ms.front();
-    }
+    return until > now ? until - now : 0;
+}
+
+void Worker::note_wake(bool woken_by_commit) {
+    if (!announced_.exchange(false) && !woken_by_commit) return;
+    ++figures_.wakes;
+    const std::uint64_t woken = now_ms();
+    active_until_ = woken + active_ms;
+    maybe_new_ = true;
+    looks_left_ = looks_ms.size();
+    look_again_ = woken + looks_ms.front();
 }
 
 // ---- the lease ----

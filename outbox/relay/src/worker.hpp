@@ -37,6 +37,10 @@ public:
     Worker& operator=(const Worker&) = delete;
 
     void run();
+    /// One turn of run() without its sleep, for who keeps the time himself; never together with
+    /// run(). `announced`: something was committed. Returns after how many milliseconds the next
+    /// turn is due, if no answer and no commit comes before.
+    std::uint64_t step(bool announced);
     void stop_gracefully(std::uint64_t patience_ms);
     void stop_at_once();
     /// Something was committed.
@@ -55,6 +59,8 @@ private:
     // ---- worker.cpp: the loop and the lease ----
     void turn();
     void sleep();
+    std::uint64_t rest_ms();
+    void note_wake(bool woken_by_commit);
     [[nodiscard]] std::uint64_t now_ms() const { return clock_.now().mono.ns / 1'000'000; }
     [[nodiscard]] std::uint64_t wall_ms() const { return clock_.now().wall_ms; }
     bool lead();

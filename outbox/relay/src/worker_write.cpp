@@ -42,8 +42,9 @@ bool Worker::write(std::uint64_t reserve) {
     const bool active = now_ms() < active_until_;
     WriteWish wish;
     wish.finished = &core_.finished();
-    wish.rows_max = static_cast<std::uint32_t>(
-        std::clamp<std::uint64_t>(write_rows_, rows_per_step_min, options_.mark_rows_max));
+    // What the operator allows counts for more than what is quick.
+    wish.rows_max = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+        std::max<std::uint64_t>(write_rows_, rows_per_step_min), options_.mark_rows_max));
     // Something waits to be sent: do not let it wait for housekeeping.
     if (reserve != 0) {
         wish.rows_max = std::min<std::uint32_t>(wish.rows_max, rows_beside_reserve_max);

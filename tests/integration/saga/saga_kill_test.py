@@ -11,11 +11,15 @@ import pathlib
 import random
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import unittest
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "python"))
+from notes import Notes  # noqa: E402
 from programs import FERRY, Broker, Program, orchestrator, rows, until
 
 PARTICIPANT = os.environ["PARTICIPANT"]
@@ -84,6 +88,24 @@ def wrong_with(saga, definition, failing, state, ledger):
             at for times in undos.values() for at in times):
         return f"an effect behind the first compensation: {ledger}"
     return None
+
+
+def verdict_on(path, sagas):
+    """What ferry_check says of [(definition, completed, ledger)]; nothing: all is well."""
+    notes = Notes(path)
+    for number, (definition, completed, ledger) in enumerate(sagas, 1):
+        rows_of_steps, _ = SHAPES[definition]
+        steps = [step for row in rows_of_steps for step in row]
+        together = {step: place + 1 for place, row in enumerate(rows_of_steps) if len(row) > 1 for step in row}
+        notes.add("saga_begin", id=number, seq=len(steps))
+        for _, step, op in ledger:
+            notes.add("saga_step" if op == "act" else "saga_undo", id=number, seq=steps.index(step) + 1,
+                      key=together.get(step))
+        notes.add("saga_end", id=number, attempt=1 if completed else 2)
+    notes.add("drained")
+    notes.close()
+    done = subprocess.run([os.environ["FERRY_CHECK"], path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.stdout.decode() if done.returncode != 0 else None
 
 
 class SagaKill(unittest.TestCase):
@@ -157,6 +179,9 @@ class SagaKill(unittest.TestCase):
         wrong = {saga: what for saga, (definition, failing) in self.started.items()
                  if (what := wrong_with(saga, definition, failing, states[saga], sorted(ledgers[saga])))}
         self.assertEqual(wrong, {})
+        self.assertIsNone(verdict_on(self.folder / "history", [
+            (definition, states[saga] == "completed", sorted(ledgers[saga]))
+            for saga, (definition, _) in self.started.items()]))
         # What was ended is ended: nothing changes it any more (I6), and nothing waits anywhere.
         self.assertEqual(rows(self.db, "SELECT count(*) FROM ferry_saga WHERE due_ms IS NOT NULL"), [(0,)])
         for program in self.participants:
@@ -196,6 +221,7 @@ class SagaKill(unittest.TestCase):
             starter.join()
         print(f"{sum(killed.values())} of {CYCLES} kills in {time.monotonic() - begin:.0f} s: {dict(killed)}; {paused} pauses",
               flush=True)
+        print(f"evidence: saga-kills reached {sum(killed.values())} of {CYCLES}", flush=True)
         self.assertGreaterEqual(sum(killed.values()), CYCLES * 0.8)
         ended = self.check()
         self.assertGreater(ended["completed"], 10)

@@ -29,6 +29,17 @@ TEST_F(RelayRuns, sends_what_was_committed_in_order_and_takes_it_out_of_the_tabl
     EXPECT_EQ(relay().figures().sent, 3u);
 }
 
+// A bound below what is quick ended the program by an assertion of the library.
+TEST_F(RelayRuns, marks_one_row_at_a_time_when_no_more_are_allowed) {
+    app();
+    Options options = options_for(file());
+    options.mark_rows_max = 1;
+    relay_ = start(std::move(options));
+    commit({"a", "b", "c"});
+    ASSERT_TRUE(all_marked());
+    EXPECT_THAT(broker_.payloads(), ElementsAre("a", "b", "c"));
+}
+
 TEST_F(RelayRuns, gives_each_message_its_origin_and_the_floor) {
     relay();
     commit({"a"}, "k");

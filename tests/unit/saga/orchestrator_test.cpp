@@ -79,6 +79,46 @@ TEST_F(SagaRig, BadStartsAreRefusedWithASentence) {
     EXPECT_FALSE(orchestrator->start("three", "s1", deep).ok());
 }
 
+// One that cannot be done is found out after it has written; it takes nobody with it.
+TEST_F(SagaRig, AStartThatCannotBeStoredIsUndoneAloneInItsTransaction) {
+    must(saga_db->run("UPDATE ferry_outbox_state SET value = 50 WHERE name = 'payload_bytes_max'"));
+    start_orchestrator();
+    must(orchestrator->add(three()));
+    const std::string large = R"({"x":")" + std::string(60, 'x') + "\"}";
+    std::atomic<int> good{0}, bad{0};
+    const auto start_some = [&](const std::string& prefix) {
+        for (int i = 0; i < 20; ++i) {
+            orchestrator->start_async("three", prefix + std::to_string(i), i == 7 ? large : "{}",
+                                      [&](const auto& done) { ++(done.ok() ? good : bad); });
+        }
+    };
+    // While the database is locked, they gather.
+    must(saga_db->run("BEGIN IMMEDIATE"));
+    start_some("s");
+    must(saga_db->run("COMMIT"));
+    ASSERT_TRUE(until([&] { return good + bad == 20; }));
+    EXPECT_EQ(bad, 1);
+    EXPECT_EQ(orchestrator->figures().started, 19U);
+    EXPECT_EQ(number(*saga_db, "SELECT count(*) FROM ferry_saga"), 19);
+    EXPECT_EQ(number(*saga_db, "SELECT count(*) FROM ferry_outbox WHERE routing_key = 'a'"), 19);
+    EXPECT_EQ(orchestrator->figures().lease_losses, 0U);
+
+    must(saga_db->run("BEGIN IMMEDIATE"));
+    for (int i = 0; i < 20; ++i) {
+        test::Sent sent;
+        sent.id = test::outbox_id(static_cast<std::uint64_t>(i) + 1, 1, 'e');
+        sent.correlation_id = "m" + std::to_string(i);
+        sent.payload = i == 7 ? large : "{}";
+        sent.headers.emplace_back("ferry-saga-start", std::string("three"));
+        queues[orchestrator->queue()].send(sent);
+    }
+    must(saga_db->run("COMMIT"));
+    ASSERT_TRUE(until([&] { return orchestrator->figures().started == 38; }));
+    EXPECT_EQ(number(*saga_db, "SELECT count(*) FROM ferry_saga"), 38);
+    EXPECT_FALSE(admin().show("m7").ok());
+    EXPECT_TRUE(comes_to("m19", SagaState::completed));
+}
+
 // S15, S27: times are in the database.
 TEST_F(SagaRig, TimersSurviveARestart) {
     Definition d = three();

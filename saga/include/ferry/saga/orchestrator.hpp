@@ -21,7 +21,7 @@ struct OrchestratorOptions {
     std::string name;        // of this process, unlike all others'; empty: a random one
     Duration lease{10'000};  // renewed at a third of it
     Duration retain{30LL * 24 * 3600 * 1000};  // of sagas that have ended; 0: for ever
-    std::uint32_t batch = 256;                 // sagas changed in one transaction
+    std::uint32_t batch = 512;                 // sagas changed in one transaction
     /// Makes the HTTP calls of definitions that have some, such as saga_http::curl_calls.
     std::shared_ptr<HttpCalls> http;
     std::function<void(std::string_view)> on_event;  // for the log; any thread, returns soon

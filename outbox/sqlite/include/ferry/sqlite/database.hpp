@@ -109,6 +109,8 @@ public:
     [[nodiscard]] bool in_transaction() const;
     /// Rows changed by the last INSERT, UPDATE or DELETE.
     [[nodiscard]] std::int64_t changes() const;
+    /// Rows changed since the connection was opened, by triggers too and also those rolled back.
+    [[nodiscard]] std::int64_t changes_in_all() const;
     [[nodiscard]] std::int64_t last_row_id() const;
     /// Absolute path of the file; empty for a database in memory.
     [[nodiscard]] std::string path(const char* schema = "main") const;
