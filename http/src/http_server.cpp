@@ -17,7 +17,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ferry/platform/file.hpp"
@@ -156,22 +158,44 @@ bool showed_a_good_certificate(MHD_Connection* connection) {
            status == 0;
 }
 
+/// A daemon of the library with what it looks into while it lives.
+class Serving {
+public:
+    explicit Serving(Pem texts) : pem(std::move(texts)) {}
+    ~Serving() {
+        if (daemon != nullptr) MHD_stop_daemon(daemon);
+        if (quiesced != MHD_INVALID_SOCKET) close(quiesced);
+    }
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+
+    [[nodiscard]] int listener() const {
+        return MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_LISTEN_FD)->listen_fd;
+    }
+    /// Takes no new connection any more. The library wants its socket open until it is stopped.
+    void quiesce() { quiesced = MHD_quiesce_daemon(daemon); }
+
+    const Pem pem;
+    MHD_Daemon* daemon = nullptr;
+
+private:
+    MHD_socket quiesced = MHD_INVALID_SOCKET;
+};
+
 }  // namespace
 
 struct HttpServer::Impl {
     HttpHandlers handlers;
     std::optional<HttpTls> tls;
-    Pem pem;  // the daemon looks into it
     bool loopback = false;
     std::uint16_t port = 0;
-    std::unique_ptr<SlowClients> slow;  // outlives the daemon
-    MHD_Daemon* daemon = nullptr;
+    std::unique_ptr<SlowClients> slow;  // outlives the daemons
+    std::mutex answering;               // by both daemons
+    std::unique_ptr<Serving> now;
+    std::unique_ptr<Serving> before;  // takes nobody new, and ends what it had begun
 
-    ~Impl() {
-        if (daemon != nullptr) MHD_stop_daemon(daemon);
-    }
-
-    [[nodiscard]] Answer answer(std::string_view path) const {
+    [[nodiscard]] Answer answer(std::string_view path) {
+        const std::lock_guard one_at_a_time(answering);
         if (path == "/metrics") {
             return {MHD_HTTP_OK, handlers.metrics ? handlers.metrics() : std::string(),
                     "text/plain; version=0.0.4; charset=utf-8"};
@@ -189,7 +213,7 @@ struct HttpServer::Impl {
     }
 
     [[nodiscard]] Answer check_and_answer(MHD_Connection* connection, std::string_view path,
-                                          std::string_view method) const {
+                                          std::string_view method) {
         if (tls && !tls->client_ca.empty() && !showed_a_good_certificate(connection))
             return {MHD_HTTP_FORBIDDEN, "a client certificate of the right CA is wanted here\n"};
         if (method != "GET" && method != "HEAD") {
@@ -213,7 +237,13 @@ struct HttpServer::Impl {
         return answer(path);
     }
 
-    /// Null: it cannot be. The daemon owns `fd` then, and looks into `texts` while it lives.
+    /// Null: it cannot be. It owns `fd` otherwise.
+    [[nodiscard]] std::unique_ptr<Serving> serve(int fd, Pem texts) {
+        auto serving = std::make_unique<Serving>(std::move(texts));
+        serving->daemon = start_daemon(fd, serving->pem);
+        return serving->daemon == nullptr ? nullptr : std::move(serving);
+    }
+
     [[nodiscard]] MHD_Daemon* start_daemon(int fd, const Pem& texts) {
         std::vector<MHD_OptionItem> options{
             {MHD_OPTION_EXTERNAL_LOGGER, reinterpret_cast<std::intptr_t>(&silent), nullptr},
@@ -325,21 +355,18 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& host, s
     const int fd = listener.value();
     auto impl = std::make_unique<Impl>();
     impl->tls = std::move(tls);
-    if (impl->tls) {
-        auto pem = read_all(*impl->tls);
-        if (!pem.ok()) {
-            close(fd);
-            return pem.error();
-        }
-        impl->pem = std::move(pem).value();
+    auto pem = impl->tls ? read_all(*impl->tls) : Pem();
+    if (!pem.ok()) {
+        close(fd);
+        return pem.error();
     }
     impl->handlers = std::move(handlers);
     impl->slow =
         std::make_unique<SlowClients>(std::chrono::milliseconds(impl->handlers.request_ms_max));
     impl->loopback = address.loopback;
     impl->port = port_of(fd);
-    impl->daemon = impl->start_daemon(fd, impl->pem);
-    if (impl->daemon == nullptr) {
+    impl->now = impl->serve(fd, std::move(pem).value());
+    if (impl->now == nullptr) {
         close(fd);
         if (impl->tls) {
             return Error{.code = Errc::rejected,
@@ -354,25 +381,17 @@ Status HttpServer::reload() {
     if (!impl_->tls) return ok_status();
     auto fresh = read_all(*impl_->tls);
     if (!fresh.ok()) return fresh.error();
-    const MHD_DaemonInfo* const info =
-        MHD_get_daemon_info(impl_->daemon, MHD_DAEMON_INFO_LISTEN_FD);
-    const int fd = fcntl(info->listen_fd, F_DUPFD_CLOEXEC, 0);
+    const int fd = fcntl(impl_->now->listener(), F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return os_error(Errc::io_failed, "there is no descriptor for the HTTP port");
     // Tried before the old one goes: what it would not take must not end what works.
-    Pem before = std::move(impl_->pem);
-    impl_->pem = std::move(fresh).value();
-    MHD_Daemon* const daemon = impl_->start_daemon(fd, impl_->pem);
-    if (daemon == nullptr) {
+    auto fresh_one = impl_->serve(fd, std::move(fresh).value());
+    if (fresh_one == nullptr) {
         close(fd);
-        impl_->pem = std::move(before);
         return Error{.code = Errc::rejected,
                      .what = "the certificate, its key or the clients' CA cannot be used"};
     }
-    // Stopping shuts the socket down, which the new one listens on: it is taken away before.
-    const MHD_socket old_fd = MHD_quiesce_daemon(impl_->daemon);
-    MHD_stop_daemon(impl_->daemon);
-    if (old_fd != MHD_INVALID_SOCKET) close(old_fd);
-    impl_->daemon = daemon;
+    impl_->now->quiesce();
+    impl_->before = std::exchange(impl_->now, std::move(fresh_one));
     return ok_status();
 }
 

@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import http.client
 import pathlib
 import re
 import shutil
@@ -273,10 +274,14 @@ class Https(Case):
         def certificate():
             return ssl.get_server_certificate(("127.0.0.1", self.https_port))
         before = certificate()
+        begun = http.client.HTTPSConnection("127.0.0.1", self.https_port, context=self.context(), timeout=10)
+        begun.connect()
         for source, own in zip(self.ca.sign("broker3", "DNS:localhost,IP:127.0.0.1"), self.own):
             shutil.copy(source, own)
         wait_until(lambda: certificate() != before, "the new certificate")
         self.assertEqual(self.fetch(self.context()), 200)
+        begun.request("GET", "/health/live")  # nobody who was there is cut off
+        self.assertEqual(begun.getresponse().status, 200)
 
 
 class SigningIn(Case):
@@ -477,7 +482,7 @@ MESSAGE = ["", "other", None, b"x"]
 TABLE = {
     "heartbeat": None, "goodbye": None, "hold": None, "ack": None, "nack": None, "extend": None, "credit": None,
     "unsubscribe": None, "schedule_next": None, "hello": None, "auth_response": None,
-    "publish": ("write", None), "transaction": ("write", None),
+    "publish": ("write", None), "transaction": ("write", None), "transactions": ("write", None),
     "producer": ("configure", ("other", {})),
     "subscribe": ("read", (1, "other", 1, 1000, {})),
     "pull": ("read", (1, "other", 1, 1000, {})),
@@ -574,8 +579,10 @@ class Permissions(Case):
             alice.request(75, producer, 5, 0, 0, [], [message("mine", b"e"), message("other", b"f")])
         self.assertEqual(caught.exception.code, PERMISSION_DENIED)
         self.assertIn("'other'", caught.exception.text)
+        alice.send(74, 6, producer, 0, 0, [[1, []], [1, []]], [message("mine", b"g"), message("other", b"h")])
+        self.assertEqual(alice.outcomes(producer, 6, 7), {6: "confirmed", 7: PERMISSION_DENIED})
         self.assertEqual(self.root.show("other")["ready"], 0)
-        self.assertEqual(alice.show("mine")["ready"], 2)
+        self.assertEqual(alice.show("mine")["ready"], 3)
 
     def test_names_inside_of_requests_are_held_against_the_rights_too(self):
         alice = User(self.broker.port, "alice", SECRET)

@@ -103,6 +103,19 @@ TEST(Config, WrongTypeOrRangeNamesKeyAndWhatIsAllowed) {
     EXPECT_THAT(error_of("[log]\nlevel = [1]\n"), HasSubstr("log.level must be one of"));
 }
 
+TEST(Config, AKeyWithALineBreakDoesNotBreakTheSentence) {
+    EXPECT_THAT(error_of("[log]\n\"a\\nb\" = 1\n"), HasSubstr("\"log.a?b\""));
+    EXPECT_THAT(error_of("\"a\\nb\\u007f\" = 1\n"), HasSubstr("a?b?"));
+}
+
+// The TOML library would call some letters impossible where they stand between keys.
+TEST(Config, LettersBeyondAsciiAreRefusedOrTakenLikeOthers) {
+    EXPECT_THAT(error_of("[log]\n\xd2\x95\x97 = 1\n"), HasSubstr("not TOML"));
+    EXPECT_THAT(error_of("[log]\n[\xc2\xa7]\n"), HasSubstr("not TOML"));
+    EXPECT_EQ(accepted("[data] # \xc3\xa4\ndir = \"\"\"\\\n\xc3\xa4\"\"\"\n").broker.data_dir,
+              "\xc3\xa4");
+}
+
 TEST(Config, BrokenTomlNamesTheLine) {
     EXPECT_THAT(error_of("[log]\nlevel = \n"),
                 AllOf(StartsWith("f.toml, line 2: "), HasSubstr("not TOML")));

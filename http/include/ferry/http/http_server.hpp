@@ -15,7 +15,7 @@ struct Health {
     std::string reason;  // one sentence when not ok
 };
 
-/// What the server shows. Called on the server's thread, one at a time.
+/// What the server shows. Called on the server's threads, one at a time.
 struct HttpHandlers {
     std::string program = "ferry";  // heading of the first page
     std::function<std::string()> metrics;
@@ -35,9 +35,9 @@ struct HttpTls {
 /// A small HTTP server for operators' tools: GET and HEAD of /, /metrics, /health/live,
 /// /health/ready.
 ///
-/// Threads   start() makes one thread, which runs the handlers; the destructor joins it. The other
-/// calls
-///           come from the owner's thread.
+/// Threads   start() makes one thread, which runs the handlers, and reload() another; the
+/// destructor
+///           joins them. The other calls come from the owner's thread.
 /// Hostile   At most 64 connections of 32 KiB each, closed after 10 s of silence, or when a request
 ///           takes longer than request_ms_max, however busily it drips. A request with a body,
 ///           another method or a path not listed gets its 4xx. A server bound to a loopback address
@@ -54,8 +54,9 @@ public:
     HttpServer(const HttpServer&) = delete;
     HttpServer& operator=(const HttpServer&) = delete;
 
-    /// Reads the files of `tls` again; open connections end. After an error what was there before
-    /// goes on. Blocking: until the request that is answered is done.
+    /// Reads the files of `tls` again, for connections from now on; open ones go on until the
+    /// reload after this one. After an error what was there before goes on.
+    /// Blocking  Until what two reloads ago was begun has its answer.
     Status reload();
 
     /// The port in use; what the system chose if start() was given 0.
