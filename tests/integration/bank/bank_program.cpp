@@ -13,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -136,6 +137,12 @@ Handled receive(Effects& effects) {
     return Handled::done();
 }
 
+/// A short one lets a process that is stopped lose its messages to another.
+Duration lease() {
+    const char* const ms = std::getenv("BANK_LEASE_MS");
+    return ms != nullptr ? Duration(std::atoll(ms)) : consumer::BrokerSourceOptions{}.lease;
+}
+
 int consume(const std::string& role, const std::string& path, const std::string& url,
             const std::string& queue) {
     if (auto made = consumer::Inbox::init(path); !made.ok()) return die(made.error().text);
@@ -156,10 +163,12 @@ int consume(const std::string& role, const std::string& path, const std::string&
     if (!inbox.ok()) return die(inbox.error().text);
     consumer::BrokerSourceOptions source_options;
     source_options.queue = queue;
+    source_options.lease = lease();
     auto source = consumer::open_source(url, "bank", source_options, Duration(30'000));
     if (!source.ok()) return die(source.error().text);
     consumer::RuntimeOptions options;
     options.name = role;
+    options.lease = lease();
     options.inbox = inbox.value().get();
     options.retry.first = Duration(5);
     options.retry.cap = Duration(50);

@@ -1,9 +1,10 @@
-"""A bank of ten processes, each killed (SIGKILL) at random, then checked by bank_check.py.
+"""A bank of ten processes, each killed (SIGKILL) at random, or stopped for longer than a lease, then checked by bank_check.py
+and, as a history, by ferry_check, which share no code.
 
     p1 p2  transfers and an outbox         c1 c2  an inbox, accounts and an outbox       r  an inbox, receipts
      └─ relay ─► ferryd ─ bank1 bank2 ──────►└─ relay ─► ferryd ─ receipts ──────────────►┘
 
-BANK_CYCLES says how many kills there are (default 220); BANK_SEED repeats their order.
+BANK_CYCLES says how many kills there are (default 250); BANK_SEED repeats their order.
 Cites G30, G31, G32, G34, G37.
 """
 import json
@@ -21,10 +22,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "python"))
 import bank_check  # noqa: E402
 from broker import Broker  # noqa: E402
+from notes import Notes  # noqa: E402
 
-CYCLES = int(os.environ.get("BANK_CYCLES", "220"))
+GOAL = 250
+CYCLES = int(os.environ.get("BANK_CYCLES", GOAL))
 SEED = int(os.environ.get("BANK_SEED", str(random.randrange(1 << 30))))
 QUEUES = ("bank1", "bank2", "receipts")
+LEASE = 2.0
+# Of the history: processes, and one queue of transfers and one of receipts.
+NUMBERS = {"broker": 9, "p1": 1, "p2": 2, "c1": 11, "c2": 12, "r": 13,
+           "relay-p1": 21, "relay-p2": 22, "relay-c1": 23, "relay-c2": 24}
+TRANSFERS, RECEIPTS = 1, 2
 
 
 class Process:
@@ -32,6 +40,17 @@ class Process:
         self.name, self.command = name, command
         self.errors = open(os.path.join(directory, name + ".stderr"), "ab")
         self.process = None
+        self.stopped_until = None
+
+    def pause(self, seconds):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)
+            self.stopped_until = time.monotonic() + seconds
+
+    def wake(self, in_any_case=False):
+        if self.stopped_until is not None and (in_any_case or time.monotonic() > self.stopped_until):
+            self.process.send_signal(signal.SIGCONT)
+            self.stopped_until = None
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=self.errors)
@@ -40,8 +59,10 @@ class Process:
         # It may have ended by itself already: a relay that found no database, a consumer no broker.
         self.process.kill()
         self.process.wait()
+        self.stopped_until = None
 
     def stop(self):
+        self.wake(True)
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout=60)
@@ -64,8 +85,11 @@ class Bank:
         self.consumers = [make("c1", bank, "apply", db["c1"], url, "bank1"),
                           make("c2", bank, "apply", db["c2"], url, "bank2"),
                           make("r", bank, "receive", db["r"], url, "receipts")]
-        self.relays = [make("relay-" + name, ferry, "--url", url, "relay", db[name]) for name in ("p1", "p2", "c1", "c2")]
+        self.relays = [make("relay-" + name, ferry, "--url", url, "relay", db[name], "--lease", "1s") for name in ("p1", "p2", "c1", "c2")]
         self.random = random.Random(SEED)
+        self.notes = Notes(os.path.join(self.directory, "history"))
+        self.notes.rules(brokers=[NUMBERS["broker"]])
+        self.pauses = self.recovery_kills = 0
 
     def start(self):
         for process in self.producers + self.consumers:
@@ -100,14 +124,26 @@ class Bank:
         many = everybody + ["broker"]
         victims = many if number % 40 == 39 else self.random.sample(many, self.random.choice((1, 1, 2, 3)))
         for victim in victims:
+            self.notes.add("crash", process=NUMBERS["broker" if victim == "broker" else victim.name])
             self.broker.kill() if victim == "broker" else victim.kill()
         time.sleep(self.random.random() * 0.1)
+        if "broker" in victims and self.random.random() < 0.35:
+            # Also while it recovers.
+            self.broker.begin()
+            time.sleep(self.random.random() * 0.03)
+            self.broker.kill()
+            self.recovery_kills += 1
         for victim in victims:
             self.broker.start() if victim == "broker" else victim.start()
         # Those that gave up while the broker was away.
         for process in everybody:
             if process.process.poll() is not None:
                 process.start()
+            process.wake()
+        if number % 25 == 12:
+            # Beyond the lease of what it holds; kills go on meanwhile.
+            self.random.choice(self.consumers + self.relays).pause(LEASE + 0.7)
+            self.pauses += 1
         time.sleep(self.random.random() * 0.6)
 
     def drained(self):
@@ -121,10 +157,32 @@ class Bank:
         return all(queue["ready"] == 0 and queue["unacked"] == 0 for queue in map(json.loads, listed.splitlines()))
 
     def settle(self):
+        for process in self.producers + self.consumers + self.relays:
+            process.wake(True)
         for process in self.producers:
             status = process.stop()
             assert status == 0, f"{process.name} ended with {status}"
         self.until(self.drained, "all has arrived and is handled")  # I10
+
+    def judge(self):
+        """What ferry_check says of the whole run as a history; None: nothing is wrong."""
+        for name in ("p1", "p2"):
+            for token, in bank_check.rows(self.db[name], "SELECT token FROM orders"):
+                self.notes.add("commit", process=NUMBERS[name], queue=TRANSFERS, id=int(token))
+            with open(self.db[name] + ".rolled-back", encoding="ascii") as lines:
+                for token in lines:
+                    self.notes.add("commit", "fail", process=NUMBERS[name], queue=TRANSFERS, id=int(token))
+        for name in ("c1", "c2"):
+            for token, in bank_check.rows(self.db[name], "SELECT token FROM ledger"):
+                self.notes.add("effect", process=NUMBERS[name], queue=TRANSFERS, id=int(token))
+                self.notes.add("commit", process=NUMBERS[name], queue=RECEIPTS, id=int(token))
+        for token, in bank_check.rows(self.db["r"], "SELECT token FROM receipt"):
+            self.notes.add("effect", process=NUMBERS["r"], queue=RECEIPTS, id=int(token))
+        self.notes.add("drained")
+        self.notes.close()
+        done = subprocess.run([os.environ["FERRY_CHECK"], self.notes.path], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        return done.stdout.decode() if done.returncode != 0 else None
 
     def tidy(self):
         return all(self.count(name, "SELECT count(*) FROM ferry_inbox_range WHERE unsure = 0") <= 50
@@ -147,6 +205,7 @@ class Bank:
 def main():
     began = time.monotonic()
     print(f"{CYCLES} kills, BANK_SEED={SEED}", flush=True)
+    os.environ["BANK_LEASE_MS"] = str(int(LEASE * 1000))
     bank = Bank()
     try:
         bank.start()
@@ -167,6 +226,10 @@ def main():
             assert status == 0, f"{process.name} ended with {status}"
         assert bank.broker.stop() == 0
         wrong, figures = bank_check.check(bank.directory)
+        verdict = bank.judge()
+        wrong += [verdict] if verdict else []
+        print(f"{bank.pauses} pauses beyond a lease, {bank.recovery_kills} kills during recovery")
+        print(f"evidence: random-kills reached {CYCLES} of {GOAL}")
         print(", ".join(f"{name} {value}" for name, value in figures.items()), f"in {time.monotonic() - began:.0f} s")
         if wrong:
             bank.explain()

@@ -16,7 +16,7 @@ from broker import Broker  # noqa: E402
 
 DOCS = os.path.join(HERE, "..", "..", "..", "docs")
 PAGES = ("ordering.md", "retries.md", "time.md", "transactions.md", "limits.md", "priorities.md", "dedupe.md", "policies.md",
-         "operations.md", "checkback.md", "locks.md", "calls.md", "services.md", "security.md", "overload.md")
+         "operations.md", "checkback.md", "locks.md", "calls.md", "services.md", "security.md", "overload.md", "chaos.md")
 
 
 def examples(path):

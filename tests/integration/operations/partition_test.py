@@ -18,9 +18,11 @@ PROGRAM, CLIENT = sys.argv.pop(1), sys.argv.pop(1)
 
 
 class CuttingProxy:
-    """Passes so many bytes of one direction of its first connection, then cuts it. Later connections pass whole."""
+    """Passes so many bytes of one direction of its first connection, then cuts it. Later connections pass whole.
+    With `chunk` all of them pass in pieces of so many bytes."""
 
-    def __init__(self, target, direction, after):
+    def __init__(self, target, direction, after, chunk=65536):
+        self.chunk = chunk
         host, port = target.split(":")
         self.target, self.direction, self.left = (host, int(port)), direction, after
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -41,6 +43,8 @@ class CuttingProxy:
                     except OSError:
                         return
                     outer = socket.create_connection(self.target)
+                    for end in (inner, outer):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     first = self.connections == 0
                     self.connections += 1
                     pairs[inner], pairs[outer] = (outer, "up", first), (inner, "down", first)
@@ -63,8 +67,8 @@ class CuttingProxy:
         elif first and direction == self.direction:
             self.left -= len(data)
         try:
-            if data:
-                peer.sendall(data)
+            for at in range(0, len(data), self.chunk):
+                peer.sendall(data[at:at + self.chunk])
         except OSError:
             ends = True
         if ends:
@@ -133,6 +137,18 @@ class PartitionTest(unittest.TestCase):
 
     def test_a_publisher_that_loses_the_answers_stores_each_message_once(self):
         self.publish_through_cuts("down")
+
+    # F13
+    def test_one_byte_at_a_time_is_the_same_as_all_at_once(self):
+        self.ferry(self.broker.address, "queue", "declare", "q")
+        proxy = CuttingProxy(self.broker.address, "up", 1 << 30, chunk=1)
+        self.addCleanup(proxy.close)
+        text = "".join(f"message {i} {'x' * (i * 37 % 500)}\n" for i in range(40))
+        done = self.run_ferry(proxy.address, "publish", "q", text=text)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.ready(), 40)
+        self.assertEqual(self.ferry(proxy.address, "consume", "q", "--count", "40"), text)
+        self.assertEqual(self.ready(), 0)
 
 
 if __name__ == "__main__":

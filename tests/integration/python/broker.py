@@ -34,17 +34,22 @@ class Broker:
         self.port = 0
         self.http = ""  # where it serves HTTP
         self.process = None
+        self.wrapper = []  # a program that starts it
 
     def start(self, *extra):
-        arguments = [self.program, "--data", os.path.join(self.data, "log"),
-                     "--listen", f"127.0.0.1:{self.port}", "--http", self.http, *extra]
-        self.errors = open(os.path.join(self.data, "stderr"), "ab")
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self.errors)
+        self.begin(*extra)
         line = self._ready_line(30.0)
         found = re.search(r"listening on [^ ,]*:(\d+)", line)
         assert found, f"no ready line but {line!r}"
         self.port = int(found.group(1))
         return self
+
+    def begin(self, *extra):
+        """Does not wait until it is ready."""
+        arguments = [*self.wrapper, self.program, "--data", os.path.join(self.data, "log"),
+                     "--listen", f"127.0.0.1:{self.port}", "--http", self.http, *extra]
+        self.errors = open(os.path.join(self.data, "stderr"), "ab")
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self.errors)
 
     def _ready_line(self, patience):
         ready, _, _ = select.select([self.process.stdout], [], [], patience)

@@ -3,12 +3,14 @@ import collections
 import os
 import random
 import socket
+import subprocess
 import time
 import unittest
 
 import ferry_client as ferry
 from broker import Broker
 from ferry_client import Client, Closed, message, spread
+from notes import Notes
 
 DELIVER_SOME, ACTIVATED = 70, 71
 ORDERING_KEY = 2
@@ -18,7 +20,18 @@ def keyed(queue, key, number, exchange=""):
     return [exchange, queue, {ORDERING_KEY: key}, f"{key}:{number}".encode()]
 
 
+# Processes of the history; connections of consumers count from 100.
+PRODUCER, BROKER = 1, 9
+
+
+def number_of(key, number):
+    """The id of a message in the history."""
+    return key * 1000 + number + 1
+
+
 class Case(unittest.TestCase):
+    connections = 99
+
     def setUp(self):
         self.broker = Broker(os.environ["FERRYD"]).start()
         self.addCleanup(self.broker.end)
@@ -57,12 +70,21 @@ class Ordered(Case):
         self.assertEqual(client.deliveries(1, 1)[0]["payload"], b"a:2")
 
     def test_keys_stay_in_order_through_kills_of_the_broker_and_of_consumers(self):
-        """G61, G63: the first successful ack of each key's messages is in the order of publishing."""
+        """G61, G63: the first successful ack of each key's messages is in the order of publishing, and the checker of histories
+        finds nothing in what the clients saw."""
         random.seed(7)
         keys, each = 40, 25
         client = self.connect()
         client.declare("q", ordered=True, lease_ms=5000)
-        self.publish(client, 1, [keyed("q", f"k{k}", n) for n in range(each) for k in range(keys)])
+        self.notes = Notes(os.path.join(self.broker.data, "history"))
+        # Not all is settled at the end; a consumer may be late to see that its lease has ended.
+        self.notes.rules(brokers=[BROKER], ordered_queues=[1], lease_ns=5 * 10**9, tolerance_ns=10**9, drain_expected=False)
+        everything = [(k, n) for n in range(each) for k in range(keys)]
+        for k, n in everything:
+            self.notes.add("publish", "invoke", process=PRODUCER, queue=1, id=number_of(k, n), key=k + 1)
+        self.publish(client, 1, [keyed("q", f"k{k}", n) for k, n in everything])
+        for k, n in everything:
+            self.notes.add("publish", process=PRODUCER, queue=1, id=number_of(k, n))
         done = collections.defaultdict(list)
         kills = 0
         deadline = time.monotonic() + 60
@@ -70,20 +92,48 @@ class Ordered(Case):
             self.assertLess(time.monotonic(), deadline, f"{sum(map(len, done.values()))} of {keys * each} done")
             consumers = [self.connect(capabilities=["deliver_some"]) for _ in range(3)]
             for number, consumer in enumerate(consumers):
+                self.connections += 1
+                consumer.process = self.connections
                 consumer.subscribe(1, "q", 50, member=f"m{number}", weight=1 + number)
             for _ in range(random.randint(5, 30)):
                 self.handle_some(consumers, done)
             if kills < 4 and random.random() < 0.5:
                 kills += 1
+                self.notes.add("crash", process=BROKER)
                 self.broker.restart()
             else:
                 for consumer in consumers:
+                    self.notes.add("crash", process=consumer.process)
                     consumer.kill()
         for key, numbers in done.items():
             # An ack that was not durable when the broker died lets its message come again; the first time counts.
             firsts = list(dict.fromkeys(numbers))
             self.assertEqual(firsts, sorted(firsts), key)
         self.assertGreater(kills, 0)
+        self.notes.close()
+        judged = subprocess.run([os.environ["FERRY_CHECK"], self.notes.path], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, check=False)
+        self.assertEqual(judged.returncode, 0, judged.stdout.decode())
+
+    def note(self, what, consumer, tags, leases, kind="ok"):
+        for tag in tags:
+            ident, token = leases[tag]
+            self.notes.add(what, kind, process=consumer.process, queue=1, id=ident, lease=token)
+
+    def note_deliveries(self, consumer, frame, outs):
+        """{tag: (id, token)}"""
+        leases = {}
+        for i, (key, number) in enumerate(outs):
+            if frame[0] == DELIVER_SOME:
+                position, attempt = frame[3][i], 1
+                token = position
+            else:
+                position, attempt = frame[3] + i, frame[4]
+                token = frame[5] or position
+            leases[frame[2] + i] = (number_of(int(key[1:]), int(number)), token)
+            self.notes.add("deliver", process=consumer.process, queue=1, id=leases[frame[2] + i][0], position=position,
+                           lease=token, attempt=attempt, redelivered=attempt > 1)
+        return leases
 
     def handle_some(self, consumers, done):
         for consumer in consumers:
@@ -99,13 +149,18 @@ class Ordered(Case):
                 tag, messages = frame[2], frame[7]
             outs = [body[3].decode().split(":") for body in messages]
             self.assertEqual(len({key for key, _ in outs}), len(outs), "one of a key at a time")
+            leases = self.note_deliveries(consumer, frame, outs)
             back = [tag + i for i in range(len(outs)) if random.random() < 0.2]
             kept = [tag + i for i in range(len(outs)) if tag + i not in back]
+            self.note("ack", consumer, kept, leases, "invoke")
             lost = spread(consumer.ack(1, [n for t in kept for n in (t, t)])) if kept else set()
+            self.note("ack", consumer, [t for t in kept if t not in lost], leases)
+            self.note("ack", consumer, lost, leases, "fail")
             for t in kept:
                 if t not in lost:
                     done[outs[t - tag][0]].append(int(outs[t - tag][1]))
             if back:
+                self.note("nack", consumer, back, leases, "invoke")
                 consumer.request(ferry.NACK, 1, [n for t in back for n in (t, t)], True, random.choice([0, 20]),
                                  answers=(ferry.SETTLED,))
 

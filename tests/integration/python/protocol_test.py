@@ -16,7 +16,7 @@ NO_SUCH_SUBSCRIPTION, NO_ROUTE, BAD_NAME, BAD_OPTION, NOT_EMPTY, IN_USE = 204, 2
 NO_SUCH_BINDING, ALREADY_EXISTS = 210, 212
 SEQUENCE_GAP, FENCED, NO_SUCH_PRODUCER, MESSAGE_TOO_LARGE = 300, 301, 303, 403
 LEASE_LOST, TRANSACTION_OVER, QUEUE_FULL = 302, 330, 430
-TRANSACTION = 75
+TRANSACTIONS, TRANSACTION = 74, 75
 
 
 class Case(unittest.TestCase):
@@ -108,6 +108,37 @@ class Transactions(Case):
         self.refuses(TRANSACTION_OVER, self.transact, old, producer, 1, [], [message(done, b"x")])
         self.assertEqual(old.show(done)["ready"], 0)
         self.assertEqual(new.producer(name)["open"], [1, 1])
+
+    def test_many_in_one_frame_are_told_by_sequence(self):
+        """[transactions, first sequence, producer, flags, settled, [[messages, parts] ...], messages]"""
+        client = self.connect()
+        jobs, done = self.filled(client, 4), self.queue(client)
+        producer = client.producer(self.name("tx"))["producer"]
+        client.subscribe(1, jobs)
+        client.deliveries(1, 4)
+        items = [[1, [[1, [1, 1], False]]], [2, []], [0, [[1, [2, 3], False]]], [1, [[1, [3, 4], False]]]]
+        messages = [message(done, b"a"), message(done, b"b"), message("no-such-queue", b"c"), message(done, b"d")]
+        client.send(TRANSACTIONS, 1, producer, 1, 0, items, messages)
+        self.assertEqual(client.outcomes(producer, 1, 4),
+                         {1: "confirmed", 2: NO_ROUTE, 3: "confirmed", 4: LEASE_LOST})
+        self.assertEqual(client.show(done)["ready"], 1)
+        self.assertEqual(client.show(jobs)["unacked"], 1)
+        # All of it is one record when nothing is refused; the same again was there before.
+        client.send(TRANSACTIONS, 5, producer, 1, 4, [[1, []], [0, [[1, [4, 4], False]]]], [message(done, b"e")])
+        self.assertEqual(client.outcomes(producer, 5, 6), {5: "confirmed", 6: "confirmed"})
+        client.send(TRANSACTIONS, 5, producer, 1, 4, [[1, []]], [message(done, b"e")])
+        self.assertEqual(client.outcomes(producer, 5, 5), {5: "duplicate"})
+        self.assertEqual(client.show(done)["ready"], 2)
+        self.assertEqual(client.show(jobs)["unacked"], 0)
+
+    def test_malformed_ones_in_one_frame_close_the_connection(self):
+        one = [["", "q", None, b"x"]]
+        for items, messages in (([], []), ([[2, []]], one), ([[0, []]], one), ([[1]], one), ("x", one),
+                                ([[1, [[1, [2, 1], False]]]], one), ([[1, []]], [["", "q"]])):
+            client = self.connect()
+            producer = client.producer(self.name("tx"))["producer"]
+            client.send(TRANSACTIONS, 1, producer, 0, 0, items, messages)
+            self.assertEqual(client.expect_closed()[-1][2], MALFORMED_FRAME)
 
     def test_a_malformed_one_closes_the_connection(self):
         for parts, messages in (([[1, [2, 1], False]], []), ([[1]], []), ([], [["", "q"]]), ("x", [])):

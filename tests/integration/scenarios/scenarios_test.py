@@ -92,7 +92,13 @@ class Consumers(Case):
         self.assertEqual(set(done.values()), {1})
         self.assertEqual(len(done), 30)
         client = self.connect(broker)
+        # What had its last delivery on a lost connection leaves when it would be delivered once more, so somebody must stay.
+        late = self.connect(broker)
+        late.subscribe(1, "jobs")
         wait_until(lambda: client.request(ferry.QUEUE_SHOW, "dead")["ready"] == 1, "the dead letter")
+        self.assertEqual(client.request(ferry.QUEUE_SHOW, "jobs")["ready"], 0)
+        self.assertEqual(client.request(ferry.QUEUE_SHOW, "jobs")["unacked"], 0, "nobody got it a fifth time")
+        late.kill()
         self.again(broker)
         client = self.connect(broker)
         dead = client.request(ferry.QUEUE_PEEK, "dead", 0, 10, 1 << 20)["messages"]
