@@ -4,7 +4,7 @@ say() { printf '==> %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
 # Debian package, and how to see that its content is there when the package system cannot tell
-# (another distribution, or built from source): command:NAME or header:PATH.
+# (another distribution, or built from source): command:NAME, header:PATH ...
 build_needs=(
   g++=command:g++ cmake=command:cmake ninja-build=command:ninja pkg-config=command:pkg-config
   libuv1-dev=header:uv.h libmsgpack-cxx-dev=header:msgpack.hpp prometheus-cpp-dev=header:prometheus/registry.h
@@ -20,6 +20,8 @@ test_needs=(
 # A real Apache Kafka for tests/integration/kafka.
 [ "${FERRY_SKIP_KAFKA:-}" = 1 ] ||
   test_needs+=(openjdk-17-jre-headless=command:java maven=command:mvn kcat=command:kcat)
+# For the fuzzers.
+fuzz_needs=(clang=command:clang++ libclang-rt-14-dev=fuzzer:clang++)
 # Good to have; nothing is refused without them.
 extras=(ccache=command:ccache graphviz=command:dot)
 
@@ -28,6 +30,7 @@ there() {
     command:*) command -v "${1#command:}" >/dev/null ;;
     # Debian's Python, which has Debian's modules, need not be the first one in PATH.
     python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null || python3 -c "import ${1#python:}" 2>/dev/null ;;
+    fuzzer:*) compgen -G "$("${1#fuzzer:}" -print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer-*" >/dev/null ;;
     zone:*) [ -e "/usr/share/zoneinfo/${1#zone:}" ] ;;
     header:*)
       local folder

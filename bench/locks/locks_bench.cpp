@@ -6,8 +6,6 @@
 //   locks_bench call FERRYD [calls]     a call through a transient queue beside a round trip
 //   locks_bench services FERRYD [count] memory of the broker for so many instances, all watched
 
-#include <poll.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -22,7 +20,7 @@
 
 #include "broker_child.hpp"
 #include "ferry/transport/client.hpp"
-#include "loopback_socket.hpp"
+#include "loop_echo.hpp"
 
 namespace ferry::bench {
 namespace {
@@ -32,6 +30,7 @@ using transport::Client;
 using transport::Timeout;
 
 constexpr int rounds_each = 3;
+constexpr int call_turns = 15;
 constexpr Timeout long_enough{60'000};
 
 template <class T>
@@ -63,6 +62,7 @@ struct Times {
         run();
         us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - from).count());
     }
+    void add(const Times& more) { us.insert(us.end(), more.us.begin(), more.us.end()); }
     [[nodiscard]] double at(double part) {
         std::sort(us.begin(), us.end());
         return us[static_cast<std::size_t>(static_cast<double>(us.size() - 1) * part)];
@@ -119,70 +119,6 @@ void line(const BrokerChild& broker, int waiters) {
 
 // ---- calls ----
 
-// One byte comes back for each, from a thread that waits in poll, as an event loop does.
-class Echo {
-public:
-    Echo() {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t size = sizeof address;
-        listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-        if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            ::listen(listener_, 1) != 0) {
-            std::abort();
-        }
-        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-        port = ntohs(address.sin_port);
-        thread_ = std::thread([this] { serve(); });
-    }
-    ~Echo() {
-        thread_.join();
-        ::close(listener_);
-    }
-    Echo(const Echo&) = delete;
-    Echo& operator=(const Echo&) = delete;
-
-    std::uint16_t port = 0;
-
-private:
-    void serve() const {
-        const int peer = ::accept(listener_, nullptr, nullptr);
-        const int one = 1;
-        setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        char bytes[256];
-        for (;;) {
-            pollfd ready{peer, POLLIN, 0};
-            ::poll(&ready, 1, -1);
-            const ssize_t got = ::recv(peer, bytes, sizeof bytes, 0);
-            if (got <= 0 || ::send(peer, bytes, static_cast<std::size_t>(got), 0) != got) break;
-        }
-        ::close(peer);
-    }
-
-    int listener_ = -1;
-    std::thread thread_;
-};
-
-Times round_trips(int count) {
-    Times times;
-    Echo echo;
-    const LoopbackSocket socket(echo.port);
-    const std::string bytes(100, 'x');
-    for (int i = 0; i < count; ++i) {
-        times.take([&] {
-            socket.send(bytes);
-            char back[256];
-            for (ssize_t got = 0; got < 100;) {
-                pollfd ready{socket.fd(), POLLIN, 0};
-                ::poll(&ready, 1, -1);
-                got += ::recv(socket.fd(), back, sizeof back, 0);
-            }
-        });
-    }
-    return times;
-}
-
 // Each call begins in the callback of the one before: no thread of the application takes part.
 Times calls(Client& client, const std::string& queue, int count) {
     struct Chain {
@@ -213,7 +149,9 @@ Times calls(Client& client, const std::string& queue, int count) {
     return std::move(chain.times);
 }
 
+// In short turns, so that what else the machine does is in both.
 void call(const BrokerChild& broker, int count) {
+    LoopEcho echo;  // before there are threads: it forks
     const auto caller = connect(broker);
     const auto server = connect(broker);
     transport::QueueOptions transient;
@@ -229,19 +167,28 @@ void call(const BrokerChild& broker, int count) {
     };
     const auto fast = need(server->subscribe("fast", {}, serve));
     const auto kept = need(server->subscribe("kept", {}, serve));
-    for (int each = 0; each < rounds_each; ++each) {
-        Times floor = round_trips(count);
+    Times ratios;
+    Times floors;
+    Times transients;
+    Times waiting;
+    Times durables;
+    for (int turn = 0; turn < call_turns; ++turn) {
+        Times floor{echo.round_trips(count)};
         Times transient_calls = calls(*caller, "fast", count);
-        Times waiting;
         for (int i = 0; i < count / 4; ++i)
             waiting.take([&] { need(caller->call(message_to("fast"))); });
         Times durable_calls = calls(*caller, "kept", count / 4);
-        show("round trip", floor);
-        show("call, transient queue", transient_calls);
-        show("  ... from a waiting thread", waiting);
-        show("call, durable queue", durable_calls);
-        std::printf("call / round trip: %.2f\n", transient_calls.at(0.5) / floor.at(0.5));
+        ratios.us.push_back(transient_calls.at(0.5) / floor.at(0.5));
+        floors.add(floor);
+        transients.add(transient_calls);
+        durables.add(durable_calls);
     }
+    show("round trip of two event loops", floors);
+    show("call, transient queue", transients);
+    show("  ... from a waiting thread", waiting);
+    show("call, durable queue", durables);
+    std::printf("call / round trip: %.2f (median of %d turns, %.2f to %.2f)\n", ratios.at(0.5),
+                call_turns, ratios.at(0), ratios.at(1));
 }
 
 // ---- services ----

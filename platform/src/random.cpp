@@ -10,17 +10,20 @@
 namespace ferry {
 namespace {
 
+void fill(void* into, std::size_t bytes) {
+    ssize_t got = -1;
+    do {
+        got = getrandom(into, bytes, 0);
+    } while (got < 0 && errno == EINTR);
+    // Up to 256 bytes come whole once the pool is seeded; a kernel without getrandom is too old.
+    FERRY_ASSERT(got == static_cast<ssize_t>(bytes), "getrandom works on every kernel");
+}
+
 class SystemRandom final : public Random {
 public:
     std::uint64_t next() override {
         std::uint64_t value = 0;
-        ssize_t got = -1;
-        do {
-            got = getrandom(&value, sizeof value, 0);
-        } while (got < 0 && errno == EINTR);
-        // Up to 256 bytes come whole once the pool is seeded; a kernel without getrandom is too
-        // old.
-        FERRY_ASSERT(got == static_cast<ssize_t>(sizeof value), "getrandom works on every kernel");
+        fill(&value, sizeof value);
         return value;
     }
 };
@@ -38,6 +41,15 @@ std::uint64_t splitmix64(std::uint64_t& state) {
 Random& system_random() {
     static SystemRandom random;
     return random;
+}
+
+std::uint64_t BufferedRandom::next() {
+    if (used_ == numbers_.size()) {
+        static_assert(sizeof numbers_ <= 256, "more may come in parts");
+        fill(numbers_.data(), sizeof numbers_);
+        used_ = 0;
+    }
+    return numbers_[used_++];
 }
 
 SeededRandom::SeededRandom(std::uint64_t seed) noexcept
