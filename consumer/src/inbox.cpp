@@ -116,7 +116,8 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
     }
     lock.unlock();
     FERRY_FAULT_POINT("inbox.before_commit");
-    sqlite::Status result = marks->save();
+    sqlite::Status result = still_open();
+    if (result.ok()) result = marks->save();
     if (result.ok()) result = run("COMMIT");
     FERRY_FAULT_POINT("inbox.after_commit");
     if (!result.ok()) {
@@ -179,15 +180,19 @@ sqlite::Status Inbox::Impl::mark(const Applying& one) {
     return one.outboxed ? marks->add(one.origin, wall_ms()) : marks->add_id(one.id, wall_ms());
 }
 
+/// SQLite ends a transaction by itself after some failures. What is written then is committed at
+/// once: a mark without its effect.
+sqlite::Status Inbox::Impl::still_open() {
+    if (database.in_transaction()) return sqlite::ok_status();
+    const Problem ended{sqlite::Kind::full, 0, "the database has ended the transaction"};
+    marks->distrust(ended);
+    return ended;
+}
+
 Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
     Applying applying;
     Handled handled;
-    if (!database.in_transaction()) {
-        // A savepoint would begin one, and release() commit it: an effect whose mark is not saved.
-        const Problem ended{sqlite::Kind::full, 0, "the database has ended the transaction"};
-        marks->distrust(ended);
-        return handled_of(ended);
-    }
+    if (auto there = still_open(); !there.ok()) return handled_of(there.error());
     if (!is_fresh(message, applying, handled)) {
         note(message, applying, handled);
         return handled;

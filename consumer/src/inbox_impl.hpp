@@ -86,6 +86,7 @@ struct Inbox::Impl {
     bool together(std::span<const Incoming> messages, std::span<Handled> handled, const Effect& fn);
     bool effect_of_many(const Incoming& message, const Applying& applying, Handled& handled,
                         const Effect& fn);
+    sqlite::Status still_open();
     Handled one(const Incoming& message, const Effect& fn);
     Handled effect(const Incoming& message, const Effect& fn);
     void note(const Incoming& message, const Applying& applying, const Handled& handled);

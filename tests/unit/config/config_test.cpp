@@ -104,7 +104,7 @@ TEST(Config, WrongTypeOrRangeNamesKeyAndWhatIsAllowed) {
 }
 
 TEST(Config, AKeyWithALineBreakDoesNotBreakTheSentence) {
-    EXPECT_THAT(error_of("[log]\n\"a\\nb\" = 1\n"), HasSubstr("\"log.a?b\""));
+    EXPECT_THAT(error_of("[log]\n\"a\\nb\" = 1\n"), HasSubstr("unknown key log.a?b;"));
     EXPECT_THAT(error_of("\"a\\nb\\u007f\" = 1\n"), HasSubstr("a?b?"));
 }
 

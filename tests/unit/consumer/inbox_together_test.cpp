@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,30 @@ TEST(InboxTogether, NothingIsKeptOfATransactionThatEndsHalfWay) {
         inbox->apply_batch(messages, handled, InboxRig::effect);
         EXPECT_FALSE(handled[0].duplicate);
         EXPECT_EQ(rig.effects(), 4);
+    }
+}
+
+TEST(InboxTogether, NoMarkIsKeptWhenTheLastOneEndsTheTransaction) {
+    for (const bool together : {true, false}) {
+        InboxRig rig;
+        InboxOptions options = repeatable();
+        options.repeatable = together;
+        auto inbox = rig.inbox(std::move(options));
+        const auto messages = five();
+        std::vector<Handled> handled(2);
+        // A range that the next mark makes longer, in memory only until the commit.
+        ASSERT_EQ(inbox->apply(messages[0], InboxRig::effect).kind, Kind::done);
+        inbox->apply_batch(std::span(messages).subspan(1, 2), handled, [](Effects& effects) {
+            InboxRig::effect(effects);
+            if (effects.message().payload() != "3") return Handled::done();
+            effects.database().run("ROLLBACK").ignore("as after a failure");
+            return Handled::later("the disk is full");
+        });
+        EXPECT_NE(handled[0].kind, Kind::done);
+        EXPECT_EQ(rig.effects(), 1);
+        const Handled again = inbox->apply(messages[1], InboxRig::effect);
+        EXPECT_TRUE(again.kind == Kind::done && !again.duplicate) << "a mark without its effect";
+        EXPECT_EQ(rig.effects(), 2);
     }
 }
 
