@@ -2,6 +2,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ferry/consumer/inbox.hpp"
@@ -109,23 +110,30 @@ TEST(InboxTogether, WhatThrowsBehindItsWriteIsUndoneAlone) {
     EXPECT_EQ(rig.effects(), 3);
 }
 
+InboxOptions perhaps_repeatable(bool is) {
+    InboxOptions options = repeatable();
+    options.repeatable = is;
+    return options;
+}
+
 // As SQLite itself does after some failures of the disk: what comes behind it must not be
 // committed, each statement for itself.
+Effect ends_the_transaction_at(std::string payload) {
+    return [payload = std::move(payload)](Effects& effects) {
+        InboxRig::effect(effects);
+        if (effects.message().payload() != payload) return Handled::done();
+        effects.database().run("ROLLBACK").ignore("as after a failure");
+        return Handled::later("the disk is full");
+    };
+}
+
 TEST(InboxTogether, NothingIsKeptOfATransactionThatEndsHalfWay) {
     for (const bool together : {true, false}) {
         InboxRig rig;
-        InboxOptions options = repeatable();
-        options.repeatable = together;
-        auto inbox = rig.inbox(std::move(options));
+        auto inbox = rig.inbox(perhaps_repeatable(together));
         const auto messages = five();
         std::vector<Handled> handled(messages.size());
-        const auto breaks = [](Effects& effects) {
-            InboxRig::effect(effects);
-            if (effects.message().payload() != "2") return Handled::done();
-            effects.database().run("ROLLBACK").ignore("as after a failure");
-            return Handled::later("the disk is full");
-        };
-        inbox->apply_batch(messages, handled, breaks);
+        inbox->apply_batch(messages, handled, ends_the_transaction_at("2"));
         for (const Handled& one : handled) EXPECT_NE(one.kind, Kind::done);
         EXPECT_EQ(rig.effects(), 0);
         inbox->apply_batch(messages, handled, InboxRig::effect);
@@ -137,19 +145,13 @@ TEST(InboxTogether, NothingIsKeptOfATransactionThatEndsHalfWay) {
 TEST(InboxTogether, NoMarkIsKeptWhenTheLastOneEndsTheTransaction) {
     for (const bool together : {true, false}) {
         InboxRig rig;
-        InboxOptions options = repeatable();
-        options.repeatable = together;
-        auto inbox = rig.inbox(std::move(options));
+        auto inbox = rig.inbox(perhaps_repeatable(together));
         const auto messages = five();
         std::vector<Handled> handled(2);
         // A range that the next mark makes longer, in memory only until the commit.
         ASSERT_EQ(inbox->apply(messages[0], InboxRig::effect).kind, Kind::done);
-        inbox->apply_batch(std::span(messages).subspan(1, 2), handled, [](Effects& effects) {
-            InboxRig::effect(effects);
-            if (effects.message().payload() != "3") return Handled::done();
-            effects.database().run("ROLLBACK").ignore("as after a failure");
-            return Handled::later("the disk is full");
-        });
+        inbox->apply_batch(std::span(messages).subspan(1, 2), handled,
+                           ends_the_transaction_at("3"));
         EXPECT_NE(handled[0].kind, Kind::done);
         EXPECT_EQ(rig.effects(), 1);
         const Handled again = inbox->apply(messages[1], InboxRig::effect);
