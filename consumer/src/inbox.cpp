@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <new>
 
 #include "ferry/platform/assert.hpp"
 #include "ferry/platform/planted.hpp"
@@ -72,11 +71,15 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
 }
 
 sqlite::Status Inbox::Impl::run(const char* sql) noexcept {
-    try {
-        return database.run(sql);
-    } catch (const std::bad_alloc&) {
-        return Problem{sqlite::Kind::full, 0, "no memory"};  // short enough to need none
-    }
+    return without_throwing([&] { return database.run(sql); });
+}
+
+sqlite::Status Inbox::Impl::commit() noexcept {
+    return without_throwing([this] {
+        if (auto there = still_open(); !there.ok()) return there;
+        if (auto saved = marks->save(); !saved.ok()) return saved;
+        return database.run("COMMIT");
+    });
 }
 
 void Inbox::Impl::give_up() noexcept {
@@ -116,9 +119,7 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
     }
     lock.unlock();
     FERRY_FAULT_POINT("inbox.before_commit");
-    sqlite::Status result = still_open();
-    if (result.ok()) result = marks->save();
-    if (result.ok()) result = run("COMMIT");
+    sqlite::Status result = commit();
     FERRY_FAULT_POINT("inbox.after_commit");
     if (!result.ok()) {
         run("ROLLBACK").ignore("SQLite may have rolled back by itself");

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -69,8 +70,18 @@ struct Inbox::Impl {
     /// Instead of leave(), where something was thrown on the way: nothing of the transaction is
     /// kept, and all who share it hear of it.
     void give_up() noexcept;
-    /// Also says so where there is no memory left to say it with.
     sqlite::Status run(const char* sql) noexcept;
+    sqlite::Status commit() noexcept;
+    /// Also says so where there is no memory left to say it with: whoever has the connection must
+    /// come to where it is given back.
+    template <class F>
+    static sqlite::Status without_throwing(F&& call) noexcept {
+        try {
+            return call();
+        } catch (const std::bad_alloc&) {
+            return sqlite::Problem{sqlite::Kind::full, 0, "no memory"};  // too short to need any
+        }
+    }
 
     void each(std::span<const Incoming> messages, std::span<Handled> handled, const Effect& fn);
     struct Applying {

@@ -97,7 +97,7 @@ Status Inbox::tend(const Place& place) {
     impl.turn.wait(lock, [&] { return !impl.busy && !impl.open; });
     impl.busy = true;
     lock.unlock();
-    const auto done = impl.tidy(place, impl.wall_ms());
+    const auto done = Impl::without_throwing([&] { return impl.tidy(place, impl.wall_ms()); });
     lock.lock();
     impl.busy = false;
     impl.turn.notify_all();

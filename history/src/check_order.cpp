@@ -121,7 +121,7 @@ void check_key(const Ledger& ledger, std::vector<const Message*>& row, Findings&
             });
             break;
         }
-        At settled = message->settled();
+        At settled = message->let_pass();
         const At from = std::min(message->asked_first, message->commit_asked);
         settled = std::min(settled, ledger.purged(message->queue, from == never ? 0 : from));
         // It may have expired, or have become a dead letter, at a moment that nobody noted.

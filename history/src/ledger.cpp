@@ -39,6 +39,12 @@ At Message::settled() const {
     return at;
 }
 
+At Message::let_pass() const {
+    At at = settled();
+    for (const Lease& lease : leases) at = std::min(at, lease.undone);
+    return at;
+}
+
 Ledger::Ledger(const History& history, const Rules& rules) : history_(history), rules_(rules) {
     times_.reserve(history.size());
     std::uint64_t latest = 0;
@@ -174,6 +180,9 @@ void Ledger::note_settle(const Event& event, At at) {
         return;
     }
     lease->may_be_acked = event.type != Type::fail;
+    if (event.type == Type::fail && broker_crashes(lease->asked, at) != 0) {
+        lease->undone = lease->asked;
+    }
     if (event.type == Type::ok) lease->acked = std::min(lease->acked, at);
 }
 

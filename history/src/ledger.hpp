@@ -20,6 +20,7 @@ struct Lease {
     At granted = never;
     At asked = never;                 ///< the first ack or nack of it was sent
     At acked = never;                 ///< an ack was confirmed
+    At undone = never;                ///< an ack was sent that a broker took along when it died
     At returned = never;              ///< the first nack was sent
     At ended = never;                 ///< somebody saw it end, or its holder or a broker died
     At live_until = never;            ///< up to here nobody else may have had it
@@ -70,6 +71,9 @@ struct Message {
     [[nodiscard]] bool may_be_acked() const;
     /// The earliest event that may have settled it for good; `never` if nothing can have.
     [[nodiscard]] At settled() const;
+    /// The earliest event from which on what lies behind it of its key may be given out. What a
+    /// crash undid comes again in its order, whatever was given out in between.
+    [[nodiscard]] At let_pass() const;
 };
 
 /// Publishes and settlements that are one.
