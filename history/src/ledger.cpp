@@ -175,14 +175,12 @@ void Ledger::note_settle(const Event& event, At at) {
                                     lease->token);
     }
     if (event.what == What::reject) lease->rejected = true;
+    if (event.what != What::nack) lease->let_go = true;
     if (event.what != What::ack) {
         if (event.type != Type::fail) lease->returned = std::min(lease->returned, at);
         return;
     }
     lease->may_be_acked = event.type != Type::fail;
-    if (event.type == Type::fail && broker_crashes(lease->asked, at) != 0) {
-        lease->undone = lease->asked;
-    }
     if (event.type == Type::ok) lease->acked = std::min(lease->acked, at);
 }
 
@@ -257,6 +255,16 @@ void Ledger::finish_leases() {
         // Deliveries are heard of in another order than they were made: tokens tell.
         std::stable_sort(message.leases.begin(), message.leases.end(),
                          [](const Lease& a, const Lease& b) { return a.token < b.token; });
+        find_undone(message);
+    }
+}
+
+void Ledger::find_undone(Message& message) {
+    for (std::size_t i = 0; i + 1 < message.leases.size(); ++i) {
+        Lease& lease = message.leases[i];
+        if (lease.let_go && broker_crashes(lease.asked, message.leases[i + 1].granted) != 0) {
+            lease.undone = lease.asked;
+        }
     }
 }
 

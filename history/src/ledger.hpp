@@ -18,12 +18,12 @@ inline constexpr At never = std::numeric_limits<At>::max();
 /// A message in somebody's hands.
 struct Lease {
     At granted = never;
-    At asked = never;                 ///< the first ack or nack of it was sent
-    At acked = never;                 ///< an ack was confirmed
-    At undone = never;                ///< an ack was sent that a broker took along when it died
-    At returned = never;              ///< the first nack was sent
-    At ended = never;                 ///< somebody saw it end, or its holder or a broker died
-    At live_until = never;            ///< up to here nobody else may have had it
+    At asked = never;       ///< the first ack or nack of it was sent
+    At acked = never;       ///< an ack was confirmed
+    At undone = never;      ///< an ack or reject was sent that the broker took along when it died
+    At returned = never;    ///< the first nack was sent
+    At ended = never;       ///< somebody saw it end, or its holder or a broker died
+    At live_until = never;  ///< up to here nobody else may have had it
     std::uint64_t live_until_ns = 0;  ///< the same as a time, also behind the history's end
     std::uint64_t token = 0;
     std::uint64_t position = 0;
@@ -33,6 +33,7 @@ struct Lease {
     bool redelivered = false;
     bool may_be_acked = false;  ///< an ack was sent that was not refused
     bool rejected = false;      ///< a reject was sent
+    bool let_go = false;        ///< an ack or a reject was sent
 };
 
 /// One message in one queue (0: where its producer's exchange sent it).
@@ -133,6 +134,7 @@ private:
     void note_poll(const Event& event, At at);
     void note_purge(const Event& event, At at);
     void finish_leases();
+    void find_undone(Message& message);
     Message& message(std::uint32_t queue, std::uint64_t id);
     Message* named(const Event& event);
     Lease* lease_of(const Event& event);

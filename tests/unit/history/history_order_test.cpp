@@ -101,21 +101,24 @@ TEST(Order, OfAConfirmAndALaterPublishIsRealTime) {
     expect_only(two_messages(4500, 2, 8, false), {Violation::realtime_reordering});
 }
 
-// What was acked in a transaction lets the next one pass before that is durable, as every ack does.
-TEST(Order, AnOrderedQueueGoesOnBehindATransactionThatACrashUndoes) {
-    const auto undone = [](bool crashes) {
+// What is settled for good lets the next one pass before that is durable. A crash that undoes it
+// makes no violation of that; a refusal does, since it settled nothing.
+TEST(Order, AnOrderedQueueGoesOnBehindWhatACrashUndoes) {
+    const auto undone = [](What what, bool crashes) {
         Story story;
         story.rules.ordered_queues = {1};
         story.publish(1, 7).publish(2, 7).deliver(1);
-        story.settle(What::ack, Type::invoke, 1).history.back().group = 5;
+        story.settle(what, Type::invoke, 1).history.back().group = 5;
         story.deliver(2);
         if (crashes) story.crash(Story::broker);
-        story.settle(What::ack, Type::fail, 1).history.back().group = 5;
+        story.settle(what, Type::fail, 1).history.back().group = 5;
         if (!crashes) story.lapse(1).lapse(2);
         return story.deliver(1, 9000, 2).ack(1, 9000).deliver(2, 9001, 2).ack(2, 9001).drained();
     };
-    expect_clean(undone(true));
-    expect_only(undone(false), {Violation::delivery_reordering});
+    for (const What what : {What::ack, What::reject}) {
+        expect_clean(undone(what, true));
+        expect_only(undone(what, false), {Violation::delivery_reordering});
+    }
 }
 
 TEST(Order, AnOrderedQueueWaitsForWhatLiesBefore) {
