@@ -17,6 +17,9 @@ namespace {
 constexpr std::uint32_t first_saga_process = 500;
 constexpr std::uint64_t lease_ms = 5'000;
 constexpr std::uint32_t due_max = 16;
+// Sagas that repeat their commands faster than workers with a window of one take them would never
+// come to rest.
+constexpr std::uint64_t repeat_cap_ms = 30'000;
 constexpr const char* owner = "orchestrator";
 constexpr const char* saga_name = "sale";
 
@@ -61,10 +64,10 @@ saga::Definition draw_saga(const Swarm& swarm) {
         step.command.key =
             queue_name(swarm.worker_queue(static_cast<std::uint32_t>(i % swarm.saga_workers)));
         step.timeout_ms = world.between(300, 4'000);
-        step.retry = {world.between(20, 500), 2'000,
+        step.retry = {world.between(20, 500), repeat_cap_ms,
                       static_cast<std::uint32_t>(world.between(1, 5))};
         step.undo.first_ms = world.between(20, 500);
-        step.undo.cap_ms = 2'000;
+        step.undo.cap_ms = repeat_cap_ms;
         step.pivot = pivot && i == steps;
         if (!step.pivot) step.compensation = step.command;
         out.steps.push_back(std::move(step));
