@@ -79,6 +79,7 @@ std::optional<server::Address> parse_address(std::string_view text) {
     const bool bracketed = host.size() >= 2 && host.starts_with('[') && host.ends_with(']');
     if (bracketed) host = host.substr(1, host.size() - 2);
     if (host == "localhost" && !bracketed) host = "127.0.0.1";
+    if (host.find('\0') != host.npos) return std::nullopt;  // inet_pton would not see the rest
     const std::string name(host);
     in6_addr parsed_host{};
     const int family = bracketed ? AF_INET6 : AF_INET;

@@ -171,6 +171,7 @@ TEST(Config, AddressesAreNumericWithAPort) {
                             "[127.0.0.1]:7", "1.2.3:4", "1.2.3.4:7x", "host:7"}) {
         EXPECT_FALSE(parse_address(bad).has_value()) << bad;
     }
+    EXPECT_FALSE(parse_address(std::string_view("127.0.0.1\0.example:7", 20)).has_value());
 }
 
 /// The documented file with every `#key = value` switched on.
