@@ -6,6 +6,8 @@
 //   priorities  end to end through a queue that heeds priorities, ten of them, one per publish
 //               burst
 //   mixed       the same with another priority for each message
+//   ordered     end to end through an ordered queue, messages of 1,000 keys by chance; the plain
+//               queue gets the same ones
 //   dedupe      end to end through a queue that remembers ids; the plain queue gets them as well
 //
 // Usage: queues_bench MODE [COUNT [URL [PID OF FERRYD]]]
@@ -23,6 +25,7 @@
 #include <vector>
 
 #include "cpu_meter.hpp"
+#include "ferry/platform/random.hpp"
 #include "ferry/transport/client.hpp"
 
 namespace {
@@ -65,10 +68,8 @@ public:
         if (!client.ok()) die(client.error().text);
         return std::move(client).value();
     }
-    void fresh(Client& client, const std::string& queue, const QueuePolicy& policy = {}) const {
+    void fresh(Client& client, const std::string& queue, const QueueOptions& options = {}) const {
         client.delete_queue(queue).ignore("it may not be there");
-        QueueOptions options;
-        options.policy = policy;
         const auto made = client.declare_queue(queue, options);
         if (!made.ok()) die(made.error().text);
     }
@@ -141,7 +142,9 @@ public:
                       const std::function<void(std::uint64_t, Properties&)>& properties) const {
         const auto publisher = connect();
         const auto consumer = connect();
-        fresh(*publisher, "bench-q", policy);
+        QueueOptions options;
+        options.policy = policy;
+        fresh(*publisher, "bench-q", options);
         Gate gate;
         SubscribeOptions window;
         window.window_messages = 4096;
@@ -163,6 +166,45 @@ public:
             wire::Encoder encoder(bytes);
             wire::write_properties(encoder, mine);
             if (!publisher->enqueue("", "bench-q", as_bytes(payload), bytes).ok())
+                die("publishing failed");
+        }
+        gate.wait(count_);
+        return rate(began);
+    }
+
+    /// Messages with ordering keys end to end each second, each frame of them acked at once.
+    double keyed(bool ordered) const {
+        const auto publisher = connect();
+        const auto consumer = connect();
+        QueueOptions options;
+        options.ordered = ordered;
+        fresh(*publisher, "bench-q", options);
+        Gate gate;
+        SubscribeOptions window;
+        window.window_messages = 4096;
+        std::shared_ptr<Subscription> subscription;  // there before the first delivery
+        auto subscribed =
+            consumer->subscribe("bench-q", window, [&](std::span<const Delivery> deliveries) {
+                const DeliveryTag& last = deliveries.back().tag;
+                if (!subscription->ack_range(deliveries.front().tag, last).ok())
+                    die("an ack failed");
+                gate.add(deliveries.size(), count_);
+            });
+        if (!subscribed.ok()) die(subscribed.error().text);
+        subscription = std::move(subscribed).value();
+        std::vector<std::vector<std::byte>> keys(1'000);
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            Properties mine;
+            mine.ordering_key = "key-" + std::to_string(i);
+            wire::Encoder encoder(keys[i]);
+            wire::write_properties(encoder, mine);
+        }
+        SeededRandom random(1);
+        const std::string payload(100, 'x');
+        const auto began = Clock::now();
+        for (std::uint64_t i = 0; i < count_; ++i) {
+            const auto& properties = keys[random.below(keys.size())];
+            if (!publisher->enqueue("", "bench-q", as_bytes(payload), properties).ok())
                 die("publishing failed");
         }
         gate.wait(count_);
@@ -231,6 +273,8 @@ int main(int argc, char** argv) {
                 p.priority = static_cast<std::uint8_t>(i / burst % 10);
             });
         });
+    } else if (mode == "ordered") {
+        compare("ordered", rounded, pid, [&](bool on) { return bench.keyed(on); });
     } else if (mode == "dedupe") {
         compare("dedupe", rounded, pid, [&](bool on) {
             QueuePolicy policy;
@@ -240,7 +284,7 @@ int main(int argc, char** argv) {
             });
         });
     } else {
-        die("tx, priorities, mixed or dedupe");
+        die("tx, priorities, mixed, ordered or dedupe");
     }
     return 0;
 }
