@@ -16,7 +16,7 @@ public:
     using Done = std::function<void(const Error*)>;
 
     virtual ~Bodies() = default;
-    /// The body if it is in memory, else empty. Valid until anything else is called.
+    /// The body if it is in memory, else empty. Valid until anything but find() is called.
     virtual Bytes find(engine::Position record) = 0;
     /// Reads it from disk. `done` is called later, never from within; find() finds it then.
     virtual void fetch(engine::Position record, Done done) = 0;

@@ -1,6 +1,7 @@
 #include "deliveries.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "../cold_reader.hpp"
 #include "ferry/telemetry/metrics.hpp"
@@ -19,6 +20,32 @@ constexpr std::uint32_t deliver_head_bytes = 128;   // a deliver frame without i
 }  // namespace
 
 namespace {
+
+// Messages of many keys lie all over a few records: each is looked up once for a frame.
+class NearRecords {
+public:
+    struct Record {
+        engine::Position position = 0;
+        Bytes body;  // empty: not in memory
+        std::uint64_t published_ms = 0;
+    };
+    explicit NearRecords(Bodies& bodies) : bodies_(bodies) {}
+
+    const Record& at(engine::Position position) {
+        Record& record = records_[position * 0x9E3779B97F4A7C15ULL >> 59U];
+        if (record.position != position || record.body.empty()) {
+            record.position = position;
+            record.body = bodies_.find(position);
+            record.published_ms = engine::published_ms(record.body);
+        }
+        return record;
+    }
+
+private:
+    Bodies& bodies_;
+    std::array<Record, 32> records_;
+};
+
 std::uint64_t bytes_of(const engine::Deliver& deliver) {
     std::uint64_t bytes = deliver.extent.bytes;
     for (const engine::Extent& extent : deliver.more) bytes += extent.bytes;
@@ -121,26 +148,30 @@ Deliveries::Sent Deliveries::send(engine::Deliver& deliver) {
 Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
     some_.clear();
     some_bytes_.clear();
+    some_copies_.clear();
+    NearRecords records(hub_.bodies);
+    std::size_t bytes = 0;
     std::size_t taken = 0;  // of the extents
     const std::size_t extents = deliver.more.size() + 1;
     for (; taken < extents; ++taken) {
         const engine::Extent& extent = taken == 0 ? deliver.extent : deliver.more[taken - 1];
-        const std::size_t room = some_bytes_.size() + extent.bytes +
+        const std::size_t room = bytes + extent.bytes +
                                  (some_.size() + extent.count) * some_message_bytes_max +
                                  deliver_head_bytes;
         if (!some_.empty() && room > hub_.config.frame_bytes_max) break;
-        const Bytes body = hub_.bodies.find(extent.record());
-        if (body.empty()) break;
-        const Result<Bytes> messages =
-            engine::message_bytes(body, extent, 0, extent.count, hub_.scratch, &hub_.offsets);
+        const NearRecords::Record& record = records.at(extent.record());
+        if (record.body.empty()) break;
+        const Result<Bytes> messages = engine::message_bytes(record.body, extent, 0, extent.count,
+                                                             hub_.scratch, &hub_.offsets);
         if (!messages.ok()) {
             damage_ = messages.error();
             damage_.position = extent.record();
             return Sent::damaged;
         }
-        some_bytes_.insert(some_bytes_.end(), messages.value().begin(), messages.value().end());
+        bytes += messages.value().size();
+        add_bytes(messages.value());
         for (std::uint32_t i = 0; i < extent.count; ++i)
-            some_.push_back({extent.first + i, engine::published_ms(body)});
+            some_.push_back({extent.first + i, record.published_ms});
     }
     if (taken == 0) {
         const engine::Position record = deliver.extent.record();
@@ -164,6 +195,17 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
     bytes_ -= bytes_before - bytes_of(deliver);
     if (link_.choked()) return Sent::waits;
     return deliver.more.empty() ? send(deliver) : send_some(deliver);
+}
+
+void Deliveries::add_bytes(Bytes bytes) {
+    if (bytes.data() == hub_.scratch.data()) {  // which the next message may want
+        some_bytes_.push_back(some_copies_.emplace_back(bytes.begin(), bytes.end()));
+    } else if (!some_bytes_.empty() &&
+               some_bytes_.back().data() + some_bytes_.back().size() == bytes.data()) {
+        some_bytes_.back() = Bytes(some_bytes_.back().data(), bytes.data() + bytes.size());
+    } else {
+        some_bytes_.push_back(bytes);
+    }
 }
 
 void Deliveries::note_sent(const engine::Deliver& deliver, std::uint64_t messages) {

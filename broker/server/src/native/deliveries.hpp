@@ -52,6 +52,7 @@ private:
     Sent send(Item& item);
     Sent send(engine::Deliver& deliver);
     Sent send_some(engine::Deliver& deliver);
+    void add_bytes(Bytes bytes);
     void note_sent(const engine::Deliver& deliver, std::uint64_t messages);
     void take_apart();
     Status render(const engine::Deliver& deliver, Bytes body, std::uint32_t skip,
@@ -74,8 +75,10 @@ private:
     engine::Position last_asked_ = 0;
     bool pumping_ = false;
     bool some_at_a_time_ = false;
-    std::vector<SomeMessage> some_;  // scratch memory of send_some()
-    wire::Buffer some_bytes_;
+    // Scratch memory of send_some(): what goes into the frame.
+    std::vector<SomeMessage> some_;
+    std::vector<Bytes> some_bytes_;
+    std::vector<wire::Buffer> some_copies_;
     Error damage_{};
     // Sent without wanting acks: settled when the pump stops.
     std::vector<std::pair<std::uint64_t, engine::Range<engine::Tag>>> sent_;

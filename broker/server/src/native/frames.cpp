@@ -1,5 +1,6 @@
 #include "frames.hpp"
 
+#include <algorithm>
 #include <type_traits>
 
 namespace ferry::server::native {
@@ -194,8 +195,19 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     end_frame(out, mark);
 }
 
+namespace {
+constexpr std::size_t messages_ahead = 8;
+
+void expect(Bytes bytes) {
+    constexpr std::size_t line = 64;
+    constexpr std::size_t lines_max = 4;  // behind them the processor sees the direction itself
+    for (std::size_t at = 0; at < std::min(bytes.size(), lines_max * line); at += line)
+        __builtin_prefetch(bytes.data() + at);
+}
+}  // namespace
+
 void write_deliver_some(Buffer& out, const engine::Deliver& deliver,
-                        std::span<const SomeMessage> some, Bytes messages) {
+                        std::span<const SomeMessage> some, std::span<const Bytes> messages) {
     const std::size_t mark = begin_frame(out, Verb::deliver_some, 6);
     Encoder encoder(out);
     const auto count = static_cast<std::uint32_t>(some.size());
@@ -203,7 +215,12 @@ void write_deliver_some(Buffer& out, const engine::Deliver& deliver,
     for (const SomeMessage& one : some) encoder.uint(one.position);
     encoder.array(count);
     for (const SomeMessage& one : some) encoder.uint(one.published_ms);
-    encoder.array(count).raw(messages);
+    encoder.array(count);
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        // They lie all over the log's memory: the next ones are on their way meanwhile.
+        if (i + messages_ahead < messages.size()) expect(messages[i + messages_ahead]);
+        encoder.raw(messages[i]);
+    }
     end_frame(out, mark);
 }
 

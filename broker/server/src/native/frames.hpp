@@ -31,8 +31,9 @@ struct SomeMessage {
     engine::Position position = 0;
     std::uint64_t published_ms = 0;
 };
+/// `messages`: their bytes, in pieces.
 void write_deliver_some(wire::Buffer& out, const engine::Deliver& deliver,
-                        std::span<const SomeMessage> some, Bytes messages);
+                        std::span<const SomeMessage> some, std::span<const Bytes> messages);
 
 /// Begins `[ok, request, {` with `entries` entries to come. Returns the mark for wire::end_frame().
 [[nodiscard]] std::size_t begin_ok(wire::Buffer& out, std::uint64_t request, std::uint32_t entries);
