@@ -246,7 +246,7 @@ void Engine::subscribe(SessionId session_id, std::uint64_t request, std::uint64_
         return refuse(Code::bad_option,
                       "a consumer's weight is 1 to 64, and its member name has at most 255 bytes");
     }
-    auto subscription = std::make_unique<Subscription>(&s.chunk_pool);
+    auto subscription = std::make_unique<Subscription>();
     subscription->session = session_id;
     subscription->id = id;
     subscription->queue = queue;
@@ -656,7 +656,7 @@ QueueView Engine::State::view(const Queue& q, Now now) const {
         for (const Subscription* s : *list) {
             if (s->chunks.empty()) continue;
             const std::uint64_t age =
-                now.mono.ns - std::min(now.mono.ns, s->chunks.begin()->second.taken.ns);
+                now.mono.ns - std::min(now.mono.ns, s->chunks.begin()->chunk.taken.ns);
             v.oldest_unacked_ms = std::max(v.oldest_unacked_ms, age / 1'000'000);
         }
     }

@@ -123,7 +123,7 @@ ConsumerView Engine::State::consumer_view(const Queue& queue, const Subscription
     view.unacked = s.unacked;
     view.unacked_bytes = s.unacked_bytes;
     view.window_messages = s.pull_only ? 0 : s.options.window_messages;
-    if (!s.chunks.empty()) view.oldest_ms = ms_since(s.chunks.begin()->second.taken, now);
+    if (!s.chunks.empty()) view.oldest_ms = ms_since(s.chunks.begin()->chunk.taken, now);
     view.lease_ms = s.options.lease_ms;
     view.silent_ms = ms_since(s.heard_at, now);
     view.leases_ended = s.leases_ended;

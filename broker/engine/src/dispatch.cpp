@@ -175,8 +175,7 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
     // Without acks the driver settles a delivery when it has sent it: until then the window holds
     // for it too.
     const Instant deadline{now.mono.ns + s.options.lease_ms * ns_per_ms};
-    s.chunks.emplace_hint(s.chunks.end(), s.next_tag,
-                          Chunk{extent, taken.attempts + 1, token, now.mono, deadline});
+    s.chunks.add(s.next_tag, Chunk{extent, taken.attempts + 1, token, now.mono, deadline});
     s.hold(extent);
     arm_lease(s, deadline);
     s.next_tag += extent.count;
@@ -275,7 +274,7 @@ void Engine::pull(SessionId session, std::uint64_t request, std::uint64_t subscr
             return st.fail(session, request, Code::limit_reached,
                            "a connection has at most 4096 subscriptions");
         }
-        slot = std::make_unique<Subscription>(&st.chunk_pool);
+        slot = std::make_unique<Subscription>();
         slot->session = session;
         slot->id = subscription;
         slot->queue = queue;

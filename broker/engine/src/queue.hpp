@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <deque>
-#include <map>
-#include <memory_resource>
 #include <string>
 #include <vector>
 
 #include <memory>
 
+#include "chunk_list.hpp"
 #include "extras.hpp"
 #include "ferry/platform/planted.hpp"
 #include "key_gate.hpp"
@@ -87,19 +86,8 @@ struct Queue {
     }
 };
 
-/// Messages delivered together and not settled yet.
-struct Chunk {
-    Extent extent;
-    std::uint32_t attempts = 0;  // with this delivery
-    Position token = 0;
-    Instant taken;
-    Instant deadline;
-};
-
 /// One consumer of one queue, on one session.
 struct Subscription {
-    explicit Subscription(std::pmr::memory_resource* pool) : chunks(pool) {}
-
     SessionId session = 0;
     std::uint64_t id = 0;
     Queue* queue = nullptr;
@@ -111,7 +99,7 @@ struct Subscription {
     Tag next_tag = 1;
     std::uint64_t unacked = 0;
     std::uint64_t unacked_bytes = 0;
-    std::pmr::map<Tag, Chunk> chunks;       // by first tag
+    ChunkList chunks;
     Instant earliest_deadline{UINT64_MAX};  // a lower bound
     Instant heard_at;                       // when it last settled or asked for something
     bool stuck = false;                     // a lease ended after that

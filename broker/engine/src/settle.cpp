@@ -149,18 +149,16 @@ void Engine::State::expire_leases(Subscription& s, Now now) {
     std::vector<std::pair<Extent, std::uint32_t>> back;
     Instant earliest{UINT64_MAX};
     std::uint64_t ended = 0;
-    for (auto at = s.chunks.begin(); at != s.chunks.end();) {
-        const Chunk& chunk = at->second;
+    s.chunks.take_if([&](const Chunk& chunk) {
         if (chunk.deadline > now.mono) {
             earliest = std::min(earliest, chunk.deadline);
-            ++at;
-            continue;
+            return false;
         }
         back.emplace_back(chunk.extent, chunk.attempts);
         s.let_go(chunk.extent);
         ended += chunk.extent.count;
-        at = s.chunks.erase(at);
-    }
+        return true;
+    });
     s.earliest_deadline = Instant{UINT64_MAX};
     if (earliest.ns != UINT64_MAX) arm_lease(s, earliest);
     if (back.empty()) return;
@@ -252,7 +250,7 @@ void Engine::extend(SessionId session, std::uint64_t request, std::uint64_t subs
     for (auto& [first, chunk] : extended) {
         chunk.deadline = deadline;
         s->hold(chunk.extent);
-        s->chunks.emplace(first, chunk);
+        s->chunks.add(first, chunk);
     }
     if (!extended.empty()) st.arm_lease(*s, deadline);
     st.settle(session, request, std::move(lost), false);

@@ -109,7 +109,6 @@ struct Engine::State {
     Effects& effects;
     Settings settings;
 
-    std::pmr::unsynchronized_pool_resource chunk_pool;  // outlives the subscriptions
     LiveSpace live;
     Topology::QueueIds queue_ids;  // by name
     Topology topology;

@@ -41,7 +41,7 @@ void Engine::State::Explainer::explain_limits() {
 
 void Engine::State::Explainer::explain_consumer(const Subscription& c) {
     const std::uint64_t oldest =
-        c.chunks.empty() ? 0 : since(now.mono.ns, c.chunks.begin()->second.taken.ns) / ns_per_ms;
+        c.chunks.empty() ? 0 : since(now.mono.ns, c.chunks.begin()->chunk.taken.ns) / ns_per_ms;
     Arguments details{{"session", number(c.session)},
                       {"subscription", number(c.id)},
                       {"unacked", number(c.unacked)},
