@@ -51,7 +51,7 @@ namespace {
 // How many of the extent's messages fit into the byte credit; at least one.
 std::uint32_t fitting(const Extent& e, std::uint64_t messages_max, std::uint64_t bytes_max) {
     std::uint64_t n = std::min<std::uint64_t>(e.count, messages_max);
-    if (std::uint64_t{e.bytes} * n / e.count > bytes_max) {
+    if (e.bytes > bytes_max && std::uint64_t{e.bytes} * n / e.count > bytes_max) {
         n = std::max<std::uint64_t>(1, bytes_max * e.count / std::max<std::uint32_t>(1, e.bytes));
     }
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(n, messages_max));
@@ -417,13 +417,15 @@ bool covers(const std::deque<Extent>& run, const Shares& shares) {
     return left == 0;
 }
 
-std::vector<Span> spans_of(const std::deque<Extent>& extents) {
+template <class Extents>
+std::vector<Span> spans_of(const Extents& extents) {
     std::vector<Span> spans;
     for (const Extent& e : extents) spans.push_back({e.first, e.count});
     return spans;
 }
 
-std::uint64_t messages_in(const std::deque<Extent>& extents) {
+template <class Extents>
+std::uint64_t messages_in(const Extents& extents) {
     std::uint64_t n = 0;
     for (const Extent& e : extents) n += e.count;
     return n;
@@ -460,23 +462,13 @@ bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
                                            [&](const Extent& e) { return e.first < first; });
     const auto upto =
         std::partition_point(from, run.end(), [&](const Extent& e) { return e.first < end; });
-    std::deque<Extent> named(extents.begin(), extents.end());
-    for (std::size_t n = 1; n < named.size(); ++n) {
-        if (named[n].first < named[n - 1].end()) return false;
-    }
-    // Replay may find more between them: what a checkpoint that was not used counted as returned.
-    const std::deque<Extent> here(from, upto);
-    const std::deque<Extent> others = without_holes(here, spans_of(named));
-    if (messages_in(here) != messages_in(named) + messages_in(others)) return false;
-    named = without_holes(here, spans_of(others));
-
     Piece block;
     block.on_disk = true;
     block.record = record;
     block.record_bytes = record_bytes;
     block.first = first;
     block.end = end;
-    for (const Extent& e : named) {
+    const auto book = [&](const Extent& e) {
         block.messages += e.count;
         block.bytes += e.bytes;
         const Position segment = live_->segment_of(e.record());
@@ -484,10 +476,23 @@ bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
             block.shares.push_back({segment, 0, 0});
         block.shares.back().references += e.count;
         block.shares.back().bytes += e.bytes;
+    };
+    std::deque<Extent> others;
+    if (std::equal(from, upto, extents.begin(), extents.end())) {
+        std::for_each(from, upto, book);
+    } else {
+        // Replay finds more between them: what a checkpoint that was not used counted as returned.
+        for (std::size_t n = 1; n < extents.size(); ++n) {
+            if (extents[n].first < extents[n - 1].end()) return false;
+        }
+        const std::deque<Extent> here(from, upto);
+        others = without_holes(here, spans_of(extents));
+        if (messages_in(here) != messages_in(extents) + messages_in(others)) return false;
+        for (const Extent& e : without_holes(here, spans_of(others))) book(e);
     }
     Piece rest;
     rest.run.assign(upto, run.end());
-    in_memory_ -= here.size();
+    in_memory_ -= static_cast<std::size_t>(upto - from);
     run.erase(from, run.end());
     for (const Extent& e : others) returned_.emplace(e.first, Returned{e, suspicions(e.first), 0});
     live_->add(record, 1, record_bytes);
@@ -523,7 +528,8 @@ bool ReadyList::loaded(Position record, const std::vector<Extent>& extents) {
                                  [&](const Piece& p) { return p.on_disk && p.record == record; });
     if (at == pieces_.end()) return false;
     Piece& piece = *at;
-    std::deque<Extent> run = without_holes({extents.begin(), extents.end()}, piece.holes);
+    std::deque<Extent> run(extents.begin(), extents.end());
+    if (!piece.holes.empty()) run = without_holes(run, piece.holes);
     if (!covers(run, piece.shares)) {
         damaged_ = true;
         return false;
@@ -538,20 +544,14 @@ bool ReadyList::loaded(Position record, const std::vector<Extent>& extents) {
     std::uint64_t bytes = 0;
     for (const Extent& e : piece.run) bytes += e.bytes;
     bytes_ = bytes_ - std::min(bytes_, estimated) + bytes;
-    if (piece.run.empty()) {
-        pieces_.erase(at);
-    } else if (at != pieces_.begin() && !std::prev(at)->on_disk) {
-        std::deque<Extent>& before = std::prev(at)->run;
-        before.insert(before.end(), piece.run.begin(), piece.run.end());
-        pieces_.erase(at);
-    }
-    // Two runs side by side become one, so that the list stays short.
-    for (std::size_t i = 0; i + 1 < pieces_.size(); ++i) {
-        if (pieces_[i].on_disk || pieces_[i + 1].on_disk) continue;
-        std::deque<Extent>& left = pieces_[i].run;
-        left.insert(left.end(), pieces_[i + 1].run.begin(), pieces_[i + 1].run.end());
-        pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-        break;
+    if (piece.run.empty()) pieces_.erase(at);
+    // Runs side by side become one, so that the list stays short.
+    for (std::size_t i = 1; i < pieces_.size(); ++i) {
+        Piece& left = pieces_[i - 1];
+        const Piece& right = pieces_[i];
+        if (left.on_disk || right.on_disk) continue;
+        left.run.insert(left.run.end(), right.run.begin(), right.run.end());
+        pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i--));
     }
     return true;
 }

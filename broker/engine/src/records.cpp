@@ -260,12 +260,13 @@ void put_ack_group(std::vector<std::byte>& out, QueueId queue, std::span<const S
     put_varint(out, queue + level * level_step);
     put_varint(out, spans.size());
     Position previous = 0;
+    VarintWriter numbers(out, spans.size() * 2);
     for (const Span& span : spans) {
         // Acks come in any order: differences are signed (zigzag).
         const auto step = static_cast<std::int64_t>(span.first - previous);
-        put_varint(
-            out, (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
-        put_varint(out, span.count);
+        numbers.put((static_cast<std::uint64_t>(step) << 1) ^
+                    static_cast<std::uint64_t>(step >> 63));
+        numbers.put(span.count);
         previous = span.first + span.count;
     }
 }
@@ -277,17 +278,25 @@ bool decode_ack(Bytes body, std::vector<QueueSpans>& out) {
     return get_ack_groups(in, out) && in.at_end();
 }
 
-void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
+namespace {
+constexpr std::size_t extent_numbers_max = 6;
+
+template <class Put>
+void put_numbers_of(const Extent& e, Position base, Put&& put) {
     const auto step = static_cast<std::int64_t>(e.first - base);
-    put_varint(out,
-               (static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
-    put_varint(out, e.count);
+    put((static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
+    put(e.count);
     const KeyNumber key = e.key();
-    put_varint(out, std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 2 |
-                        (key != 0 ? 2U : 0U) | (e.exact ? 1U : 0U));
-    if (key != 0) put_varint(out, key);
-    put_varint(out, e.offset);
-    put_varint(out, e.bytes);
+    put(std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 2 | (key != 0 ? 2U : 0U) |
+        (e.exact ? 1U : 0U));
+    if (key != 0) put(key);
+    put(e.offset);
+    put(e.bytes);
+}
+}  // namespace
+
+void put_extent(std::vector<std::byte>& out, const Extent& e, Position base) {
+    put_numbers_of(e, base, [&](std::uint64_t number) { put_varint(out, number); });
 }
 
 bool plausible(const Extent& e) {
@@ -316,8 +325,9 @@ void encode_extents(std::vector<std::byte>& out, RecordType type, QueueId queue,
     put_varint(out, queue);
     put_varint(out, extents.size());
     Position previous = 0;
+    VarintWriter numbers(out, extents.size() * extent_numbers_max);
     for (const Extent& e : extents) {
-        put_extent(out, e, previous);
+        put_numbers_of(e, previous, [&](std::uint64_t number) { numbers.put(number); });
         previous = e.end();
     }
 }
