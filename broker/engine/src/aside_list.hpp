@@ -15,9 +15,10 @@ namespace ferry::engine {
 /// Whoever puts a run aside may keep its Place: a hint that saves the search when it is asked for
 /// again. A hint that is wrong by now costs the search and nothing else.
 ///
-/// Closing gaps makes the hints wrong, so it is seldom done.
+/// Closing gaps makes the hints wrong, so it is seldom done: in an ordered queue of 1,000 keys by
+/// chance, of which 4,096 messages lie here, they are spread over some 25,000.
 ///
-/// Threads   The engine's. Memory: 40 bytes per run; for gaps at most twice that and 320 KiB, while
+/// Threads   The engine's. Memory: 40 bytes per run; for gaps at most twice that and 640 KiB, while
 ///           something lies here.
 class AsideList {
 public:
@@ -60,6 +61,11 @@ public:
         const auto skip = static_cast<std::uint32_t>(position - at->extent.first);
         return cut(items_.begin() + (at - items_.cbegin()), skip, 1);
     }
+    /// What was put there will be asked for soon.
+    void expect(Place place) const {
+        const auto index = static_cast<std::size_t>(index_of(place));
+        if (index < items_.size()) __builtin_prefetch(&items_[index]);
+    }
     /// Takes up to `messages_max` (> 0) messages of the first run.
     std::optional<Item> take_front(std::uint64_t messages_max) {
         if (runs_ == 0) return std::nullopt;
@@ -97,7 +103,7 @@ public:
 
 private:
     using Items = std::deque<Item>;  // the first one is no gap
-    static constexpr std::size_t gaps_min = 8192;
+    static constexpr std::size_t gaps_min = 16'384;
 
     // Places count from the first item that ever lay here, and wrap around.
     [[nodiscard]] Place place_of(std::size_t index) const {

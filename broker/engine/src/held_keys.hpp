@@ -33,14 +33,17 @@ public:
         const Held& place = places_[seek(key)];
         return place.key == key ? &place : nullptr;
     }
+    /// The key will be looked for soon.
+    void expect(KeyNumber key) const { __builtin_prefetch(&places_[home(key)]); }
     /// What is held of this key; if nothing was, `by` holds it now. Requires a key that is not 0.
     Held& find_or_add(KeyNumber key, Position by) {
         std::size_t at = seek(key);
-        if (places_[at].key == key) return places_[at];
-        if ((size_ + 1) * 2 > places_.size()) {
+        if (places_[at].key != key && (size_ + 1) * 2 > places_.size()) {
             grow();
             at = seek(key);
         }
+        last_ = at;
+        if (places_[at].key == key) return places_[at];
         ++size_;
         return places_[at] = Held{by, key, none, none};
     }
@@ -61,7 +64,7 @@ public:
     void clear() {
         places_.assign(places_min, Held{});
         places_.shrink_to_fit();
-        size_ = 0;
+        size_ = last_ = 0;
     }
     [[nodiscard]] std::size_t size() const { return size_; }
 
@@ -77,6 +80,7 @@ private:
         return (at + 1) & (places_.size() - 1);
     }
     [[nodiscard]] std::size_t seek(KeyNumber key) const {
+        if (places_[last_].key == key) return last_;
         std::size_t at = home(key);
         while (places_[at].key != 0 && places_[at].key != key) at = after(at);
         return at;
@@ -91,6 +95,7 @@ private:
 
     std::vector<Held> places_ = std::vector<Held>(places_min);
     std::size_t size_ = 0;
+    std::size_t last_ = 0;  // what find_or_add() found: who asked for it asks for it again
 };
 
 }  // namespace ferry::engine

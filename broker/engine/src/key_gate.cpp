@@ -87,6 +87,16 @@ void KeyGate::gone(const Extent& extent) {
     keys_.remove(found);
 }
 
+void KeyGate::expect_entry(KeyNumber key, std::uint32_t HeldKeys::Held::*which) const {
+    const HeldKeys::Held* held = keys_.find(key);
+    if (held != nullptr && held->*which != none) __builtin_prefetch(&entries_[held->*which]);
+}
+
+void KeyGate::expect_aside(KeyNumber key) const {
+    const HeldKeys::Held* held = keys_.find(key);
+    if (held != nullptr && held->first != none) ready_->expect_aside(entries_[held->first].place);
+}
+
 void KeyGate::forget_keys() {
     keys_.clear();
     entries_.clear();

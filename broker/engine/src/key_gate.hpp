@@ -50,6 +50,13 @@ public:
     void gone(const Extent& extent);
     /// Forgets every key. What is delivered has to be claimed again.
     void forget_keys();
+    /// Who has many messages at hand says a little before which keys they have, so that the memory
+    /// of several is on its way at a time: first of the key, then of the runs that wait for it.
+    void expect(KeyNumber key) const { keys_.expect(key); }
+    void expect_first(KeyNumber key) const { expect_entry(key, &HeldKeys::Held::first); }
+    void expect_last(KeyNumber key) const { expect_entry(key, &HeldKeys::Held::last); }
+    /// Then of the run itself, where it lies aside.
+    void expect_aside(KeyNumber key) const;
     [[nodiscard]] std::size_t held_keys() const { return keys_.size(); }
 
     // -- deliveries: what a consumer holds of a slot keeps the slot from moving --
@@ -125,6 +132,7 @@ private:
         std::deque<std::uint32_t> slots;  // with offers
     };
 
+    void expect_entry(KeyNumber key, std::uint32_t HeldKeys::Held::*which) const;
     std::uint32_t new_entry(const Entry& entry);
     void append(std::uint32_t& first, std::uint32_t& last, const Entry& entry);
     std::uint32_t pop(std::uint32_t& first, std::uint32_t& last);

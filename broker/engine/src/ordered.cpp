@@ -16,13 +16,22 @@ namespace {
 // Runs that are passed while every consumer that takes more holds at least so many messages.
 constexpr std::size_t ordered_ahead_busy = 4'096;
 constexpr std::uint64_t ordered_busy_messages = 64;
+// How often it is asked whether an index block is needed soon; "soon" is a thousand looks.
+constexpr std::uint32_t looks_per_load = 64;
 // Others want their turn too.
 constexpr std::uint32_t looks_per_turn_max = 65'536;
+
+// The memory of the next messages' keys is on its way while this one is looked at.
+void expect_keys_ahead(const Queue& queue) {
+    if (const KeyNumber key = queue.ready.base().key_ahead(8)) queue.gate->expect(key);
+    if (const KeyNumber key = queue.ready.base().key_ahead(4)) queue.gate->expect_last(key);
+}
 
 bool someone_has_credit(Queue& queue) {
     const std::size_t n = queue.active_subscriptions();
     for (std::size_t i = 0; i < n; ++i) {
-        const std::size_t at = (queue.next_subscription + i) % n;
+        std::size_t at = queue.next_subscription + i;
+        if (at >= n) at %= n;  // seldom, and this is asked for each message
         if (queue.subscriptions[at]->credit_messages() == 0) continue;
         queue.next_subscription = at;
         return true;
@@ -140,8 +149,9 @@ void Engine::State::dispatch_ordered(Queue& queue, Now now) {
     }
     std::uint32_t looks = 0;
     for (; someone_has_credit(queue) && looks < looks_per_turn_max; ++looks) {
+        if (!queue.ready.front_was_returned()) expect_keys_ahead(queue);
         if (!look_at_front(queue, nullptr, {}, now)) break;
-        load_index_if_needed(queue);
+        if (looks % looks_per_load == 0) load_index_if_needed(queue);
     }
     // What lies aside now counts for the queue's limits.
     const bool trims = looks > 0 && queue.options.policy.trims();

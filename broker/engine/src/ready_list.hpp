@@ -82,6 +82,13 @@ public:
                                                      AsideList::Place place) const {
         return aside_.next(first, end, place);
     }
+    void expect_aside(AsideList::Place place) const { aside_.expect(place); }
+    /// The key of the n-th run behind the front; 0: it has none, or lies elsewhere.
+    [[nodiscard]] KeyNumber key_ahead(std::size_t n) const {
+        if (pieces_.empty()) return 0;
+        const std::deque<Extent>& run = pieces_.front().run;
+        return n < run.size() ? run[n].key() : 0;
+    }
     /// The message at this position, if it lies aside.
     std::optional<Taken> take_aside(Position position, AsideList::Place place);
     /// Takes up to `messages_max` messages that lie aside, one run at a time; nothing if none does.

@@ -172,6 +172,20 @@ bool well_formed(std::span<const Range<Tag>> tags) {
         return r.first > 0 && r.first <= r.last && r.last != UINT64_MAX;
     });
 }
+
+// Each message that is settled lets the next of its key out, which lies anywhere. Three passes over
+// all of them wait for their memory together.
+void expect_next_of_keys(const Subscription& s, Range<Tag> tags) {
+    const KeyGate& gate = *s.queue->gate;
+    const auto each = [&](auto&& with) {
+        s.chunks.visit(tags, [&](const ChunkList::Item& item) {
+            if (const KeyNumber key = item.chunk.extent.key(); key != 0) with(key);
+        });
+    };
+    each([&](KeyNumber key) { gate.expect(key); });
+    each([&](KeyNumber key) { gate.expect_first(key); });
+    each([&](KeyNumber key) { gate.expect_aside(key); });
+}
 constexpr const char* unknown_subscription = "there is no such subscription on this connection";
 constexpr const char* bad_ranges = "tags begin at 1 and a range's first is not above its last";
 }  // namespace
@@ -190,6 +204,7 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
     st.heard(*s, now);
     std::vector<Range<Tag>> lost;
     for (const Range<Tag>& range : tags) {
+        if (s->queue->gate != nullptr) expect_next_of_keys(*s, range);
         take_parts(*s, range, lost,
                    [&](Tag, const Chunk& part) { st.book_ack(*s->queue, part.extent); });
     }
