@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <map>
 #include <mutex>
 
@@ -16,6 +17,7 @@ namespace {
 using test::FakeBroker;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 using Fate = FakeBroker::Fate;
 constexpr Timeout long_enough{20000};
@@ -189,6 +191,34 @@ TEST_F(ClientTransactions, of_a_client_that_is_closed_before_the_answer_are_inde
     const std::lock_guard lock(mutex);
     EXPECT_EQ(told["a"], error(wire::Code::ok)) << "told, once, and not as committed";
     EXPECT_THAT(stored(), IsEmpty());
+}
+
+// Acks in transactions that are sent make room for the next deliveries, whose transactions come
+// before the answers to the first ones: a handler must not be told to wait.
+TEST_F(ClientTransactions, of_a_handler_find_room_for_a_whole_window) {
+    constexpr std::size_t window = 10'000;
+    std::promise<void> all_asked;
+    std::size_t asked = 0;
+    const auto answer = [&](std::span<const Delivery> deliveries) {
+        for (const Delivery& delivery : deliveries) {
+            const std::string payload(as_text(delivery.message.payload));
+            Transaction tx = publishing(payload);
+            EXPECT_TRUE(tx.ack(delivery.tag).ok());
+            commit_async(std::move(tx), payload);
+        }
+        asked += deliveries.size();
+        if (asked == window) all_asked.set_value();
+    };
+    SubscribeOptions options;
+    options.window_messages = window;
+    const auto made = client->subscribe("in", options, answer);
+    ASSERT_TRUE(made.ok());
+    std::vector<std::string> payloads;
+    for (std::size_t i = 0; i < window; ++i) payloads.push_back("p" + std::to_string(i));
+    broker.deliver(made.value()->id(), 1, payloads);
+    ASSERT_EQ(all_asked.get_future().wait_for(long_enough), std::future_status::ready);
+    EXPECT_EQ(outcomes().size(), window);
+    EXPECT_THAT(stored(), SizeIs(window));
 }
 
 TEST_F(ClientTransactions, are_found_through_many_lost_connections) {

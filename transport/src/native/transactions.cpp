@@ -11,8 +11,12 @@
 namespace ferry::transport::native {
 namespace {
 
-constexpr std::size_t under_way_max = 4096;
-constexpr std::size_t under_way_bytes_max = 16U << 20;
+constexpr std::size_t sent_max = 4096;
+constexpr std::size_t sent_bytes_max = 16U << 20;
+// A callback cannot wait for room. What it acks makes room for deliveries only when it is sent, so
+// as many of its transactions may have to wait here as there are deliveries in its window.
+constexpr std::size_t callback_max = sent_max + 16'384;
+constexpr std::size_t callback_bytes_max = 4 * sent_bytes_max;
 // In one frame: enough that its own cost does not count, few enough that the first is told soon.
 constexpr std::size_t frame_transactions_max = 512;
 constexpr std::size_t frame_bytes_aim = 256U << 10;
@@ -121,9 +125,9 @@ Transactions::Ptr Transactions::fresh() {
 
 Status Transactions::submit(Ptr& state, bool may_wait, bool& wakes) {
     std::unique_lock lock(mutex_);
-    const auto room = [this] {
-        return over_ || (count_ < under_way_max && bytes_ < under_way_bytes_max);
-    };
+    const std::size_t count_max = may_wait ? sent_max : callback_max;
+    const std::size_t bytes_max = may_wait ? sent_bytes_max : callback_bytes_max;
+    const auto room = [&] { return over_ || (count_ < count_max && bytes_ < bytes_max); };
     if (!room()) {
         if (!may_wait) return Error{Errc::would_block, 0, 0, "too many transactions are under way"};
         changed_.wait(lock, room);
@@ -169,8 +173,8 @@ void Transactions::tell(Ptr state, const Answer<Committed>& outcome) {
 
 // ---- the I/O thread ----
 
-std::vector<Transactions::Ptr> Transactions::take_waiting() {
-    std::vector<Ptr> taken;
+std::deque<Transactions::Ptr> Transactions::take_waiting() {
+    std::deque<Ptr> taken;
     const std::lock_guard lock(mutex_);
     taken.swap(waiting_);
     return taken;
@@ -179,6 +183,7 @@ std::vector<Transactions::Ptr> Transactions::take_waiting() {
 std::deque<Transactions::Ptr> Transactions::take_under_way() {
     std::deque<Ptr> taken;
     taken.swap(under_way_);
+    sent_bytes_ = 0;
     return taken;
 }
 
@@ -193,7 +198,14 @@ void Transactions::pump() {
     }
     {
         const std::lock_guard lock(mutex_);
-        being_sent_.swap(waiting_);
+        std::size_t bytes = sent_bytes_;
+        while (!waiting_.empty() && under_way_.size() + being_sent_.size() < sent_max &&
+               bytes < sent_bytes_max) {
+            bytes += waiting_.front()->bytes();
+            being_sent_.push_back(std::move(waiting_.front()));
+            waiting_.pop_front();
+        }
+        held_back_ = !waiting_.empty();
     }
     for (Ptr& state : being_sent_) {
         if (state->generation != 0 && state->generation != core_.generation())
@@ -249,7 +261,10 @@ void Transactions::send_frame(std::span<Ptr> states) {
     for (const Ptr& state : states) out.raw(state->messages);
     wire::end_frame(buffer, mark);
     last_ += states.size();
-    for (Ptr& state : states) under_way_.push_back(std::move(state));
+    for (Ptr& state : states) {
+        sent_bytes_ += state->bytes();
+        under_way_.push_back(std::move(state));
+    }
 }
 
 // Brings what is under way of these sequences to over_now_. False: they were never sent.
@@ -259,8 +274,10 @@ bool Transactions::take(std::uint64_t first, std::uint64_t last) {
     for (std::uint64_t sequence = first; sequence <= last; ++sequence) {
         Ptr& state = under_way_[sequence - before - 1];
         if (state == nullptr) continue;
+        sent_bytes_ -= state->bytes();
         over_now_.push_back(std::move(state));
     }
+    if (held_back_) core_.wake();
     while (!under_way_.empty() && under_way_.front() == nullptr) under_way_.pop_front();
     return true;
 }

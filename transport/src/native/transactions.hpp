@@ -93,14 +93,14 @@ private:
     std::deque<Ptr> take_under_way();
     void tell(const Answer<Committed>& outcome);
     void tell(Ptr state, const Answer<Committed>& outcome);
-    [[nodiscard]] std::vector<Ptr> take_waiting();
+    [[nodiscard]] std::deque<Ptr> take_waiting();
 
     Core& core_;
     const std::string producer_;
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<Ptr> waiting_;
+    std::deque<Ptr> waiting_;
     std::vector<Ptr> spare_;
     std::size_t count_ = 0;  // waiting and under way
     std::size_t bytes_ = 0;
@@ -112,6 +112,8 @@ private:
     std::uint64_t handle_ = 0;
     std::uint64_t last_ = 0;       // sequence given last
     std::deque<Ptr> under_way_;    // the last of them has sequence `last_`; null: it is over
+    std::size_t sent_bytes_ = 0;   // of them
+    bool held_back_ = false;       // some wait for room there
     std::vector<Ptr> over_now_;    // to be told
     std::vector<Ptr> being_sent_;  // reused
 };

@@ -65,9 +65,9 @@ public:
     /// Waits for the broker's disk. Timeout{0}: ClientOptions::request_timeout_ms. Not from a
     /// callback.
     Answer<Committed> commit(Timeout timeout = Timeout{0});
-    /// Waits only while 4,096 transactions or 16 MiB of them are under way, and never in a callback
-    /// (would_block then: it is still as it was). Others: unreachable, the client is closed;
-    /// rejected, it is empty.
+    /// Waits only while 4,096 transactions or 16 MiB of them are under way. Never in a callback,
+    /// where 20,480 or 64 MiB may be: more than a subscription's window needs (would_block then: it
+    /// is still as it was). Others: unreachable, the client is closed; rejected, it is empty.
     Status commit_async(CommitCallback done);
 
     Transaction(Transaction&&) noexcept;
