@@ -75,7 +75,7 @@ void Engine::State::close_session(SessionId id, Now now) {
         Producer* producer = producers.find(open.number);
         if (producer == nullptr) continue;
         --producer->sessions;
-        if (producer->sessions == 0) producer->idle_since_ms = now.wall_ms;
+        if (producer->sessions == 0) producer->idle_since_ms = now.mono.ns / 1'000'000;
     }
     std::vector<QueueId> own;
     for (const QueueId queue_id : session->exclusive_queues) own.push_back(queue_id);

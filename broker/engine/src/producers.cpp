@@ -112,7 +112,7 @@ void Producers::save(std::vector<std::byte>& out) const {
         put_varint(out, p.epoch);
         put_varint(out, p.mark);
         put_u8(out, p.temporary ? 1 : 0);
-        put_varint(out, p.idle_since_ms);
+        put_varint(out, 0);  // once when it was used last, by the wall clock
         put_ranges(out, p.open.ranges());
     }
 }
@@ -126,7 +126,7 @@ bool Producers::load(Reader& in) {
         const std::uint64_t epoch = in.varint();
         const Sequence mark = in.varint();
         const bool temporary = in.u8() != 0;
-        const std::uint64_t idle = in.varint();
+        in.varint();
         const auto open = get_ranges(in);
         if (!in.ok() || number == 0 || find(number) != nullptr || find(name) != nullptr) {
             in.reject();
@@ -134,7 +134,6 @@ bool Producers::load(Reader& in) {
         }
         Producer& p = put(number, name, epoch, temporary);
         p.mark = mark;
-        p.idle_since_ms = idle;
         for (const auto& range : open) p.open.add(range);
     }
     return in.ok();

@@ -41,7 +41,7 @@ struct Producer {
         open_unlogged;  // refused while the disk was full; logged with the next record
     bool temporary = false;
     std::uint64_t sessions = 0;       // that have it open
-    std::uint64_t idle_since_ms = 0;  // wall clock; temporary ones are forgotten after a while
+    std::uint64_t idle_since_ms = 0;  // monotonic: temporary ones are forgotten after a while
 };
 
 class Producers {

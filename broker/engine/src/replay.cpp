@@ -301,7 +301,8 @@ void Engine::recovered(bool unclean, Now now) {
     }
     for (auto& [number, producer] : s.producers.all()) {
         producer.sessions = 0;
-        if (producer.temporary && producer.idle_since_ms == 0) producer.idle_since_ms = now.wall_ms;
+        // How long nobody was there who could come nobody knows: their time begins anew.
+        producer.idle_since_ms = now.mono.ns / 1'000'000;
     }
     // What was not meant to outlive the broker.
     std::vector<Queue*> gone;

@@ -290,14 +290,12 @@ void Engine::tick(Now now) {
     st.ask_due_schedules(now);
     st.retry_parked();
     constexpr std::uint64_t check_every_ms = 10'000;
-    if (now.wall_ms < st.producers_checked_ms + check_every_ms &&
-        now.wall_ms >= st.producers_checked_ms)
-        return;
-    st.producers_checked_ms = now.wall_ms;
+    const std::uint64_t now_ms = now.mono.ns / 1'000'000;
+    if (now_ms < st.producers_checked_ms + check_every_ms) return;
+    st.producers_checked_ms = now_ms;
     std::vector<std::uint64_t> idle;
     for (const auto& [number, p] : st.producers.all()) {
-        const bool old = p.idle_since_ms != 0 &&
-                         p.idle_since_ms + st.settings.temporary_producer_ms <= now.wall_ms;
+        const bool old = p.idle_since_ms + st.settings.temporary_producer_ms <= now_ms;
         if (p.temporary && p.sessions == 0 && old) idle.push_back(number);
     }
     for (const std::uint64_t number : idle) {

@@ -239,6 +239,30 @@ TEST_F(Publishing, ForgetsATemporaryProducerAWhileAfterItsLastConnection) {
     EXPECT_EQ(rig.engine().totals().producers, before - 1);
 }
 
+// Its client comes back within seconds, and the mark is what keeps its messages from being stored
+// twice.
+TEST_F(Publishing, KeepsATemporaryProducerWhenSomebodySetsTheWallClock) {
+    rig.engine().open_session(2);
+    rig.engine().open_producer(2, 71, "temporary", std::nullopt, true, rig.now());
+    rig.settle();
+    const std::uint64_t before = rig.engine().totals().producers;
+    rig.engine().close_session(2, rig.now());
+    constexpr std::uint64_t years = 10ULL * 365 * 24 * 3600 * 1000;
+    const auto tick_years_ahead = [&] {
+        rig.advance_ms(30'000);
+        Now now = rig.now();
+        now.wall_ms += years;
+        rig.engine().tick(now);
+    };
+    tick_years_ahead();
+    EXPECT_EQ(rig.engine().totals().producers, before);
+    // Nor by what the clock was while the broker was away.
+    rig.settle();
+    rig.crash();
+    tick_years_ahead();
+    EXPECT_EQ(rig.engine().totals().producers, before);
+}
+
 TEST_F(Publishing, RefusesAMandatoryMessageThatReachesNoQueueAndDropsAnotherOne) {
     EXPECT_TRUE(rig.publish(1, handle, 1, {message("", "nobody", "a")}, wire::publish_mandatory));
     rig.settle();
