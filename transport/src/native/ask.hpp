@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
-#include "ferry/platform/random.hpp"
 #include "native/core.hpp"
+#include "native/invented_name.hpp"
 
 // What every request of the client is made of: encode the fields, ask, decode the answer.
 namespace ferry::transport::native {
@@ -29,17 +29,6 @@ Answer<T> ask(Core& core, RequestPtr request, Timeout timeout, Decode decode) {
         return ClientError{Errc::indeterminate, wire::Code::ok, "the broker's answer is malformed"};
     }
     return out;
-}
-
-/// `prefix` and 128 random bits.
-inline std::string invented_name(std::string_view prefix) {
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string name(prefix);
-    for (int word = 0; word < 2; ++word) {
-        std::uint64_t bits = system_random().next();
-        for (int i = 0; i < 16; ++i, bits >>= 4) name.push_back(digits[bits & 15]);
-    }
-    return name;
 }
 
 }  // namespace ferry::transport::native

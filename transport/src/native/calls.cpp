@@ -19,7 +19,7 @@ ClientError no_reply() {
 
 }  // namespace
 
-Calls::Calls(Core& core) : core_(core), prefix_(invented_name("c-") + "-") {}
+Calls::Calls(Core& core) : core_(core), prefix_(invented_name("c-", core.random()) + "-") {}
 
 // ---- any thread ----
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "native/caller_drives.hpp"
 #include "native/core.hpp"
 #include "native/decode.hpp"
 
@@ -41,6 +42,12 @@ Answer<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
     }
     auto credentials = native::Credentials::make(options.security, url.value());
     if (!credentials.ok()) return credentials.error();
+    if (native::CallerDrives* const caller = native::CallerDrives::here()) {
+        caller->core = std::make_shared<Core>(std::move(options), url.value(), credentials.value(),
+                                              caller->random);
+        caller->core->begin();
+        return std::unique_ptr<Client>(new Client(caller->core));
+    }
     auto core = std::make_shared<Core>(std::move(options), url.value(), credentials.value());
     auto started = core->start();
     if (!started.ok()) {
@@ -173,20 +180,31 @@ std::string Client::producer() const {
 
 // ---- consume ----
 
+namespace {
+
+native::RequestPtr subscribe_request(const std::shared_ptr<native::SubscriptionState>& state) {
+    auto request = std::make_shared<native::Request>();
+    request->verb = wire::Verb::subscribe;
+    request->field_count = 5;
+    request->repeatable = true;
+    request->subscription = state;
+    const std::lock_guard lock(state->mutex);
+    native::encode_subscribe(*state, request->fields);
+    return request;
+}
+
+}  // namespace
+
 Answer<std::shared_ptr<Subscription>> Client::subscribe(std::string_view queue,
                                                         const SubscribeOptions& options,
                                                         DeliveryHandler handler, Timeout timeout) {
     auto state = core_->add_subscription(queue, options, std::move(handler), false);
     // Before the broker hears of it: its first delivery may be handled before this call returns.
     std::shared_ptr<Subscription> subscription(new Subscription(core_, state));
-    auto request = std::make_shared<native::Request>();
-    request->verb = wire::Verb::subscribe;
-    request->field_count = 5;
-    request->repeatable = true;
-    request->subscription = state;
-    {
-        const std::lock_guard lock(state->mutex);
-        native::encode_subscribe(*state, request->fields);
+    auto request = subscribe_request(state);
+    if (core_->driven_by_caller()) {
+        core_->post_subscribe(std::move(request));
+        return subscription;
     }
     const auto answer = core_->call(std::move(request), timeout);
     if (!answer.ok()) {

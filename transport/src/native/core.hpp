@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "ferry/platform/random.hpp"
 #include "ferry/transport/admin.hpp"
 #include "ferry/transport/options.hpp"
 #include "ferry/transport/port.hpp"
@@ -42,7 +43,9 @@ namespace ferry::transport::native {
 ///           call.
 class Core final : public Link::Owner {
 public:
-    Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials);
+    /// `random` is used on any thread, and lives as long as this.
+    Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials,
+         Random& random = system_random());
     ~Core() override;
 
     /// Starts the thread and waits for the first connection.
@@ -50,10 +53,17 @@ public:
     /// Ends the thread. What is unconfirmed or unanswered then is told so. Not from the I/O thread.
     void stop();
 
+    /// Instead of start() and stop(): no thread is made, whoever calls drives the loop. So the I/O
+    /// thread is the caller's own, on which nothing waits. Requires of end(): not from a callback.
+    void begin();
+    void end();
+    [[nodiscard]] bool driven_by_caller() const { return driven_by_caller_; }
+
     [[nodiscard]] bool on_io_thread() const {
         return io_thread_.load() == std::this_thread::get_id();
     }
     [[nodiscard]] const ClientOptions& options() const { return options_; }
+    [[nodiscard]] Random& random() { return random_; }
     PublishPipe& pipe() { return pipe_; }
     Transactions& transactions() { return transactions_; }
     LockKeeper& locks() { return locks_; }
@@ -78,6 +88,8 @@ public:
     [[nodiscard]] std::shared_ptr<SubscriptionState> pull_state(std::string_view queue,
                                                                 bool no_ack);
     void forget_subscription(std::uint64_t id);
+    /// Asks and does not wait; refused, the subscription ends.
+    void post_subscribe(RequestPtr request);
     enum class Settlement : std::uint8_t { ack, requeue, reject, extend, delay };
     Status note(SubscriptionState& state, const DeliveryTag& first, const DeliveryTag& last,
                 Settlement settlement, std::uint64_t lease_ms);
@@ -120,7 +132,9 @@ private:
     enum class Phase : std::uint8_t { resting, greeting, opening, ready, over };
 
     // ---- core_loop.cpp ----
+    bool make_loop();
     void run();
+    void run_loop();
     void turn();
     void open_connection();
     void lost(const std::string& why);
@@ -183,6 +197,7 @@ private:
                      F&& extra, std::uint32_t more_fields = 0);
     void read_again_if_possible();
 
+    Random& random_;
     const ClientOptions options_;
     const Url url_;
     const std::shared_ptr<Credentials> credentials_;
@@ -194,6 +209,7 @@ private:
     ServiceKeeper services_;
 
     std::thread thread_;
+    bool driven_by_caller_ = false;
     std::atomic<std::thread::id> io_thread_{};
     std::atomic<bool> ready_{false};
     std::atomic<bool> ending_{false};

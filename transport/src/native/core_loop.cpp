@@ -5,9 +5,9 @@
 
 #include "ferry/platform/assert.hpp"
 #include "ferry/platform/planted.hpp"
-#include "ferry/platform/random.hpp"
 #include "ferry/wire/limits.hpp"
 #include "native/core.hpp"
+#include "native/invented_name.hpp"
 
 namespace ferry::transport::native {
 namespace {
@@ -24,27 +24,18 @@ PublishPipe::Limits pipe_limits(const ClientOptions& options) {
     return limits;
 }
 
-std::string random_producer_name() {
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string name = "tmp-";
-    for (int word = 0; word < 2; ++word) {
-        std::uint64_t bits = system_random().next();
-        for (int i = 0; i < 16; ++i, bits >>= 4) name.push_back(digits[bits & 15]);
-    }
-    return name;
-}
-
 void close_handle(uv_handle_t* handle) {
     if (!uv_is_closing(handle)) uv_close(handle, nullptr);
 }
 
 }  // namespace
 
-Core::Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials)
-    : options_(std::move(options)),
+Core::Core(ClientOptions options, Url url, std::shared_ptr<Credentials> credentials, Random& random)
+    : random_(random),
+      options_(std::move(options)),
       url_(std::move(url)),
       credentials_(std::move(credentials)),
-      producer_name_(options_.producer.empty() ? random_producer_name() : options_.producer),
+      producer_name_(options_.producer.empty() ? invented_name("tmp-", random) : options_.producer),
       pipe_(pipe_limits(options_)),
       transactions_(*this),
       locks_(*this),
@@ -61,10 +52,8 @@ Timeout Core::timeout_or_default(Timeout timeout) const {
     return timeout.count() > 0 ? timeout : Timeout{options_.request_timeout_ms};
 }
 
-Answer<Done> Core::start() {
-    if (uv_loop_init(&loop_) != 0) {
-        return ClientError{Errc::io_failed, wire::Code::ok, "an event loop could not be made"};
-    }
+bool Core::make_loop() {
+    if (uv_loop_init(&loop_) != 0) return false;
     const int status =
         uv_async_init(&loop_, &async_, [](uv_async_t* h) { static_cast<Core*>(h->data)->turn(); });
     FERRY_ASSERT(status == 0, "a fresh loop takes an async handle");
@@ -80,6 +69,12 @@ Answer<Done> Core::start() {
         const std::lock_guard lock(wake_mutex_);
         wakeable_ = true;
     }
+    return true;
+}
+
+Answer<Done> Core::start() {
+    if (!make_loop())
+        return ClientError{Errc::io_failed, wire::Code::ok, "an event loop could not be made"};
     thread_ = std::thread([this] { run(); });
 
     std::unique_lock lock(mutex_);
@@ -102,6 +97,24 @@ void Core::stop() {
     thread_.join();
 }
 
+void Core::begin() {
+    const bool made = make_loop();
+    FERRY_ASSERT(made, "whoever drives a loop can make one");
+    driven_by_caller_ = true;
+    io_thread_.store(std::this_thread::get_id());
+    open_connection();
+}
+
+void Core::end() {
+    FERRY_ASSERT(on_io_thread(), "begin() and end() belong to one thread");
+    {
+        const std::lock_guard lock(wake_mutex_);
+        wakeable_ = false;
+    }
+    close_everything();
+    run_loop();
+}
+
 void Core::wake() {
     if (on_io_thread() && turn_comes_) return;
     const std::lock_guard lock(wake_mutex_);
@@ -118,6 +131,10 @@ void Core::run() {
     pthread_sigmask(SIG_BLOCK, &pipe_signal, nullptr);
     io_thread_.store(std::this_thread::get_id());
     open_connection();
+    run_loop();
+}
+
+void Core::run_loop() {
     uv_run(&loop_, UV_RUN_DEFAULT);
     link_.reset();
     const int status = uv_loop_close(&loop_);
@@ -242,7 +259,7 @@ void Core::schedule_reconnect() {
         std::clamp<std::uint64_t>(std::uint64_t{options_.backoff_min_ms} << doublings, 1, longest);
     // Half of it is chance, so that a thousand clients of one broker do not come back at the same
     // moment.
-    const std::uint64_t delay = base / 2 + system_random().next() % (base / 2 + 1);
+    const std::uint64_t delay = base / 2 + random_.next() % (base / 2 + 1);
     uv_timer_start(
         &reconnect_timer_,
         [](uv_timer_t* timer) { static_cast<Core*>(timer->data)->open_connection(); }, delay, 0);

@@ -282,6 +282,13 @@ void Core::send_subscribe_again(const std::shared_ptr<SubscriptionState>& state)
     send(request);
 }
 
+void Core::post_subscribe(RequestPtr request) {
+    request->on_done = [this, state = request->subscription](const Request& answered) {
+        if (answered.failed) end_subscription(state, answered.error.wire_code, answered.error.text);
+    };
+    post(std::move(request));
+}
+
 void Core::end_round_step() {
     if (--round_pending_ > 0 || !round_again_) return;
     uv_timer_start(

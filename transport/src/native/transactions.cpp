@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "ferry/platform/random.hpp"
 #include "ferry/wire/limits.hpp"
 #include "ferry/wire/verbs.hpp"
 #include "native/core.hpp"
 #include "native/decode.hpp"
+#include "native/invented_name.hpp"
 
 namespace ferry::transport::native {
 namespace {
@@ -26,16 +26,6 @@ constexpr std::size_t spare_max = 1024;
 constexpr std::size_t spare_message_bytes_max = 16U << 10;
 constexpr std::size_t spare_parts_max = 8;
 constexpr std::size_t spare_ranges_max = 64;
-
-std::string random_name() {
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string name = "tx-";
-    for (int word = 0; word < 2; ++word) {
-        std::uint64_t bits = system_random().next();
-        for (int i = 0; i < 16; ++i, bits >>= 4) name.push_back(digits[bits & 15]);
-    }
-    return name;
-}
 
 ClientError leases_lost() {
     return ClientError{errc_of(wire::Code::lease_lost), wire::Code::lease_lost,
@@ -107,7 +97,8 @@ void TransactionState::clear() {
     done = nullptr;
 }
 
-Transactions::Transactions(Core& core) : core_(core), producer_(random_name()) {}
+Transactions::Transactions(Core& core)
+    : core_(core), producer_(invented_name("tx-", core.random())) {}
 
 // ---- applications ----
 
