@@ -164,22 +164,24 @@ void Client::vanish() {
     on_killed();
 }
 
-void Client::declare(std::uint32_t queue) {
-    const Swarm& swarm = stage_.swarm;
+void write_declaration(wire::Encoder& out, const Swarm& swarm, std::uint32_t queue) {
     const bool buries = swarm.buries(queue);
     const bool limited = buries && swarm.deliveries_max != 0;
     const bool slow = buries && swarm.retry_delay_ms != 0;
     const std::uint64_t life_ms = swarm.life_ns(queue) / ms;
     const std::uint32_t options =
         2U + (buries ? 1U : 0U) + (limited ? 1U : 0U) + (slow ? 2U : 0U) + (life_ms != 0 ? 1U : 0U);
-    ask(wire::Verb::queue_declare, next_request(), 2, [&](wire::Encoder& e) {
-        e.str(queue_name(queue)).map(options);
-        e.str("ordered").boolean(swarm.is_ordered(queue)).str("lease_ms").uint(swarm.lease_ms);
-        if (buries) e.str("dead_letter_key").str(queue_name(swarm.dead_queue()));
-        if (limited) e.str("max_deliveries").uint(swarm.deliveries_max);
-        if (slow) e.str("retry").str("fixed").str("retry_delay_ms").uint(swarm.retry_delay_ms);
-        if (life_ms != 0) e.str("message_ttl_ms").uint(life_ms);
-    });
+    out.str(queue_name(queue)).map(options);
+    out.str("ordered").boolean(swarm.is_ordered(queue)).str("lease_ms").uint(swarm.lease_ms);
+    if (buries) out.str("dead_letter_key").str(queue_name(swarm.dead_queue()));
+    if (limited) out.str("max_deliveries").uint(swarm.deliveries_max);
+    if (slow) out.str("retry").str("fixed").str("retry_delay_ms").uint(swarm.retry_delay_ms);
+    if (life_ms != 0) out.str("message_ttl_ms").uint(life_ms);
+}
+
+void Client::declare(std::uint32_t queue) {
+    ask(wire::Verb::queue_declare, next_request(), 2,
+        [&](wire::Encoder& e) { write_declaration(e, stage_.swarm, queue); });
 }
 
 void Client::later(std::uint64_t ns, std::function<void()> what) {

@@ -28,6 +28,19 @@ struct Stage {
     bool healed = false;
 };
 
+/// The fields of QUEUE_DECLARE for a queue of the run.
+void write_declaration(wire::Encoder& out, const Swarm& swarm, std::uint32_t queue);
+
+/// A process of an application, as faults see it.
+class Mortal {
+public:
+    virtual ~Mortal() = default;
+    /// It stands still; the kernel goes on.
+    virtual void stop_for(std::uint64_t ns) = 0;
+    /// Dies, with what it has in memory, and starts again after a while.
+    virtual void kill(std::uint64_t down_ns) = 0;
+};
+
 /// Calls `with(head, cursor)` for each frame in `bytes`; returns how many bytes they were.
 template <class F>
 std::size_t each_frame(Bytes bytes, F&& with) {
@@ -45,18 +58,15 @@ std::size_t each_frame(Bytes bytes, F&& with) {
 
 /// A connection to the broker as docs/protocol.md wants it, and what a process does around it:
 /// connecting again, heartbeats, standing still, dying.
-class Client {
+class Client : public Mortal {
 public:
     Client(Stage& stage, std::uint32_t process);
-    virtual ~Client() = default;
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
     void start(std::uint64_t after_ns = 0);
-    /// It stands still; the kernel goes on.
-    void stop_for(std::uint64_t ns);
-    /// Dies, with what it has in memory, and starts again after a while.
-    virtual void kill(std::uint64_t down_ns);
+    void stop_for(std::uint64_t ns) override;
+    void kill(std::uint64_t down_ns) override;
     /// The machine it runs on is gone; nobody tells the broker.
     void vanish();
     [[nodiscard]] std::uint32_t process() const { return process_; }

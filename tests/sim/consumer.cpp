@@ -8,6 +8,42 @@ using history::Event;
 using history::Type;
 using history::What;
 
+namespace {
+
+constexpr std::uint64_t tag_mask = (1ULL << 40U) - 1;
+
+// False: there is none.
+bool read_body(wire::Cursor& cursor, Received& out) {
+    wire::MessageView view;
+    if (!wire::read_message(cursor, view)) return false;
+    out.routing_key = view.routing_key;
+    out.payload = as_text(view.payload);
+    return wire::read_properties(view.properties, out.properties);
+}
+
+}  // namespace
+
+std::vector<Received> read_deliver_some(wire::Cursor& cursor) {
+    std::vector<Received> out;
+    std::uint64_t tag = 0;
+    std::uint32_t count = 0;
+    if (!cursor.read_uint(tag) || !cursor.read_array(count)) return out;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        Received one;
+        one.tag = tag + i;
+        one.attempt = 1;
+        if (!cursor.read_uint(one.position)) return {};
+        one.token = one.position;
+        out.push_back(std::move(one));
+    }
+    std::uint32_t bodies = 0;
+    if (!cursor.skip() || !cursor.read_array(bodies) || bodies != count) return {};
+    for (Received& one : out) {
+        if (!read_body(cursor, one)) return {};
+    }
+    return out;
+}
+
 std::vector<Received> read_deliver(wire::Cursor& cursor) {
     std::vector<Received> out;
     std::uint64_t tag = 0;
@@ -20,16 +56,12 @@ std::vector<Received> read_deliver(wire::Cursor& cursor) {
                       cursor.read_uint(attempt) && cursor.read_uint(token) &&
                       cursor.read_uint(published) && cursor.read_array(count);
     for (std::uint32_t i = 0; head && i < count; ++i) {
-        wire::MessageView view;
-        if (!wire::read_message(cursor, view)) break;
         Received one;
         one.tag = tag + i;
         one.position = position + i;
         one.attempt = static_cast<std::uint32_t>(attempt);
         one.token = token;
-        one.routing_key = view.routing_key;
-        one.payload = as_text(view.payload);
-        if (!wire::read_properties(view.properties, one.properties)) break;
+        if (!read_body(cursor, one)) break;
         out.push_back(std::move(one));
     }
     return out;
@@ -39,7 +71,9 @@ std::vector<Received> read_deliver(wire::Cursor& cursor) {
 
 void DeliverTap::said(Bytes frames) {
     each_frame(frames, [&](const wire::FrameHead& head, wire::Cursor& cursor) {
-        if (head.verb == wire::Verb::deliver) delivered(head, cursor);
+        if (head.verb == wire::Verb::deliver) delivered(head.request, read_deliver(cursor));
+        if (head.verb == wire::Verb::deliver_some)
+            delivered(head.request, read_deliver_some(cursor));
         if (head.verb == wire::Verb::settled) settled(head.request, cursor);
         if (head.verb == wire::Verb::error) requests_.erase(head.request);
         // The broker took the subscription back, with what was out: after a read error, for one.
@@ -49,10 +83,10 @@ void DeliverTap::said(Bytes frames) {
     });
 }
 
-void DeliverTap::delivered(const wire::FrameHead&, wire::Cursor& cursor) {
+void DeliverTap::delivered(std::uint64_t subscription, const std::vector<Received>& messages) {
     // The broker took it back before it left, or nobody is there to hear it.
     if (over_ || gone_ || !noted_) return;
-    for (const Received& one : read_deliver(cursor)) {
+    for (const Received& one : messages) {
         Event event;
         event.process = process_;
         event.type = Type::ok;
@@ -66,8 +100,8 @@ void DeliverTap::delivered(const wire::FrameHead&, wire::Cursor& cursor) {
         event.redelivered = one.attempt > 1;
         const std::string& key = one.properties.ordering_key;
         if (key.size() > 1) event.key = std::stoull(key.substr(1));
-        leases_[one.tag] = event;
-        live_.insert(one.tag);
+        leases_[tag_of(subscription, one.tag)] = event;
+        live_.insert(tag_of(subscription, one.tag));
         recorder_.add(event);
     }
 }
@@ -97,7 +131,7 @@ void DeliverTap::settled(std::uint64_t request, wire::Cursor& cursor) {
     const auto lost = read_ranges(cursor);
     for (const std::uint64_t tag : at->second.tags) {
         const bool is_lost = std::any_of(lost.begin(), lost.end(), [&](const auto& range) {
-            return range.first <= tag && tag <= range.second;
+            return range.first <= (tag & tag_mask) && (tag & tag_mask) <= range.second;
         });
         note(leases_.at(tag), is_lost ? Type::fail : Type::ok, at->second.what);
         live_.erase(tag);

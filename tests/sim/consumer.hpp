@@ -8,6 +8,26 @@
 
 namespace ferry::simulation {
 
+/// A message as a consumer has it.
+struct Received {
+    std::uint64_t tag = 0;
+    std::uint64_t position = 0;
+    std::uint64_t token = 0;
+    std::uint32_t attempt = 0;
+    std::string routing_key;
+    std::string payload;
+    wire::Properties properties;
+};
+
+/// Reads a frame of deliveries behind its head.
+[[nodiscard]] std::vector<Received> read_deliver(wire::Cursor& cursor);
+[[nodiscard]] std::vector<Received> read_deliver_some(wire::Cursor& cursor);
+
+/// Tags are each subscription's own; over all subscriptions of a connection they are told apart so.
+[[nodiscard]] inline std::uint64_t tag_of(std::uint64_t subscription, std::uint64_t tag) {
+    return ((subscription - 1) << 40U) + tag;
+}
+
 /// Notes what the broker hands to one consumer and takes back from it.
 class DeliverTap : public Tap {
 public:
@@ -22,6 +42,7 @@ public:
     /// The client is about to ask for this.
     void asked(std::uint64_t request, history::What what,
                const std::vector<std::pair<std::uint64_t, std::uint64_t>>& tags);
+    [[nodiscard]] bool knows(std::uint64_t tag) const { return leases_.count(tag) != 0; }
     /// The delivery with this tag.
     [[nodiscard]] const history::Event& lease(std::uint64_t tag) const { return leases_.at(tag); }
 
@@ -29,13 +50,14 @@ protected:
     virtual void said_other(const wire::FrameHead& /*head*/, wire::Cursor& /*cursor*/) {}
     /// This delivery is settled.
     void over(std::uint64_t tag) { live_.erase(tag); }
+    [[nodiscard]] bool is_gone() const { return gone_; }
 
 private:
     struct Request {
         history::What what = history::What::ack;
         std::vector<std::uint64_t> tags;
     };
-    void delivered(const wire::FrameHead& head, wire::Cursor& cursor);
+    void delivered(std::uint64_t subscription, const std::vector<Received>& messages);
     void settled(std::uint64_t request, wire::Cursor& cursor);
     void end_leases();
     void note(history::Event event, history::Type type, history::What what);
@@ -44,26 +66,12 @@ private:
     const std::uint32_t process_;
     const std::uint32_t queue_;
     const bool noted_;
-    std::map<std::uint64_t, history::Event> leases_;  // by tag; every one of this connection
+    std::map<std::uint64_t, history::Event> leases_;  // by tag_of(); every one of this connection
     std::set<std::uint64_t> live_;
     std::map<std::uint64_t, Request> requests_;
     bool over_ = false;
     bool gone_ = false;
 };
-
-/// A message as a consumer has it.
-struct Received {
-    std::uint64_t tag = 0;
-    std::uint64_t position = 0;
-    std::uint64_t token = 0;
-    std::uint32_t attempt = 0;
-    std::string routing_key;
-    std::string payload;
-    wire::Properties properties;
-};
-
-/// Reads a deliver frame behind its head.
-[[nodiscard]] std::vector<Received> read_deliver(wire::Cursor& cursor);
 
 /// Consumes one queue: thinks, then acks, gives back, or forgets about it until the lease is over.
 class Consumer : public Client {

@@ -7,7 +7,7 @@ constexpr std::int64_t year_ms = 365LL * 24 * 3600 * 1000;
 
 }  // namespace
 
-Faults::Faults(Stage& stage, std::vector<Client*> clients, Operator& administrator)
+Faults::Faults(Stage& stage, std::vector<Mortal*> clients, Operator& administrator)
     : stage_(stage),
       world_(stage.world),
       clients_(std::move(clients)),
@@ -38,7 +38,7 @@ void Faults::strike(Fault fault) {
     Broker& broker = stage_.broker;
     sim::SimFileSystem& files = broker.disk().files();
     const std::uint64_t down = world_.spread(ms, 5 * second);
-    Client& client = *clients_[world_.below(clients_.size())];
+    Mortal& client = *clients_[world_.below(clients_.size())];
     switch (fault) {
         case Fault::broker_kill:
             return broker.kill(down);

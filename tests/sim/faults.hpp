@@ -10,7 +10,7 @@ namespace ferry::simulation {
 /// Makes things go wrong, as often and in the ways that the run's seed has chosen.
 class Faults {
 public:
-    Faults(Stage& stage, std::vector<Client*> clients, Operator& administrator);
+    Faults(Stage& stage, std::vector<Mortal*> clients, Operator& administrator);
     void begin();
     /// No more faults, and what still hurts is healed.
     void end();
@@ -31,7 +31,7 @@ private:
 
     Stage& stage_;
     World& world_;
-    std::vector<Client*> clients_;
+    std::vector<Mortal*> clients_;
     Operator& administrator_;
     std::vector<Fault> kinds_;
     std::uint32_t struck_ = 0;

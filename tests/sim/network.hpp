@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -42,6 +43,9 @@ public:
         return ways_[from].bytes.size() - ways_[from].at;
     }
     [[nodiscard]] bool has_room(Side from) const { return unread(from) < weather_.window_bytes; }
+    [[nodiscard]] std::size_t room(Side from) const {
+        return weather_.window_bytes - std::min<std::size_t>(weather_.window_bytes, unread(from));
+    }
     /// Reads or does not read what arrives.
     void read(Side side, bool wanted);
     /// Ends it: what was sent before still arrives, then the other side hears of the end.

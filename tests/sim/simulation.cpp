@@ -9,6 +9,8 @@
 #include "consumer.hpp"
 #include "faults.hpp"
 #include "ferry/history/checker.hpp"
+#include "library_producer.hpp"
+#include "library_transactor.hpp"
 #include "lock_client.hpp"
 #include "operator.hpp"
 #include "producer.hpp"
@@ -23,6 +25,9 @@ constexpr std::uint32_t first_consumer = 100;
 constexpr std::uint32_t first_collector = 150;
 constexpr std::uint32_t first_transactor = 160;
 constexpr std::uint32_t first_lock_client = 180;
+constexpr std::uint32_t first_library_producer = 300;
+constexpr std::uint32_t first_library_consumer = 310;
+constexpr std::uint32_t first_library_transactor = 320;
 constexpr std::uint32_t saga_host = 5;  // of the machines
 constexpr std::uint32_t operator_process = 2;
 constexpr std::uint64_t look_every_ns = second;
@@ -60,6 +65,7 @@ public:
 private:
     void raise_curtain();
     void add_features();
+    void add_library();
     void add_sagas();
     Machine& any_machine() { return *machines_[world_.below(machines_.size())]; }
     bool run_until(std::uint64_t ns);
@@ -83,6 +89,8 @@ private:
     std::vector<std::unique_ptr<Transactor>> transactors_;
     Results results_;
     std::vector<std::unique_ptr<LockClient>> lock_clients_;
+    std::vector<std::unique_ptr<LibraryClient>> library_;
+    std::vector<LibraryProducer*> library_producers_;  // of them
     Operator operator_;
     std::unique_ptr<Faults> faults_;
     std::uint64_t healed_at_ = 0;
@@ -97,7 +105,7 @@ void Play::raise_curtain() {
         consumers_.push_back(
             std::make_unique<Consumer>(stage_, first_consumer + i, 1 + i % swarm_.queues));
     add_features();
-    std::vector<Client*> clients;
+    std::vector<Mortal*> clients;
     for (const auto& one : producers_) clients.push_back(one.get());
     for (const auto& one : consumers_) clients.push_back(one.get());
     for (const auto& one : transactors_) clients.push_back(one.get());
@@ -109,6 +117,8 @@ void Play::raise_curtain() {
     for (const auto& one : transactors_) one->start();
     for (const auto& one : lock_clients_) one->start();
     operator_.start();
+    add_library();
+    for (const auto& one : library_) clients.push_back(one.get());
     for (std::uint32_t i = 0; i < swarm_.apps; ++i) {
         apps_.push_back(std::make_unique<App>(stage_, disks_, i, swarm_.queues + 1 + i));
         apps_.back()->start();
@@ -152,13 +162,31 @@ void Play::add_features() {
         consumers_.push_back(std::make_unique<Consumer>(stage_, first_collector + number, queue));
     };
     if (swarm_.has(Feature::dead_letters)) collect(0, swarm_.dead_queue());
-    if (swarm_.has(Feature::transactions)) collect(1, swarm_.result_queue());
+    if (swarm_.has(Feature::transactions) || swarm_.library_transactors != 0)
+        collect(1, swarm_.result_queue());
     for (std::uint32_t i = 0; i < swarm_.transactors; ++i) {
         transactors_.push_back(std::make_unique<Transactor>(stage_, first_transactor + i,
                                                             1 + i % swarm_.queues, results_));
     }
     for (std::uint32_t i = 0; i < swarm_.lock_clients; ++i)
         lock_clients_.push_back(std::make_unique<LockClient>(stage_, first_lock_client + i));
+}
+
+void Play::add_library() {
+    for (std::uint32_t i = 0; i < swarm_.library_producers; ++i) {
+        auto one = std::make_unique<LibraryProducer>(stage_, first_library_producer + i);
+        library_producers_.push_back(one.get());
+        library_.push_back(std::move(one));
+    }
+    for (std::uint32_t i = 0; i < swarm_.library_consumers; ++i) {
+        library_.push_back(std::make_unique<LibraryConsumer>(stage_, first_library_consumer + i,
+                                                             1 + i % swarm_.queues));
+    }
+    for (std::uint32_t i = 0; i < swarm_.library_transactors; ++i) {
+        library_.push_back(std::make_unique<LibraryTransactor>(stage_, first_library_transactor + i,
+                                                               1 + i % swarm_.queues, results_));
+    }
+    for (const auto& one : library_) one->start(world_.below(second));
 }
 
 bool Play::run_until(std::uint64_t ns) {
@@ -179,6 +207,7 @@ void Play::heal() {
     if (swarm_.has(Fault::read_error) && broker_.serving()) broker_.kill(100 * ms);
     for (const auto& one : producers_) one->heal();
     for (const auto& one : lock_clients_) one->heal();
+    for (LibraryProducer* one : library_producers_) one->heal();
     for (Machine* one : machines_) one->heal();
 }
 
@@ -191,6 +220,9 @@ std::string Play::unrest() {
     }
     for (const auto& one : lock_clients_) {
         if (!one->at_rest()) return "lock client " + std::to_string(one->process()) + " waits";
+    }
+    for (const auto& one : library_) {
+        if (std::string why = one->unrest(); !why.empty()) return why;
     }
     for (Machine* one : machines_) {
         if (std::string why = one->unrest(); !why.empty()) return why;
@@ -255,6 +287,7 @@ history::Rules Play::rules() const {
     rules.brokers = {broker_process};
     for (const auto& one : consumers_) rules.windows[one->process()] = swarm_.prefetch;
     for (const auto& one : transactors_) rules.windows[one->process()] = swarm_.prefetch;
+    for (const auto& one : library_) rules.windows[one->process()] = swarm_.prefetch;
     for (const auto& one : apps_) rules.windows[one->handler()] = swarm_.prefetch;
     rules.lease_ns = swarm_.lease_ms * ms;
     // From when the broker takes a message for a consumer to when it leaves: bodies are read, the

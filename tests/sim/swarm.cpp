@@ -14,8 +14,8 @@ const char* name_of(Fault fault) {
 }
 
 const char* name_of(Feature feature) {
-    static constexpr const char* names[] = {"dead-letters", "lives", "transactions", "locks",
-                                            "sagas"};
+    static constexpr const char* names[] = {"dead-letters", "lives", "transactions",
+                                            "locks",        "sagas", "library"};
     static_assert(std::size(names) == feature_count);
     return names[static_cast<std::size_t>(feature)];
 }
@@ -61,6 +61,23 @@ void draw_features(Swarm& s, const Diet& diet) {
     if (dice.chance(60)) s.features |= 1U << static_cast<unsigned>(Feature::sagas);
     s.features &= ~diet.without_features;
     if (s.has(Feature::sagas)) s.saga_workers = small(1, 2);
+}
+
+// From dice of their own, as above. At least one of the three.
+void draw_library(Swarm& s, const Diet& diet) {
+    World dice(mix(s.seed, 0x11B));
+    if (!dice.chance(400)) return;
+    const auto some = [&](std::uint64_t most) {
+        return static_cast<std::uint32_t>(dice.below(most + 1));
+    };
+    s.features |= 1U << static_cast<unsigned>(Feature::library);
+    s.features &= ~diet.without_features;
+    if (!s.has(Feature::library)) return;
+    s.library_producers = some(2);
+    s.library_consumers = some(2);
+    s.library_transactors = some(2);
+    if (s.library_producers + s.library_consumers + s.library_transactors != 0) return;
+    s.library_producers = s.library_consumers = 1;
 }
 
 void draw_broker(World& dice, Swarm& s) {
@@ -126,6 +143,7 @@ Swarm draw(std::uint64_t seed, const Diet& diet) {
     s.weather.window_bytes = dice.spread(2U << 10, 256U << 10);
     if (s.weather.chunk_max < 1024) s.weather.delay_ns_max = std::min(s.weather.delay_ns_max, ms);
     draw_features(s, diet);
+    draw_library(s, diet);
     if (!dice.chance(60)) return s;
     // Byte by byte: few and small messages, or nothing else would be done any more.
     s.weather.chunk_max = dice.between(1, 3);

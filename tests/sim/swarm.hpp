@@ -39,6 +39,7 @@ enum class Feature : std::uint8_t {
     transactions,  ///< processes take messages and publish results, all in one
     locks,         ///< processes compete for locks
     sagas,         ///< an orchestrator with its participants
+    library,       ///< processes that use the client library
     count_,
 };
 inline constexpr std::size_t feature_count = static_cast<std::size_t>(Feature::count_);
@@ -78,6 +79,7 @@ struct Swarm {
     std::uint32_t lock_clients = 0, locks = 0, lock_permits = 1;
     std::uint64_t lock_ttl_ms = 0, lock_delay_ms = 0;
     std::uint32_t saga_workers = 0;
+    std::uint32_t library_producers = 0, library_consumers = 0, library_transactors = 0;
 
     std::uint64_t segment_bytes = 0, batch_bytes = 0, cache_bytes = 0, checkpoint_bytes = 0;
     std::uint32_t spares = 1, frame_bytes = 0;

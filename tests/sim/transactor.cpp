@@ -13,7 +13,8 @@ namespace {
 constexpr std::uint64_t refused_wait_ns = 200 * ms;
 constexpr std::uint64_t answer_ns = 30 * ms;
 
-/// Every part, as it was asked for or as it ended.
+}  // namespace
+
 void note_parts(Recorder& recorder, const World& world, std::uint32_t process,
                 const Exchange& exchange, Type type) {
     for (Event event : exchange.settles) {
@@ -37,7 +38,25 @@ void note_parts(Recorder& recorder, const World& world, std::uint32_t process,
     }
 }
 
-}  // namespace
+const Note& result_of(Stage& stage, Results& results, std::uint64_t id) {
+    const auto [at, fresh] = results.try_emplace(id);
+    Note& note = at->second;
+    if (fresh) {
+        note.id = stage.recorder.new_id();
+        note.queue = stage.swarm.result_queue();
+        note.payload = hash_of(payload_of(note.id, 20));
+    }
+    return note;
+}
+
+Note fresh_message(Stage& stage) {
+    Note note;
+    note.id = stage.recorder.new_id();
+    note.queue = 1 + static_cast<std::uint32_t>(stage.world.below(stage.swarm.queues));
+    note.life_ns = stage.swarm.life_ns(note.queue);
+    note.payload = hash_of(payload_of(note.id, 20));
+    return note;
+}
 
 /// Hears how a transaction ended when the broker says so, whether its client does or not.
 class Transactor::TransactionTap final : public DeliverTap {
@@ -131,27 +150,6 @@ void Transactor::plan(std::uint64_t least_ns) {
     });
 }
 
-const Note& Transactor::result_of(std::uint64_t id) {
-    const auto [at, fresh] = results_.try_emplace(id);
-    Note& note = at->second;
-    if (fresh) {
-        note.id = stage_.recorder.new_id();
-        note.queue = stage_.swarm.result_queue();
-        note.payload = hash_of(payload_of(note.id, 20));
-    }
-    return note;
-}
-
-Note Transactor::fresh_message() {
-    --own_left_;
-    Note note;
-    note.id = stage_.recorder.new_id();
-    note.queue = 1 + static_cast<std::uint32_t>(world_.below(stage_.swarm.queues));
-    note.life_ns = stage_.swarm.life_ns(note.queue);
-    note.payload = hash_of(payload_of(note.id, 20));
-    return note;
-}
-
 void Transactor::fill(Exchange& exchange) {
     // What is not there yet because its transaction did not happen comes with nothing that may
     // refuse it again.
@@ -167,10 +165,12 @@ void Transactor::fill(Exchange& exchange) {
         exchange.tags.push_back(tag);
         exchange.settles.push_back(tap_->lease(tag));
         exchange.settles.back().what = reject ? What::reject : What::ack;
-        if (!reject) exchange.results.push_back(result_of(id));
+        if (!reject) exchange.results.push_back(result_of(stage_, results_, id));
     }
-    if (!stage_.healed && own_left_ > 0 && world_.chance(400))
-        exchange.fresh.push_back(fresh_message());
+    if (!stage_.healed && own_left_ > 0 && world_.chance(400)) {
+        --own_left_;
+        exchange.fresh.push_back(fresh_message(stage_));
+    }
 }
 
 void Transactor::commit() {

@@ -28,6 +28,14 @@ struct Exchange {
     bool noted = false;
 };
 
+/// Notes every part, as it was asked for or as it ended.
+void note_parts(Recorder& recorder, const World& world, std::uint32_t process,
+                const Exchange& exchange, history::Type type);
+/// What comes of the message `id`.
+[[nodiscard]] const Note& result_of(Stage& stage, Results& results, std::uint64_t id);
+/// A message that comes of nothing, for any queue.
+[[nodiscard]] Note fresh_message(Stage& stage);
+
 /// Takes messages, and publishes what comes of them in the transaction that acks them; publishes
 /// messages of its own beside. Each result has to be there once. When it does not hear how a
 /// transaction ended it asks, and what it is told has to stay true.
@@ -56,9 +64,7 @@ private:
     void fill(Exchange& exchange);
     void send(const Exchange& exchange);
     void ended(bool done);
-    [[nodiscard]] const Note& result_of(std::uint64_t id);
     void note(const std::shared_ptr<Exchange>& exchange, history::Type type);
-    [[nodiscard]] Note fresh_message();
 
     Results& results_;
     std::shared_ptr<TransactionTap> tap_;
