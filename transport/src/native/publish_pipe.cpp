@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/cursor.hpp"
 #include "ferry/wire/limits.hpp"
 
@@ -253,6 +254,10 @@ void PublishPipe::send_again(const Opening& opening, Told& too_large) {
     frame_bytes_max_ = opening.frame_bytes_max;
     payload_bytes_max_ = opening.payload_bytes_max;
     retries_.clear();
+    if (FERRY_PLANTED("client-sent-again-as-new")) {
+        base_ = settled_ - opening.mark;
+        highest_confirmed_ = settled_;
+    }
     if (open_) close_batch();
     spare_.clear();
     to_send_.clear();

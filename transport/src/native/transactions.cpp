@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "ferry/wire/verbs.hpp"
 #include "native/core.hpp"
@@ -336,7 +337,8 @@ void Transactions::look_up(std::uint64_t mark, const std::vector<Range>& open) {
         phase_ = Phase::open;
         return pump();
     }
-    if (last_ > mark) return hold(mark);
+    const bool trusting = FERRY_PLANTED("client-unseen-transaction-taken-for-done");
+    if (last_ > mark && !trusting) return hold(mark);
     phase_ = Phase::open;
     std::uint64_t sequence = last_ - under_way_.size();
     std::vector<Ptr> again;
