@@ -116,12 +116,17 @@ Problem read_rule(const std::string& name, const Json& value, Rules& rules) {
     return "is unknown";
 }
 
+/// In one line, whatever is in it.
+std::string in_quotes(const std::string& text) {
+    return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+
 template <class Into, class Field>
 Problem read_fields(const Json& object, Into& into, Field field) {
     if (!object.is_object()) return "it is no JSON object";
     for (const auto& [name, value] : object.items()) {
         if (const Problem wrong = field(name, value, into); !wrong.empty()) {
-            return "\"" + name.substr(0, 40) + "\" " + wrong;
+            return in_quotes(name.substr(0, 40)) + " " + wrong;
         }
     }
     return {};

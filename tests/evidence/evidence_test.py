@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
+import coverage
 import evidence
 
 
@@ -45,6 +46,17 @@ class Collecting(unittest.TestCase):
         for row in rows[1:]:
             self.assertEqual(len(row), len(evidence.COLUMNS), row)
             self.assertIn(row[3], evidence.known())
+
+
+class Coverage(unittest.TestCase):
+    def test_lines_are_summed_by_room_and_rounded_down(self):
+        files = [{"filename": "outbox/src/a.cpp", "line_covered": 9, "line_total": 10},
+                 {"filename": "outbox/relay/b.cpp", "line_covered": 99, "line_total": 99},
+                 {"filename": "broker/log/src/c.cpp", "line_covered": 1, "line_total": 3},
+                 {"filename": "cli/src/d.cpp", "line_covered": 0, "line_total": 7}]
+        sums = coverage.of_rooms(files)
+        self.assertEqual((sums["outbox"], sums["log"], sums["saga"]), ((108, 109), (1, 3), (0, 0)))
+        self.assertEqual([coverage.percent(*sums[room]) for room in ("outbox", "log", "saga")], [99, 33, 0])
 
 
 if __name__ == "__main__":

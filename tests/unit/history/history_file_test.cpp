@@ -77,6 +77,7 @@ TEST(Files, SayWhereTheyAreWrong) {
     EXPECT_EQ(error_of("{}\n"), "h.jsonl:1: an event has at least \"what\" and \"type\"");
     const std::string head = R"({"what":"ack","type":"ok",)";
     EXPECT_EQ(error_of(head + "\"colour\":1}\n"), "h.jsonl:1: \"colour\" is unknown");
+    EXPECT_EQ(error_of(head + R"("a\nb":1})"), R"(h.jsonl:1: "a\nb" is unknown)");
     EXPECT_EQ(error_of(head + "\"id\":-1}\n"), "h.jsonl:1: \"id\" is no number that fits");
     EXPECT_EQ(error_of(head + "\"queue\":4294967296}\n"),
               "h.jsonl:1: \"queue\" is no number that fits");
