@@ -133,7 +133,8 @@ void Ledger::note_publish(const Event& event, At at) {
     }
     if (event.type == Type::invoke) {
         ++of.tries;
-        of.producer = event.process;
+        // Whoever tries it once more, in vain, did not give it its place.
+        if (of.confirmed == never) of.producer = event.process;
         of.asked_first = std::min(of.asked_first, at);
         // What is asked again after its confirm lies where it was confirmed.
         if (of.confirmed == never) of.asked_last = at;

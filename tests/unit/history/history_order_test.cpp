@@ -96,6 +96,17 @@ TEST(Order, OfCommitsOfOneKeyIsKept) {
     expect_clean(committed(0));
 }
 
+TEST(Order, IsThatOfTheProducerWhosePublishWasConfirmed) {
+    Story story;
+    // The one that is asked first comes to lie behind the other.
+    for (const std::uint32_t who : {21U, 20U}) story.ask(who).history.back().process = who;
+    for (const std::uint32_t who : {20U, 21U}) story.told(who).history.back().process = who;
+    // A third producer that does not know of it tries both again.
+    for (const std::uint64_t id : {20U, 21U}) story.ask(id);
+    for (const std::uint64_t id : {20U, 21U}) story.told(id, Type::fail);
+    expect_clean(story.deliver(20).ack(20).deliver(21).ack(21).drained());
+}
+
 TEST(Order, OfAConfirmAndALaterPublishIsRealTime) {
     expect_clean(two_messages(6000, 2, 7, false));
     expect_only(two_messages(4500, 2, 8, false), {Violation::realtime_reordering});
