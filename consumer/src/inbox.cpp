@@ -54,7 +54,7 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
     busy = true;
     if (!open) {
         lock.unlock();
-        auto begun = run("BEGIN IMMEDIATE");
+        auto begun = begin();
         lock.lock();
         if (!begun.ok()) {
             busy = false;
@@ -72,6 +72,17 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
 
 sqlite::Status Inbox::Impl::run(const char* sql) noexcept {
     return without_throwing([&] { return database.run(sql); });
+}
+
+// For want of memory a ROLLBACK may have failed: without another one nothing could begin any more,
+// and whoever else wants to write would wait for this connection.
+sqlite::Status Inbox::Impl::begin() noexcept {
+    return without_throwing([this] {
+        if (database.in_transaction()) {
+            if (auto undone = database.run("ROLLBACK"); !undone.ok()) return undone;
+        }
+        return database.run("BEGIN IMMEDIATE");
+    });
 }
 
 sqlite::Status Inbox::Impl::commit() noexcept {
@@ -206,8 +217,8 @@ Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
         if (auto marked = mark(applying); !marked.ok()) handled = handled_of(marked.error());
     }
     if (handled.kind != Handled::Kind::done && !FERRY_PLANTED("inbox-effect-of-a-failure-kept")) {
-        // Not there any more if the failure has ended the whole transaction: COMMIT will tell.
-        marks->undo().ignore("the commit fails then");
+        // What cannot be undone alone is undone with the whole transaction.
+        if (auto undone = marks->undo(); !undone.ok()) marks->distrust(undone.error());
     }
     if (auto released = marks->release(); !released.ok() && handled.kind == Handled::Kind::done) {
         marks->distrust(released.error());
@@ -302,7 +313,7 @@ bool Inbox::Impl::together(std::span<const Incoming> messages, std::span<Handled
     }
     run("ROLLBACK").ignore("SQLite may have rolled back by itself");
     marks->forget();
-    auto begun = run("BEGIN IMMEDIATE");
+    auto begun = begin();
     std::fill(handled.begin(), handled.end(), begun.ok() ? Handled{} : handled_of(begun.error()));
     if (begun.ok()) return false;
     marks->distrust(begun.error());

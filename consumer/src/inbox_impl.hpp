@@ -71,6 +71,7 @@ struct Inbox::Impl {
     /// kept, and all who share it hear of it.
     void give_up() noexcept;
     sqlite::Status run(const char* sql) noexcept;
+    sqlite::Status begin() noexcept;
     sqlite::Status commit() noexcept;
     /// Also says so where there is no memory left to say it with: whoever has the connection must
     /// come to where it is given back.

@@ -20,15 +20,10 @@ public:
     Inspector(const Database& database, bool repair) : database_(database), repair_(repair) {}
 
     Answer<std::vector<Finding>> run() {
-        Answer<int> version = schema_version(database_);
-        if (!version.ok()) {
-            if (version.error().kind != sqlite::Kind::schema) return version.error();
-            find(Severity::damage, version.error().text);
-            return std::move(findings_);
-        }
-        if (const Status fit = check_schema(database_); !fit.ok()) {
-            find(Severity::damage, fit.error().text);
-            return std::move(findings_);
+        const Status fit = check_schema(database_);
+        if (!fit.ok()) {
+            blame(fit.error());
+            return result();
         }
         inspect_mode();
         inspect_state();
@@ -37,11 +32,14 @@ public:
         inspect_rows();
         inspect_streams();
         inspect_pages();
-        if (problem_) return *problem_;
-        return std::move(findings_);
+        return result();
     }
 
 private:
+    Answer<std::vector<Finding>> result() {
+        if (problem_) return *problem_;
+        return std::move(findings_);
+    }
     void find(Severity severity, std::string text) {
         if (findings_.size() < findings_max) findings_.push_back({severity, std::move(text)});
     }
@@ -60,8 +58,16 @@ private:
     std::int64_t state_number(std::string_view name) {
         const auto answer = State(database_).number(name);
         if (answer.ok()) return answer.value().value_or(0);
-        find(Severity::damage, answer.error().text);
+        blame(answer.error());
         return 0;
+    }
+    /// What the tables hold is a finding; that they could not be read is none.
+    void blame(const sqlite::Problem& problem) {
+        if (problem.kind == sqlite::Kind::schema || problem.kind == sqlite::Kind::corrupt) {
+            find(Severity::damage, problem.text);
+        } else if (!problem_) {
+            problem_ = problem;
+        }
     }
 
     void inspect_mode() {
@@ -72,11 +78,11 @@ private:
     }
 
     void inspect_state() {
-        if (const auto who = identity(database_); !who.ok()) {
-            find(Severity::damage, who.error().text);
-        }
+        if (const auto who = identity(database_); !who.ok()) blame(who.error());
         const auto policy = State(database_).text(state::policy);
-        if (!policy.ok() || (policy.value() != "block" && policy.value() != "skip")) {
+        if (!policy.ok()) {
+            blame(policy.error());
+        } else if (policy.value() != "block" && policy.value() != "skip") {
             find(Severity::damage, "ferry_outbox_state: policy is neither block nor skip");
         }
         const std::int64_t most = state_number(state::payload_bytes_max);
@@ -143,16 +149,18 @@ private:
 
     bool raise_sequence(std::int64_t used) {
         const std::string value = std::to_string(used);
-        const Status done = database_.run(
-            "BEGIN IMMEDIATE; DELETE FROM main.sqlite_sequence WHERE name = 'ferry_outbox'; "
+        const Status done = in_transaction(
+            "DELETE FROM main.sqlite_sequence WHERE name = 'ferry_outbox'; "
             "INSERT INTO main.sqlite_sequence(name, seq) SELECT 'ferry_outbox', max(" +
-            value + ", coalesce((SELECT max(id) FROM main.ferry_outbox), 0)); COMMIT");
-        if (done.ok()) return true;
-        if (database_.in_transaction()) {
-            database_.run("ROLLBACK").ignore("the failure before it is what counts");
-        }
-        if (!problem_) problem_ = done.error();
-        return false;
+            value + ", coalesce((SELECT max(id) FROM main.ferry_outbox), 0))");
+        if (!done.ok() && !problem_) problem_ = done.error();
+        return done.ok();
+    }
+    Status in_transaction(std::string_view sql) {
+        auto transaction = sqlite::Transaction::begin(database_);
+        if (!transaction.ok()) return transaction.error();
+        if (const Status done = database_.run(sql); !done.ok()) return done;
+        return transaction.value().commit();
     }
 
     void inspect_rows() {
@@ -211,7 +219,7 @@ private:
             while (true) {
                 const auto row = statement.value().step();
                 if (!row.ok()) {
-                    find(Severity::damage, std::string(name) + ": " + row.error().text);
+                    blame(row.error());
                     break;
                 }
                 if (!row.value()) break;

@@ -45,6 +45,7 @@ Status check_shape(const Database& database) {
     const auto fits =
         database.prepare("SELECT id, outcome, decided_ms FROM ferry_decision WHERE id = ''");
     if (fits.ok()) return sqlite::ok_status();
+    if (fits.error().code != SQLITE_ERROR) return fits.error();
     return Problem{
         Kind::schema, 0,
         "there is another table ferry_decision in " + database.path() + ": " + fits.error().text};

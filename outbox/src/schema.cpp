@@ -112,8 +112,9 @@ Answer<int> schema_version(const Database& database) {
         if (version.ok() && version.value().value_or(0) >= 1 && *version.value() <= INT32_MAX) {
             return static_cast<int>(*version.value());
         }
+        // SQLITE_ERROR: a table of this name has other columns.
         if (!version.ok() && version.error().kind != Kind::schema &&
-            version.error().kind != Kind::failed) {
+            version.error().code != SQLITE_ERROR) {
             return version.error();
         }
     }

@@ -75,6 +75,11 @@ public:
         producers_.clear();
         ++cut_;
     }
+    /// Consumers took all there was.
+    void forget_messages() {
+        const std::lock_guard lock(mutex_);
+        stored_.clear();
+    }
     /// What somebody else with the same name and epoch does.
     void advance_mark(const std::string& producer, std::uint64_t mark) {
         const std::lock_guard lock(mutex_);

@@ -24,6 +24,14 @@ int open_flags(Database::Access access) {
     return SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 }
 
+// Compiled before, it can only be interrupted: by an application that does so to its connection
+// when something takes long. That holds for one run.
+void run_surely(Statement& statement) {
+    if (!statement.run().ok()) {
+        statement.run().ignore("after the second time nobody is left to be told");
+    }
+}
+
 }  // namespace
 
 Answer<Database> Database::open(const std::string& path, Access access,
@@ -143,14 +151,16 @@ Answer<Transaction> Transaction::begin(const Database& database, Mode mode) {
         return Problem{Kind::refused, 0,
                        "this connection is inside a transaction; end that one first"};
     }
+    auto undo = database.prepare("ROLLBACK");
+    if (!undo.ok()) return undo.error();
     const char* const sql = mode == Mode::immediate ? "BEGIN IMMEDIATE" : "BEGIN";
     const int code = run_quietly(database.handle(), sql);
     if (code != SQLITE_OK) return database.problem(code, "cannot begin a transaction");
-    return Transaction(database.handle());
+    return Transaction(database.handle(), std::move(undo).value());
 }
 
 Transaction::Transaction(Transaction&& other) noexcept
-    : handle_(std::exchange(other.handle_, nullptr)) {}
+    : handle_(std::exchange(other.handle_, nullptr)), undo_(std::move(other.undo_)) {}
 
 Transaction::~Transaction() {
     rollback();
@@ -171,21 +181,28 @@ Status Transaction::commit() {
 void Transaction::rollback() {
     sqlite3* const handle = std::exchange(handle_, nullptr);
     // SQLite ends a transaction by itself after some errors; there is nothing to roll back then.
-    if (handle != nullptr && sqlite3_get_autocommit(handle) == 0) run_quietly(handle, "ROLLBACK");
+    if (handle == nullptr || sqlite3_get_autocommit(handle) != 0) return;
+    run_surely(undo_);
 }
 
 // ---- Savepoint ----
 
 Answer<Savepoint> Savepoint::begin(const Database& database) {
     const bool outermost = !database.in_transaction();
+    auto undo = database.prepare(outermost ? "ROLLBACK" : "ROLLBACK TO ferry_step");
+    if (!undo.ok()) return undo.error();
+    auto end = database.prepare(outermost ? "COMMIT" : "RELEASE ferry_step");
+    if (!end.ok()) return end.error();
     const char* const sql = outermost ? "BEGIN IMMEDIATE" : "SAVEPOINT ferry_step";
     const int code = run_quietly(database.handle(), sql);
     if (code != SQLITE_OK) return database.problem(code, "cannot begin a transaction");
-    return Savepoint(database.handle(), outermost);
+    return Savepoint(database.handle(), std::move(undo).value(), std::move(end).value());
 }
 
 Savepoint::Savepoint(Savepoint&& other) noexcept
-    : handle_(std::exchange(other.handle_, nullptr)), outermost_(other.outermost_) {}
+    : handle_(std::exchange(other.handle_, nullptr)),
+      undo_(std::move(other.undo_)),
+      end_(std::move(other.end_)) {}
 
 Savepoint::~Savepoint() {
     undo();
@@ -193,20 +210,22 @@ Savepoint::~Savepoint() {
 
 Status Savepoint::release() {
     FERRY_ASSERT(handle_ != nullptr, "a savepoint that has ended already");
-    const int code = run_quietly(handle_, outermost_ ? "COMMIT" : "RELEASE ferry_step");
-    if (code == SQLITE_OK) {
+    const Status released = end_.run();
+    if (released.ok()) {
         handle_ = nullptr;
-        return ok_status();
+        return released;
     }
-    Problem problem = problem_of(handle_, code, "cannot store the changes; nothing is stored");
     undo();
-    return problem;
+    return Problem{released.error().kind, released.error().code,
+                   "cannot store the changes; nothing is stored: " + released.error().text};
 }
 
 void Savepoint::undo() {
     sqlite3* const handle = std::exchange(handle_, nullptr);
     if (handle == nullptr || sqlite3_get_autocommit(handle) != 0) return;
-    run_quietly(handle, outermost_ ? "ROLLBACK" : "ROLLBACK TO ferry_step; RELEASE ferry_step");
+    run_surely(undo_);
+    // It is there still, if it was one inside a transaction of the application.
+    if (sqlite3_get_autocommit(handle) == 0) run_surely(end_);
 }
 
 }  // namespace ferry::sqlite

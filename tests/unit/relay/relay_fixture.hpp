@@ -97,6 +97,10 @@ protected:
         const std::lock_guard lock(log_mutex_);
         return log_;
     }
+    void forget_log() {
+        const std::lock_guard lock(log_mutex_);
+        log_.clear();
+    }
 
     static bool eventually(const std::function<bool()>& holds) {
         const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);

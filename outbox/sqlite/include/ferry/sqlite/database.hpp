@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "ferry/platform/bytes.hpp"
 #include "ferry/sqlite/api.hpp"
@@ -133,7 +134,8 @@ private:
 /// "name", with quotes inside doubled.
 [[nodiscard]] std::string quoted(std::string_view identifier);
 
-/// A transaction of our own. Rolled back by the destructor unless committed.
+/// A transaction of our own. Rolled back by the destructor unless committed. The statement for that
+/// is compiled before it begins: for want of memory none stays open and keeps others waiting.
 ///
 /// Requires  The database outlives it.
 class Transaction {
@@ -153,12 +155,14 @@ public:
     void rollback();
 
 private:
-    explicit Transaction(sqlite3* handle) noexcept : handle_(handle) {}
+    Transaction(sqlite3* handle, Statement undo) noexcept
+        : handle_(handle), undo_(std::move(undo)) {}
     sqlite3* handle_;
+    Statement undo_;
 };
 
 /// A savepoint inside whatever is going on; begins an immediate transaction if nothing is. Undone
-/// by the destructor unless released.
+/// by the destructor unless released, as a Transaction is.
 class Savepoint {
 public:
     static Answer<Savepoint> begin(const Database& database);
@@ -170,10 +174,12 @@ public:
     Status release();
 
 private:
-    Savepoint(sqlite3* handle, bool outermost) noexcept : handle_(handle), outermost_(outermost) {}
+    Savepoint(sqlite3* handle, Statement undo, Statement end) noexcept
+        : handle_(handle), undo_(std::move(undo)), end_(std::move(end)) {}
     void undo();
     sqlite3* handle_;
-    bool outermost_;
+    Statement undo_;
+    Statement end_;  // after undo_, if that leaves the savepoint there
 };
 
 }  // namespace ferry::sqlite
