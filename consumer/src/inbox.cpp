@@ -70,18 +70,12 @@ sqlite::Status Inbox::Impl::enter(std::unique_lock<std::mutex>& lock) {
     return sqlite::ok_status();
 }
 
-sqlite::Status Inbox::Impl::run(const char* sql) noexcept {
-    return without_throwing([&] { return database.run(sql); });
-}
-
-// For want of memory a ROLLBACK may have failed: without another one nothing could begin any more,
-// and whoever else wants to write would wait for this connection.
 sqlite::Status Inbox::Impl::begin() noexcept {
-    return without_throwing([this] {
-        if (database.in_transaction()) {
-            if (auto undone = database.run("ROLLBACK"); !undone.ok()) return undone;
-        }
-        return database.run("BEGIN IMMEDIATE");
+    return without_throwing([this]() -> sqlite::Status {
+        auto begun = sqlite::Transaction::begin(database);
+        if (!begun.ok()) return begun.error();
+        underway.emplace(std::move(begun).value());
+        return sqlite::ok_status();
     });
 }
 
@@ -89,12 +83,12 @@ sqlite::Status Inbox::Impl::commit() noexcept {
     return without_throwing([this] {
         if (auto there = still_open(); !there.ok()) return there;
         if (auto saved = marks->save(); !saved.ok()) return saved;
-        return database.run("COMMIT");
+        return underway->commit();
     });
 }
 
 void Inbox::Impl::give_up() noexcept {
-    run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+    underway.reset();
     const std::scoped_lock lock(mutex);
     finish(Problem{sqlite::Kind::full, 0, "no memory"});
 }
@@ -132,9 +126,7 @@ sqlite::Status Inbox::Impl::leave(std::unique_lock<std::mutex>& lock) {
     FERRY_FAULT_POINT("inbox.before_commit");
     sqlite::Status result = commit();
     FERRY_FAULT_POINT("inbox.after_commit");
-    if (!result.ok()) {
-        run("ROLLBACK").ignore("SQLite may have rolled back by itself");
-    }
+    underway.reset();  // what was not committed is undone
     if (FERRY_PLANTED("inbox-failed-commit-ignored")) result = sqlite::ok_status();
     lock.lock();
     const auto took = SteadyClock::now() - began;
@@ -311,7 +303,7 @@ bool Inbox::Impl::together(std::span<const Incoming> messages, std::span<Handled
         }
         return true;
     }
-    run("ROLLBACK").ignore("SQLite may have rolled back by itself");
+    underway.reset();
     marks->forget();
     auto begun = begin();
     std::fill(handled.begin(), handled.end(), begun.ok() ? Handled{} : handled_of(begun.error()));

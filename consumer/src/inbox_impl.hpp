@@ -70,7 +70,6 @@ struct Inbox::Impl {
     /// Instead of leave(), where something was thrown on the way: nothing of the transaction is
     /// kept, and all who share it hear of it.
     void give_up() noexcept;
-    sqlite::Status run(const char* sql) noexcept;
     sqlite::Status begin() noexcept;
     sqlite::Status commit() noexcept;
     /// Also says so where there is no memory left to say it with: whoever has the connection must
@@ -120,6 +119,7 @@ struct Inbox::Impl {
 
     const InboxOptions options;
     sqlite::Database database;
+    std::optional<sqlite::Transaction> underway;  // if `open`
     std::optional<outbox::Outbox> outgoing;
     Effects::Access access;
     std::unique_ptr<Marks> marks;

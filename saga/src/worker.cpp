@@ -183,9 +183,9 @@ Status Orchestrator::Impl::do_jobs(std::deque<Job>& taken, std::vector<Status>& 
         const std::size_t counted = runner->counted();
         Status result = job.run(*runner, now_ms, publish);
         if (!result.ok()) runner->forget_behind(counted);
-        if (result.ok()) {
-            if (auto released = step.value().release(); !released.ok()) return released;
-        }
+        // What can be neither kept nor undone alone is undone with all the others.
+        const Status ended = result.ok() ? step.value().release() : step.value().undo();
+        if (!ended.ok()) return ended;
         results.push_back(std::move(result));
     }
     return transaction.value().commit();

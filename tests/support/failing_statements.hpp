@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <cstdint>
+#include <mutex>
 
 namespace ferry::test {
 
@@ -11,7 +12,8 @@ namespace ferry::test {
 /// change that is interrupted takes the transaction with it). BEGIN and COMMIT do not fail when
 /// run.
 ///
-/// Threads   one. Lifetime: connections that are watched must not run statements after it.
+/// Threads   any, after watch(). Lifetime: connections that are watched must not run statements
+///           after it.
 class FailingStatements {
 public:
     enum class When : std::uint8_t { prepared, run };
@@ -37,14 +39,21 @@ public:
 
     /// From here on the `nth` one fails, counted from 1, or so many in a row from that one on.
     void fail(When when, std::uint32_t nth, std::uint32_t times = 1) {
+        const std::lock_guard lock(mutex_);
         when_ = when;
         left_ = nth;
         times_ = times;
         failed_ = false;
     }
-    void pass() { times_ = 0; }
+    void pass() {
+        const std::lock_guard lock(mutex_);
+        times_ = 0;
+    }
     /// Whether it was reached.
-    [[nodiscard]] bool failed() const { return failed_; }
+    [[nodiscard]] bool failed() const {
+        const std::lock_guard lock(mutex_);
+        return failed_;
+    }
 
 private:
     static void (*entry())() {
@@ -72,6 +81,7 @@ private:
         return 0;
     }
     bool hit(When when) {
+        const std::lock_guard lock(mutex_);
         if (times_ == 0 || when != when_ || --left_ > 0) return false;
         left_ = 1;
         --times_;
@@ -81,6 +91,7 @@ private:
 
     static inline FailingStatements* watching_ = nullptr;
 
+    mutable std::mutex mutex_;
     When when_ = When::run;
     std::uint32_t left_ = 0;   // until the first that fails
     std::uint32_t times_ = 0;  // that fail yet

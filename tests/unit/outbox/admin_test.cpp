@@ -257,6 +257,27 @@ TEST_F(AdminTest, VerifyFindsWhatSomebodyBroke) {
     EXPECT_THAT(found(), HasSubstr("warning: ferry_outbox_parked is not as"));
 }
 
+TEST_F(AdminTest, VerifyFindsNumbersThatCannotBe) {
+    const std::pair<const char*, const char*> cases[] = {
+        {"UPDATE ferry_outbox_state SET value = 0 WHERE name = 'payload_bytes_max'",
+         "payload_bytes_max is out of range"},
+        {"UPDATE ferry_outbox_state SET value = -5 WHERE name = 'last_sent'",
+         "last_sent is negative"},
+        {"UPDATE ferry_outbox_state SET value = 5 WHERE name = 'schema_version'",
+         "newer than this program's"},
+        {"DROP TRIGGER ferry_outbox_event", "ferry_outbox_event is missing"},
+        {"PRAGMA journal_mode=DELETE", "journal mode delete, not wal"},
+    };
+    int files = 0;
+    for (const auto& [broken, words] : cases) {
+        path_ = directory_ + "/" + std::to_string(++files) + ".db";
+        database_ = connect();
+        open(database_);
+        ASSERT_TRUE(database_.run(broken).ok()) << broken;
+        EXPECT_THAT(found(), HasSubstr(words)) << broken;
+    }
+}
+
 TEST_F(AdminTest, VerifyFindsHolesInAStream) {
     EventLog log = EventLog::open(outbox_).value();
     run(database_, "BEGIN IMMEDIATE");

@@ -239,6 +239,9 @@ TEST_F(OutboxTest, O10_WhatIsOverALimitIsRefusedNamingIt) {
     const Header no_text[] = {{"odd", std::string("\xff")}};
     const Header no_name[] = {{"\xff", true}};
     const Header endless[] = {{"nan", 0.0 / 0.0 * 0.0}};
+    const Header nameless[] = {{"", true}};
+    const Header long_name[] = {{longer, true}};
+    const Header heavy[] = {{"a", std::string(9'000, 'x')}, {"b", std::string(9'000, 'y')}};
     const std::pair<Message, const char*> cases[] = {
         {Message{.routing_key = "q", .payload = as_bytes(big)}, "1024001 bytes"},
         {Message{.exchange = "no spaces", .routing_key = "q"}, "exchange's name"},
@@ -254,6 +257,9 @@ TEST_F(OutboxTest, O10_WhatIsOverALimitIsRefusedNamingIt) {
         {Message{.routing_key = "q", .headers = endless}, "header nan"},
         {Message{.routing_key = "q", .headers = no_text}, "header odd"},
         {Message{.routing_key = "q", .headers = no_name}, "name is not UTF-8"},
+        {Message{.routing_key = "q", .headers = nameless}, "empty name"},
+        {Message{.routing_key = "q", .headers = long_name}, "has more than 255 bytes"},
+        {Message{.routing_key = "q", .headers = heavy}, "headers take more than 16384 bytes"},
         {Message{.routing_key = "q", .delay_ms = 1, .deliver_at_ms = 1}, "both given"},
         {Message{.routing_key = "q", .ttl_ms = 1, .expires_at_ms = 1}, "both given"},
         {Message{.routing_key = "q", .delay_ms = UINT64_MAX}, "delay_ms is"},

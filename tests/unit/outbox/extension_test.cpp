@@ -108,10 +108,81 @@ TEST_F(ExtensionTest, WhatIsWrongIsNamed) {
         {"ferry_append('s', 3, 't', 'x')", "is at version 0, not 3"},
         {"ferry_outbox_init('{\"size\": 1}')", "there is no option \"size\""},
         {"ferry_outbox_init('[]')", "not a JSON object"},
+        {"ferry_outbox_init('{\"payload_bytes_max\": -1}')", "must be a whole number"},
+        {"ferry_outbox_init('{\"payload_bytes_max\": 0}')", "must be 1 to"},
+        {"ferry_outbox_init(5)", "options must be a text"},
     };
     for (const auto& [call, words] : cases) {
         EXPECT_THAT(complaint(database, call), HasSubstr(words)) << call;
     }
+}
+
+TEST_F(ExtensionTest, HeadersOverTheirLimitsAreNamed) {
+    const auto database = connect_loaded();
+    std::string many;
+    for (int i = 0; i < 65; ++i) many += (i == 0 ? "\"h" : ",\"h") + std::to_string(i) + "\":1";
+    const std::string text(9'000, 'x');
+    const std::pair<std::string, const char*> cases[] = {
+        {many, "more than 64 headers"},
+        {"\"a\":\"" + text + "\",\"b\":\"" + text + "\"", "more than 16384 bytes"},
+        {"\"a\":\"" + text + text + text + text + "\"", "more than 32768 bytes as JSON"},
+        {"\"" + std::string(256, 'n') + "\":1", "more than 255 bytes"},
+        {"\"a\":18446744073709551615", "beyond 64 bits"},
+    };
+    for (const auto& [headers, words] : cases) {
+        EXPECT_THAT(
+            complaint(database, "ferry_publish('', 'q', 'x', '{\"headers\":{" + headers + "}}')"),
+            HasSubstr(words))
+            << headers.substr(0, 60);
+    }
+}
+
+TEST_F(ExtensionTest, InitTakesTheLargestPayloadAndTellsItsVersion) {
+    const auto database = connect();
+    load(database);
+    EXPECT_EQ(text(database, "SELECT ferry_outbox_init('{\"payload_bytes_max\": 4}')"), "created");
+    run(database, "BEGIN IMMEDIATE");
+    EXPECT_EQ(number(database, "SELECT ferry_publish('', 'q', '1234')"), 1);
+    EXPECT_THAT(said(database.text("SELECT ferry_publish('', 'q', '12345')"), Kind::constraint),
+                HasSubstr("at most 4"));
+    run(database, "COMMIT");
+    EXPECT_THAT(text(database, "SELECT ferry_outbox_version()"),
+                testing::MatchesRegex("[0-9]+\\.[0-9]+\\.[0-9]+.*"));
+}
+
+TEST_F(ExtensionTest, WhatSomebodyChangedUnderneathIsRefused) {
+    const std::pair<const char*, const char*> cases[] = {
+        {"PRAGMA journal_mode=DELETE", "journal mode delete; run PRAGMA journal_mode=WAL"},
+        {"UPDATE ferry_outbox_state SET value = 0 WHERE name = 'payload_bytes_max'",
+         "payload_bytes_max is out of range"},
+        {"DROP TABLE ferry_outbox_state", "ferry_outbox_state does not say"},
+    };
+    int files = 0;
+    for (const auto& [changed, words] : cases) {
+        path_ = directory_ + "/" + std::to_string(++files) + ".db";
+        static_cast<void>(connect_loaded());  // whoever made it has gone
+        const auto database = connect();
+        ASSERT_TRUE(database.run(changed).ok());
+        load(database);
+        run(database, "BEGIN IMMEDIATE");
+        const auto refused = database.text("SELECT ferry_publish('', 'q', 'x')");
+        ASSERT_FALSE(refused.ok()) << changed;
+        EXPECT_THAT(refused.error().text, HasSubstr(words));
+        run(database, "ROLLBACK");
+    }
+}
+
+TEST_F(ExtensionTest, ATriggerOnTheOutboxMayPublishToo) {
+    const auto database = connect_loaded();
+    run(database,
+        "CREATE TRIGGER copy AFTER INSERT ON ferry_outbox WHEN NEW.routing_key = 'one' BEGIN "
+        "SELECT ferry_publish('', 'copies', NEW.payload); END");
+    run(database, "BEGIN IMMEDIATE");
+    EXPECT_EQ(number(database, "SELECT ferry_publish('', 'one', 'x')"), 1);
+    EXPECT_EQ(number(database, "SELECT ferry_publish('', 'one', 'y')"), 3);
+    run(database, "COMMIT");
+    EXPECT_EQ(text(database, "SELECT group_concat(routing_key || payload) FROM ferry_outbox"),
+              "onex,copiesx,oney,copiesy");
 }
 
 TEST_F(ExtensionTest, PublishIsRefusedOutsideATransactionAndWithoutAnOutbox) {

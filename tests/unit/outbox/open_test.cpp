@@ -226,5 +226,16 @@ TEST_F(OutboxTest, APlainInsertIsHeldToTheSameLimits) {
     EXPECT_EQ(number(database, "SELECT seq FROM sqlite_sequence WHERE name = 'ferry_outbox'"), 2);
 }
 
+TEST_F(OutboxTest, OpenRefusesALargestPayloadThatSomebodyWroteInWrong) {
+    const auto database = connect();
+    open(database);
+    for (const char* const value : {"0", "99999999999", "'many'"}) {
+        run(database, std::string("UPDATE ferry_outbox_state SET value = ") + value +
+                          " WHERE name = 'payload_bytes_max'");
+        EXPECT_THAT(said(Outbox::open(database.handle(), {}), Kind::schema),
+                    HasSubstr("payload_bytes_max"));
+    }
+}
+
 }  // namespace
 }  // namespace ferry::outbox
