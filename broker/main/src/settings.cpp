@@ -268,6 +268,8 @@ std::vector<Setting> make_settings() {
                               [](C& c) -> u64& { return c.broker.lease_ms; }),
         duration_setting<u32>("server.drain", {0, hour},
                               [](C& c) -> u32& { return c.broker.drain_ms; }),
+        count_setting<u32>("server.spin_us", {0, Spin::limit_us_max},
+                           [](C& c) -> u32& { return c.broker.spin_us; }),
         count_setting<u32>("metrics.queues_max", {0, 10'000},
                            [](C& c) -> u32& { return c.broker.metrics_queues_max; }),
     };

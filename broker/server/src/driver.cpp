@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "ferry/platform/assert.hpp"
 #include "ferry/telemetry/metrics.hpp"
@@ -132,9 +133,22 @@ ExitReason Driver::run() {
                           },
                           config.connections_per_second);
     sampler_.on_second();
-    uv_run(loop, UV_RUN_DEFAULT);
+    run_loop();
     close();
     return stage_ == Stage::failed ? ExitReason::storage_failed : ExitReason::stopped;
+}
+
+// As uv_run(UV_RUN_DEFAULT), but awake for a moment after short reads that come quickly.
+void Driver::run_loop() {
+    Spin spin(config.spin_us, std::thread::hardware_concurrency());
+    bool awake = false;
+    std::uint64_t read_before = figures.received_bytes;
+    while (!left_ && uv_run(loop, awake ? UV_RUN_NOWAIT : UV_RUN_ONCE) != 0) {
+        const std::uint64_t read = figures.received_bytes - read_before;
+        read_before = figures.received_bytes;
+        awake = spin.looks_again(read, uv_hrtime());
+        if (awake) std::this_thread::yield();
+    }
 }
 
 // ---- a turn ----
@@ -487,6 +501,7 @@ void Driver::storage_failed() {
 
 void Driver::stop_loop() {
     if (stage_ != Stage::failed) stage_ = Stage::over;
+    left_ = true;
     uv_stop(loop);
 }
 

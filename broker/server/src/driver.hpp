@@ -67,6 +67,7 @@ private:
     void start_handles();
     void for_each_session(const std::function<void(ProtocolSession&)>& with) override;
     void linger() override;
+    void run_loop();
     void end_turn();
     void flush_all();
     void arm_engine_timer();
@@ -120,6 +121,7 @@ private:
     Instant trouble_noted_;
 
     std::atomic<Stage> stage_{Stage::starting};
+    bool left_ = false;  // the loop is to end
     std::mutex mutex_;
     std::vector<std::function<void()>> posts_;  // under mutex_
     bool stop_asked_ = false;                   // under mutex_

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ferry/platform/assert.hpp"
+#include "ferry/platform/clock.hpp"
 #include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
 #include "native/core.hpp"
@@ -135,7 +136,12 @@ void Core::run() {
 }
 
 void Core::run_loop() {
-    uv_run(&loop_, UV_RUN_DEFAULT);
+    Spin spin(options_.spin_us, std::thread::hardware_concurrency());
+    bool awake = false;
+    while (uv_run(&loop_, awake ? UV_RUN_NOWAIT : UV_RUN_ONCE) != 0) {
+        awake = spin.looks_again(link_->take_bytes_read(), system_clock().now().mono.ns);
+        if (awake) std::this_thread::yield();
+    }
     link_.reset();
     const int status = uv_loop_close(&loop_);
     FERRY_ASSERT(status == 0, "every handle was closed");

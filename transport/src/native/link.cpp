@@ -308,6 +308,7 @@ void Link::make_room() {
 void Link::read_some(Socket& socket, std::size_t bytes) {
     last_heard_ms_ = uv_now(loop_);
     in_end_ += bytes;
+    bytes_read_ += bytes;
     while (true) {
         const wire::FrameSlice slice =
             wire::next_frame(Bytes(in_.get() + in_begin_, in_end_ - in_begin_), frame_bytes_max_);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ferry/secure/tls.hpp"
@@ -62,6 +63,8 @@ public:
     void resume_reading();
 
     [[nodiscard]] std::uint64_t last_heard_ms() const { return last_heard_ms_; }
+    /// Since it was asked before.
+    [[nodiscard]] std::size_t take_bytes_read() { return std::exchange(bytes_read_, 0); }
     [[nodiscard]] std::uint64_t last_sent_ms() const { return last_sent_ms_; }
 
 private:
@@ -101,6 +104,7 @@ private:
     std::size_t in_end_ = 0;
     std::uint32_t frame_bytes_max_ = 0;
     std::uint64_t last_heard_ms_ = 0;
+    std::size_t bytes_read_ = 0;
     std::uint64_t last_sent_ms_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "ferry/platform/spin.hpp"
 #include "ferry/transport/message.hpp"
 #include "ferry/transport/security.hpp"
 #include "ferry/wire/codes.hpp"
@@ -69,6 +70,9 @@ struct ClientOptions {
     /// under the same sequence, instead of being reported. Order among messages is then not kept
     /// across such a refusal.
     bool retry_refused = false;
+    /// While short answers come quickly, as in calls one after the other, the I/O thread stays
+    /// awake for so long after each instead of being woken for the next. 0: never. At most 1000.
+    std::uint32_t spin_us = Spin::limit_us_default;
 
     RangeCallback on_confirm;                          // every message, also those of publish()
     std::function<void(const StateChange&)> on_state;  // must return soon

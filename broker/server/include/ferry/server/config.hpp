@@ -7,6 +7,7 @@
 
 #include "ferry/engine/types.hpp"
 #include "ferry/log/commit_log.hpp"
+#include "ferry/platform/spin.hpp"
 #include "ferry/secure/tls.hpp"
 #include "ferry/wire/limits.hpp"
 
@@ -52,6 +53,7 @@ struct BrokerConfig {
     std::uint32_t heartbeat_ms = 30'000;                // heartbeat.interval, offered in hello
     std::uint64_t lease_ms = limits::lease_ms_default;  // queue.lease
     std::uint32_t drain_ms = 10'000;                    // server.drain, after SIGTERM
+    std::uint32_t spin_us = Spin::limit_us_default;     // server.spin_us
     std::uint32_t metrics_queues_max = 200;             // metrics.queues_max
     LogLevel log_level = LogLevel::info;                // log.level
     std::vector<engine::NamedPolicy> policies;          // [[policy]]
