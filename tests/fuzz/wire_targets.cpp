@@ -73,7 +73,13 @@ void messages(Bytes bytes) {
     while (wire::read_message(cursor, view)) {
         require(!view.whole.empty() && view.payload.size() < view.whole.size());
         wire::Properties properties;
-        if (!wire::read_properties(view.properties, properties)) continue;
+        wire::PropertyViews views;
+        const bool readable = wire::read_properties(view.properties, properties);
+        require(wire::view_properties(view.properties, views) == readable);
+        if (!readable) continue;
+        require(views.id == properties.id && views.ordering_key == properties.ordering_key);
+        require(views.published_at_ms == properties.published_at_ms);
+        require(views.headers.empty() == properties.headers.empty());
         // What was understood can be said again and understood again.
         wire::Buffer again;
         wire::Encoder out(again);

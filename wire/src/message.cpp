@@ -49,9 +49,13 @@ std::string_view ordering_key_of(Bytes properties) {
 
 namespace {
 
+bool read_short(Cursor& cursor, std::string_view& out) {
+    return cursor.read_str(out) && out.size() <= limits::short_text_bytes_max;
+}
+
 bool read_short(Cursor& cursor, std::string& out) {
     std::string_view text;
-    if (!cursor.read_str(text) || text.size() > limits::short_text_bytes_max) return false;
+    if (!read_short(cursor, text)) return false;
     out.assign(text);
     return true;
 }
@@ -89,6 +93,17 @@ bool read_header_value(Cursor& cursor, HeaderValue& out) {
     return false;
 }
 
+/// Over what read_header_value would take.
+bool step_over_header_value(Cursor& cursor) {
+    bool flag = false;
+    std::int64_t number = 0;
+    double real = 0;
+    std::string_view text;
+    Bytes bytes;
+    return cursor.read_nil() || cursor.read_bool(flag) || cursor.read_int(number) ||
+           cursor.read_double(real) || cursor.read_str(text) || cursor.read_bin(bytes);
+}
+
 bool read_headers(Cursor& cursor, Headers& out) {
     const std::size_t before = cursor.remaining();
     std::uint32_t count = 0;
@@ -103,7 +118,22 @@ bool read_headers(Cursor& cursor, Headers& out) {
     return before - cursor.remaining() <= limits::headers_bytes_max;
 }
 
-bool read_property(Cursor& cursor, std::uint64_t key, Properties& out) {
+/// Takes the map as it lies there, if the other one would read it.
+bool read_headers(Cursor& cursor, Bytes& out) {
+    const std::byte* const begin = cursor.position();
+    std::uint32_t count = 0;
+    if (!cursor.read_map(count) || count > limits::headers_max) return false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::string_view name;
+        if (!read_short(cursor, name) || !step_over_header_value(cursor)) return false;
+    }
+    out = count == 0 ? Bytes() : Bytes(begin, cursor.position());
+    return static_cast<std::size_t>(cursor.position() - begin) <= limits::headers_bytes_max;
+}
+
+// P: Properties or PropertyViews, whose fields have the same names.
+template <class P>
+bool read_property(Cursor& cursor, std::uint64_t key, P& out) {
     std::uint64_t priority = 0;
     if (key > UINT8_MAX) return cursor.skip();  // no key of this version
     switch (static_cast<Property>(key)) {
@@ -123,7 +153,7 @@ bool read_property(Cursor& cursor, std::uint64_t key, Properties& out) {
             return cursor.read_uint(out.deliver_at_ms);
         case Property::priority:
             if (!cursor.read_uint(priority) || priority > limits::priority_max) return false;
-            out.priority = static_cast<std::uint8_t>(priority);
+            out.priority = static_cast<decltype(out.priority)>(priority);
             return true;
         case Property::reply_to:
             return read_short(cursor, out.reply_to);
@@ -187,10 +217,9 @@ void write_map(Encoder& out, const P& p, const WriteHeaders& write_headers_of) {
     write_text(out, Property::correlation_id, p.correlation_id);
 }
 
-}  // namespace
-
-bool read_properties(Bytes properties, Properties& out) {
-    out = Properties{};
+template <class P>
+bool read_map(Bytes properties, P& out) {
+    out = P{};
     Cursor cursor(properties);
     if (cursor.read_nil()) return cursor.at_end();
     std::uint32_t count = 0;
@@ -200,6 +229,16 @@ bool read_properties(Bytes properties, Properties& out) {
         if (!cursor.read_uint(key) || !read_property(cursor, key, out)) return false;
     }
     return cursor.at_end();
+}
+
+}  // namespace
+
+bool read_properties(Bytes properties, Properties& out) {
+    return read_map(properties, out);
+}
+
+bool view_properties(Bytes properties, PropertyViews& out) {
+    return read_map(properties, out);
 }
 
 void write_headers(Encoder& out, const Headers& headers) {

@@ -93,6 +93,23 @@ TEST(MessageCodec, ReadsBackEveryPart) {
     EXPECT_EQ(p.correlation_id, m.properties.correlation_id);
 }
 
+TEST(MessageCodec, ViewsShowWhatReadingCopies) {
+    const Message m = full_message();
+    Buffer bytes;
+    Encoder out(bytes);
+    write_properties(out, m.properties);
+    PropertyViews views;
+    ASSERT_TRUE(view_properties(bytes, views));
+    EXPECT_EQ(views.id, m.properties.id);
+    EXPECT_EQ(views.ordering_key, m.properties.ordering_key);
+    EXPECT_EQ(views.published_at_ms, m.properties.published_at_ms);
+    EXPECT_EQ(views.priority, m.properties.priority);
+    Buffer again;
+    Encoder same(again);
+    write_properties(same, views);
+    EXPECT_EQ(again, bytes);
+}
+
 TEST(MessageCodec, RefusesEveryTruncation) {
     const Buffer bytes = encoded(full_message());
     for (std::size_t length = 0; length < bytes.size(); ++length) {
@@ -109,7 +126,10 @@ TEST(MessageCodec, PassesOnKeysItDoesNotKnowAndChecksThoseItKnows) {
         out.map(1).uint(key);
         value(out);
         Properties p;
-        return read_properties(bytes, p);
+        PropertyViews views;
+        const bool reads = read_properties(bytes, p);
+        EXPECT_EQ(view_properties(bytes, views), reads);
+        return reads;
     };
     const auto nil = [](Encoder& out) { out.nil(); };
     EXPECT_TRUE(with(11, nil));

@@ -105,6 +105,9 @@ struct PropertyViews {
     std::string_view correlation_id = {};
 };
 void write_properties(Encoder& out, const PropertyViews& properties);
+/// As read_properties, true for the same maps, but nothing is copied: the views point into
+/// `properties`.
+bool view_properties(Bytes properties, PropertyViews& out);
 
 /// What is wrong with a message that somebody wants to publish; empty: nothing.
 [[nodiscard]] std::string check_message(const Message& message);
