@@ -44,20 +44,18 @@ Lane* Lanes::single_lane() {
 }
 
 Lane* Lanes::lane_of(const Held& held) {
-    const std::string& key = held.message.properties().ordering_key;
+    const std::string_view key = held.message.ordering_key();
     if (key.empty()) return single_lane();
-    auto& slot = keyed_[key];
-    if (slot == nullptr) {
-        slot = std::make_unique<Lane>();
-        slot->key = key;
-    }
-    return slot.get();
+    if (const auto known = keyed_.find(key); known != keyed_.end()) return known->second.get();
+    auto lane = std::make_unique<Lane>();
+    lane->key = key;
+    return keyed_.emplace(key, std::move(lane)).first->second.get();
 }
 
-bool Lanes::free_for(const Incoming& message) const {
-    const std::string& key = message.properties().ordering_key;
-    return by_position_.count(message.delivery().position) == 0 &&
-           (key.empty() || keyed_.count(key) == 0);
+bool Lanes::free_for(std::uint64_t position, std::string_view ordering_key) const {
+    if (by_position_.empty()) return true;
+    return !by_position_.contains(position) &&
+           (ordering_key.empty() || !keyed_.contains(ordering_key));
 }
 
 Lanes::Work Lanes::push_taken(Incoming&& message, Instant now) {

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -85,10 +87,10 @@ public:
     bool push(Incoming&& message, std::string poison_reason = {});
     /// Takes a message that is in a handler already, or has just been, as if take() had given it.
     ///
-    /// Requires  free_for(message).
+    /// Requires  free_for() its position and its key.
     Work push_taken(Incoming&& message, Instant now);
     /// Nothing that is held stands before it, and it is not held itself.
-    [[nodiscard]] bool free_for(const Incoming& message) const;
+    [[nodiscard]] bool free_for(std::uint64_t position, std::string_view ordering_key) const;
     /// Up to `at_most` messages that may run now: consecutive ones of a lane, then the next lane's.
     /// Poison comes alone, and first of its lane.
     [[nodiscard]] std::vector<Work> take(Instant now, std::size_t at_most);
@@ -129,7 +131,15 @@ private:
     template <class Drop>
     void drop_waiting_if(const Drop& drop);
 
-    std::unordered_map<std::string, std::unique_ptr<Lane>> keyed_;
+    /// Finds keys where they lie, in a message's bytes.
+    struct KeyHash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view key) const {
+            return std::hash<std::string_view>()(key);
+        }
+    };
+
+    std::unordered_map<std::string, std::unique_ptr<Lane>, KeyHash, std::equal_to<>> keyed_;
     std::vector<std::unique_ptr<Lane>> single_;
     // Ended ones, kept for their memory; at most spare_max.
     std::vector<std::unique_ptr<Lane>> spare_lanes_;

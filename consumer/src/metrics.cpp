@@ -6,7 +6,9 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <mutex>
+#include <vector>
 
 #include "ferry/consumer/inbox.hpp"
 
@@ -60,8 +62,31 @@ Metrics::~Metrics() = default;
 void Metrics::observe_handler(double seconds) {
     impl_->handler.Observe(seconds);
 }
-void Metrics::observe_commit_to_effect(double seconds) {
-    impl_->commit_to_effect.Observe(seconds);
+// A histogram locks for each call, so a batch is counted here and added at once. Its messages come
+// in runs of the same millisecond.
+void Metrics::observe_commit_to_effect(std::span<const Incoming> messages,
+                                       std::span<const Handled> handled, std::uint64_t now_ms) {
+    std::vector<double> counts;
+    double sum = 0;
+    std::uint64_t last_published = 0;
+    std::size_t last_bucket = 0;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        const std::uint64_t published = messages[i].published_at_ms();
+        if (handled[i].kind != Handled::Kind::done || published == 0 || now_ms < published)
+            continue;
+        const double seconds = static_cast<double>(now_ms - published) / 1000.0;
+        if (messages.size() == 1) return impl_->commit_to_effect.Observe(seconds);
+        if (published != last_published) {
+            last_published = published;
+            last_bucket = static_cast<std::size_t>(
+                std::lower_bound(effect_buckets.begin(), effect_buckets.end(), seconds) -
+                effect_buckets.begin());
+        }
+        if (counts.empty()) counts.resize(effect_buckets.size() + 1);
+        counts[last_bucket] += 1;
+        sum += seconds;
+    }
+    if (!counts.empty()) impl_->commit_to_effect.ObserveMultiple(counts, sum);
 }
 
 std::string Metrics::render(const Figures& figures, const Health& health,

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "ferry/consumer/runtime.hpp"
@@ -20,8 +22,10 @@ public:
     Metrics& operator=(const Metrics&) = delete;
 
     void observe_handler(double seconds);
-    /// From the publisher's commit (the message's published-at) to the effect.
-    void observe_commit_to_effect(double seconds);
+    /// From the publisher's commit (the message's published-at) to the effect, of those that are
+    /// done.
+    void observe_commit_to_effect(std::span<const Incoming> messages,
+                                  std::span<const Handled> handled, std::uint64_t now_ms);
     [[nodiscard]] std::string render(const Figures& figures, const Health& health,
                                      const InboxFigures* inbox);
 

@@ -18,6 +18,24 @@ constexpr Duration keeper_wait{250};
 constexpr Duration tend_every{1'000};
 constexpr Duration settle_pause{50};  // after a settle that failed
 
+/// Those of `some` whose leases were lost; the others stay.
+ToSettle take_out(ToSettle& some, const std::vector<DeliveryTag>& lost) {
+    ToSettle gone;
+    if (lost.empty()) return gone;
+    ToSettle kept;
+    for (std::size_t i = 0; i < some.tags.size(); ++i) {
+        const DeliveryTag& own = some.tags[i];
+        const bool was_lost = std::any_of(lost.begin(), lost.end(), [&](const DeliveryTag& tag) {
+            return tag.tag == own.tag && tag.generation == own.generation;
+        });
+        ToSettle& there = was_lost ? gone : kept;
+        there.tags.push_back(own);
+        if (!some.ids.empty()) there.ids.push_back(std::move(some.ids[i]));
+    }
+    some = std::move(kept);
+    return gone;
+}
+
 }  // namespace
 
 void Runtime::Impl::run() {
@@ -58,7 +76,9 @@ void Runtime::Impl::accept(std::vector<transport::Received>& received) {
     std::size_t fresh = 0;
     std::vector<Aside> ones(received.size());
     for (std::size_t i = 0; i < ones.size(); ++i) {
-        ones[i].message = read(std::move(received[i]), ones[i].poison);
+        wire::PropertyViews seen;
+        ones[i].poison = look_at(received[i], seen);
+        ones[i].message = Incoming(std::move(received[i]), seen);
     }
     {
         const std::scoped_lock lock(mutex);
@@ -75,16 +95,17 @@ void Runtime::Impl::accept(std::vector<transport::Received>& received) {
     }
 }
 
-Incoming Runtime::Impl::read(transport::Received&& received, std::string& poison) const {
-    wire::Properties properties;
-    if (!wire::read_properties(received.delivery.message.properties, properties)) {
-        poison = "a known property of the message has the wrong type";
-        properties = {};
-    } else if (received.delivery.attempt > options.retry.deliveries_max) {
-        poison = "delivered " + std::to_string(received.delivery.attempt) +
-                 " times without an end; its handler may be what ends the process";
+std::string Runtime::Impl::look_at(const transport::Received& received,
+                                   wire::PropertyViews& seen) const {
+    if (!wire::view_properties(received.delivery.message.properties, seen)) {
+        seen = {};
+        return "a known property of the message has the wrong type";
     }
-    return Incoming(std::move(received), std::move(properties));
+    if (received.delivery.attempt > options.retry.deliveries_max) {
+        return "delivered " + std::to_string(received.delivery.attempt) +
+               " times without an end; its handler may be what ends the process";
+    }
+    return {};
 }
 
 bool Runtime::Impl::accept_one(Incoming&& incoming, std::string poison) {
@@ -102,15 +123,16 @@ bool Runtime::Impl::accept_one(Incoming&& incoming, std::string poison) {
 // ---- acker ----
 
 void Runtime::Impl::settle() {
+    ToSettle some;  // changes places with what gathers, so that neither grows anew
     for (;;) {
-        std::vector<ToSettle> some;
+        some.clear();
         {
             std::unique_lock lock(mutex);
             acker_waits = true;
             ack_ready.wait(lock, [this] { return leaving || !to_settle.empty(); });
             acker_waits = false;
             if (to_settle.empty()) return;
-            some.swap(to_settle);
+            std::swap(some, to_settle);
             settling = true;
         }
         settle_some(some);
@@ -135,40 +157,27 @@ void Runtime::Impl::rest_between_settles() {
     ack_rest.wait_for(lock, rest, [this] { return leaving || stopping; });
 }
 
-void Runtime::Impl::settle_some(std::vector<ToSettle>& some) {
-    std::vector<DeliveryTag> tags;
-    tags.reserve(some.size());
-    for (const ToSettle& one : some) tags.push_back(one.tag);
+void Runtime::Impl::settle_some(ToSettle& some) {
     FERRY_FAULT_POINT("consumer.before_ack");
-    const auto settled = source->settle(tags);
+    const auto settled = source->settle(some.tags);
     FERRY_FAULT_POINT("consumer.after_ack");
-    std::vector<std::string> ids;
     if (!settled.ok()) {
         // Unknown for all of them: those that were not settled come again and are known then.
-        if (options.inbox != nullptr) {
-            for (ToSettle& one : some) ids.push_back(std::move(one.id));
-            options.inbox->unsettled(ids);
-        }
+        if (options.inbox != nullptr) options.inbox->unsettled(some.ids);
         std::unique_lock lock(mutex);
-        figures.leases_lost += some.size();
+        figures.leases_lost += some.tags.size();
         ack_ready.wait_for(lock, settle_pause, [this] { return leaving; });
         return;
     }
-    const auto& lost = settled.value();
-    std::vector<std::string> gone;
-    for (ToSettle& one : some) {
-        const bool was_lost = std::any_of(lost.begin(), lost.end(), [&](const DeliveryTag& tag) {
-            return tag.tag == one.tag.tag && tag.generation == one.tag.generation;
-        });
-        (was_lost ? gone : ids).push_back(std::move(one.id));
-    }
+    const std::size_t all = some.tags.size();
+    const auto gone = take_out(some, settled.value());
     if (options.inbox != nullptr) {
-        options.inbox->settled(ids);
-        options.inbox->unsettled(gone);
+        options.inbox->settled(some.ids);
+        options.inbox->unsettled(gone.ids);
     }
     const std::scoped_lock lock(mutex);
-    figures.acks_settled += ids.size();
-    figures.leases_lost += gone.size();
+    figures.acks_settled += all - gone.tags.size();
+    figures.leases_lost += gone.tags.size();
 }
 
 // ---- keeper ----
@@ -211,7 +220,7 @@ void Runtime::Impl::extend_leases() {
     {
         const std::scoped_lock lock(mutex);
         tags = lanes.tags();
-        for (const ToSettle& one : to_settle) tags.push_back(one.tag);
+        tags.insert(tags.end(), to_settle.tags.begin(), to_settle.tags.end());
         figures.leases_extended += tags.size();
     }
     if (!tags.empty()) {

@@ -11,6 +11,7 @@ namespace ferry::consumer {
 void Runtime::Impl::take_and_handle() {
     std::vector<transport::Received> received;
     std::vector<Incoming> direct;
+    std::vector<Handled> handled;
     std::vector<Aside> aside;
     std::unique_lock lock(mutex);
     while (!stopping && !has_ended) {
@@ -26,7 +27,7 @@ void Runtime::Impl::take_and_handle() {
         received.clear();
         const Status got = source->next_some(wait, options.batch, received);
         sort_out(received, direct, aside);
-        if (!direct.empty()) handle_direct(direct);
+        if (!direct.empty()) handle_direct(direct, handled);
         if (!got.ok() && got.error().code != Errc::would_block) {
             end("the source has ended: " + std::string(got.error().what));
         }
@@ -53,12 +54,13 @@ void Runtime::Impl::sort_out(std::vector<transport::Received>& received,
     // After stop() gave the waiting ones back: close() does it with these.
     if (stopping) return;
     for (transport::Received& one : received) {
-        std::string poison;
-        Incoming incoming = read(std::move(one), poison);
-        if (aside.empty() && poison.empty() && lanes.free_for(incoming)) {
-            direct.push_back(std::move(incoming));
+        wire::PropertyViews seen;
+        std::string poison = look_at(one, seen);
+        if (aside.empty() && poison.empty() &&
+            lanes.free_for(one.delivery.position, seen.ordering_key)) {
+            direct.emplace_back(std::move(one), seen);
         } else {
-            aside.push_back({std::move(incoming), std::move(poison)});
+            aside.push_back({Incoming(std::move(one), seen), std::move(poison)});
         }
     }
     figures.received += direct.size();
@@ -66,31 +68,38 @@ void Runtime::Impl::sort_out(std::vector<transport::Received>& received,
     direct_since = Clock::now();
 }
 
-void Runtime::Impl::handle_direct(std::vector<Incoming>& messages) {
+void Runtime::Impl::handle_direct(std::vector<Incoming>& messages, std::vector<Handled>& handled) {
     const auto began = Clock::now();
-    std::vector<Handled> handled = run_handler(messages);
+    run_handler(messages, handled);
     const auto ended = Clock::now();
     observe(messages, handled, ended - began);
-    tell_done(messages, handled);
-    std::vector<std::size_t> failed;
+    const auto done = tell_done(messages, handled);
     const std::scoped_lock lock(mutex);
     direct_running = 0;
-    for (std::size_t i = 0; i < messages.size(); ++i) {
-        if (handled[i].kind != Handled::Kind::done) {
-            failed.push_back(i);
-            continue;
-        }
-        book_done(messages[i].delivery().tag, messages[i], ended);
-    }
+    if (!done.empty()) book_direct(messages, handled, done, ended);
     wake_acker();
-    if (!failed.empty()) keep_failed(messages, handled, failed, ended);
+    if (done.size() < messages.size()) keep_failed(messages, handled, ended);
     quiet.notify_all();
 }
 
+void Runtime::Impl::book_direct(std::span<const Incoming> messages,
+                                std::span<const Handled> handled,
+                                std::span<const transport::DeliveryTag> done,
+                                Clock::time_point moment) {
+    to_settle.tags.insert(to_settle.tags.end(), done.begin(), done.end());
+    progress = moment;
+    figures.done += done.size();
+    if (options.inbox == nullptr) return;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        if (handled[i].kind == Handled::Kind::done) to_settle.ids.push_back(messages[i].id());
+    }
+}
+
 void Runtime::Impl::keep_failed(std::vector<Incoming>& messages, std::vector<Handled>& handled,
-                                const std::vector<std::size_t>& failed, Clock::time_point ended) {
+                                Clock::time_point ended) {
     std::vector<std::pair<Lanes::Work, std::size_t>> kept;
-    for (const std::size_t i : failed) {
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        if (handled[i].kind == Handled::Kind::done) continue;
         kept.emplace_back(lanes.push_taken(std::move(messages[i]), instant_of(ended)), i);
     }
     // A lane's verdicts come together, in its order.

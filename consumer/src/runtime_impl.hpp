@@ -50,10 +50,16 @@ struct Aside {
     std::string poison;
 };
 
-/// A done message on its way to its ack.
+/// Done messages on their way to their acks.
 struct ToSettle {
-    transport::DeliveryTag tag;
-    std::string id;
+    std::vector<transport::DeliveryTag> tags;
+    std::vector<std::string> ids;  // of all of them with an inbox, else none
+
+    [[nodiscard]] bool empty() const { return tags.empty(); }
+    void clear() {
+        tags.clear();
+        ids.clear();
+    }
 };
 
 struct Runtime::Impl {
@@ -72,12 +78,14 @@ struct Runtime::Impl {
     void take_and_handle();
     void sort_out(std::vector<transport::Received>& received, std::vector<Incoming>& direct,
                   std::vector<Aside>& aside);
-    void handle_direct(std::vector<Incoming>& messages);
+    void handle_direct(std::vector<Incoming>& messages, std::vector<Handled>& handled);
     void keep_failed(std::vector<Incoming>& messages, std::vector<Handled>& handled,
-                     const std::vector<std::size_t>& failed, Clock::time_point ended);
+                     Clock::time_point ended);
     void handle(std::vector<Lanes::Work>& works);
-    std::vector<Handled> run_handler(std::span<const Incoming> messages);
-    [[nodiscard]] Incoming read(transport::Received&& received, std::string& poison) const;
+    void run_handler(std::span<const Incoming> messages, std::vector<Handled>& handled);
+    /// Why it is poison unseen; empty: it is not.
+    [[nodiscard]] std::string look_at(const transport::Received& received,
+                                      wire::PropertyViews& seen) const;
     bool accept_one(Incoming&& incoming, std::string poison);
     bool is_quiet() const {
         return lanes.running() == 0 && direct_running == 0 && to_settle.empty() && !settling &&
@@ -92,13 +100,16 @@ struct Runtime::Impl {
                       const std::vector<Lanes::Verdict>& verdicts);
     void observe(std::span<const Incoming> messages, std::span<const Handled> handled,
                  Clock::duration took);
-    void tell_done(std::span<const Incoming> messages, std::span<const Handled> handled);
+    std::vector<transport::DeliveryTag> tell_done(std::span<const Incoming> messages,
+                                                  std::span<const Handled> handled);
     void book_done(const transport::DeliveryTag& tag, const Incoming& message,
                    Clock::time_point moment);
+    void book_direct(std::span<const Incoming> messages, std::span<const Handled> handled,
+                     std::span<const transport::DeliveryTag> done, Clock::time_point moment);
     void wake_acker();
     void rest_between_settles();
     void settle();
-    void settle_some(std::vector<ToSettle>& some);
+    void settle_some(ToSettle& some);
     void keep();
     void extend_leases();
     void tend_inbox();
@@ -125,7 +136,7 @@ struct Runtime::Impl {
     std::condition_variable keeper_ready;  // keeper
     std::condition_variable quiet;         // stop()
     Lanes lanes;
-    std::vector<ToSettle> to_settle;
+    ToSettle to_settle;
     bool settling = false;
     bool acker_waits = false;
     bool stopping = false;  // nothing new begins

@@ -42,8 +42,9 @@ void Runtime::Impl::handle(std::vector<Lanes::Work>& works) {
             messages.back().set_failures(one.held->failures);
         }
     }
+    std::vector<Handled> handled;
     const auto began = Clock::now();
-    std::vector<Handled> handled = run_handler(messages);
+    run_handler(messages, handled);
     const auto ended = Clock::now();
     observe(messages, handled, ended - began);
     tell_done(messages, handled);
@@ -59,8 +60,9 @@ void Runtime::Impl::handle(std::vector<Lanes::Work>& works) {
     finish_lanes(works, verdicts);
 }
 
-std::vector<Handled> Runtime::Impl::run_handler(std::span<const Incoming> messages) {
-    std::vector<Handled> handled(messages.size());
+void Runtime::Impl::run_handler(std::span<const Incoming> messages, std::vector<Handled>& handled) {
+    handled.clear();
+    handled.resize(messages.size());
     if (FERRY_PLANTED("consumer-acks-before-the-effect")) {
         std::vector<transport::DeliveryTag> tags;
         for (const Incoming& message : messages) tags.push_back(message.delivery().tag);
@@ -76,36 +78,30 @@ std::vector<Handled> Runtime::Impl::run_handler(std::span<const Incoming> messag
     } catch (...) {
         fail_all("something that is no std::exception");
     }
-    return handled;
 }
 
 void Runtime::Impl::observe(std::span<const Incoming> messages, std::span<const Handled> handled,
                             Clock::duration took) {
     metrics.observe_handler(std::chrono::duration<double>(took).count() /
                             static_cast<double>(messages.size()));
-    const std::uint64_t now = system_clock().now().wall_ms;
-    for (std::size_t i = 0; i < messages.size(); ++i) {
-        if (handled[i].kind != Handled::Kind::done) continue;
-        const std::uint64_t published = messages[i].properties().published_at_ms;
-        if (published != 0 && now >= published) {
-            metrics.observe_commit_to_effect(static_cast<double>(now - published) / 1000.0);
-        }
-    }
+    metrics.observe_commit_to_effect(messages, handled, system_clock().now().wall_ms);
 }
 
-void Runtime::Impl::tell_done(std::span<const Incoming> messages,
-                              std::span<const Handled> handled) {
+std::vector<transport::DeliveryTag> Runtime::Impl::tell_done(std::span<const Incoming> messages,
+                                                             std::span<const Handled> handled) {
     std::vector<transport::DeliveryTag> tags;
     tags.reserve(messages.size());
     for (std::size_t i = 0; i < messages.size(); ++i) {
         if (handled[i].kind == Handled::Kind::done) tags.push_back(messages[i].delivery().tag);
     }
     if (!tags.empty()) source->done(tags);
+    return tags;
 }
 
 void Runtime::Impl::book_done(const transport::DeliveryTag& tag, const Incoming& message,
                               Clock::time_point moment) {
-    to_settle.push_back({tag, options.inbox == nullptr ? std::string() : message.id()});
+    to_settle.tags.push_back(tag);
+    if (options.inbox != nullptr) to_settle.ids.push_back(message.id());
     progress = moment;
     ++figures.done;
 }
@@ -163,8 +159,8 @@ void Runtime::Impl::decide_retry(Held& held, const Incoming& message, Handled& h
                               : backoff(retry.first, retry.cap, attempts, dice());
     // Nobody waits behind a message without a key: it waits at the broker, takes no place of the
     // window, and has its attempts counted there.
-    verdict.remove = message.properties().ordering_key.empty() && !stopping &&
-                     source->give_back(held.tag, wait).ok();
+    verdict.remove =
+        message.ordering_key().empty() && !stopping && source->give_back(held.tag, wait).ok();
     verdict.due = later_by(now, wait);
 }
 

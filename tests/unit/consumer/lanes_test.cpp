@@ -34,6 +34,35 @@ void finish_done(Lanes& lanes, const std::vector<Lanes::Work>& works) {
     for (const auto& work : works) finish_one(lanes, work.lane, {work.held, true, {}});
 }
 
+TEST(Incoming, ReadsItsPropertiesWhenTheyAreAskedForAndKeepsThemWhereverItGoes) {
+    Incoming first = make_incoming({.payload = "p",
+                                    .id = "an id of more than a few letters",
+                                    .key = "key",
+                                    .published_at_ms = 5});
+    EXPECT_EQ(first.ordering_key(), "key");
+    EXPECT_EQ(first.published_at_ms(), 5U);
+    Incoming moved = std::move(first);
+    EXPECT_EQ(moved.ordering_key(), "key");
+    const Incoming& asked = moved;
+    EXPECT_EQ(asked.id(), "an id of more than a few letters");
+    EXPECT_EQ(&asked.properties(), &asked.properties());
+    const Incoming copy = asked;
+    moved = Incoming();
+    EXPECT_EQ(copy.properties().ordering_key, "key");
+    EXPECT_EQ(copy.ordering_key(), "key");
+    EXPECT_EQ(copy.published_at_ms(), 5U);
+    EXPECT_EQ(moved.id(), "");
+}
+
+TEST(Incoming, OfMalformedPropertiesItHasNone) {
+    auto received = test::make_received({"p", "id"}, 1, 1);
+    received.delivery.message.properties = received.delivery.message.properties.first(2);
+    EXPECT_FALSE(read_incoming(received).ok());
+    const Incoming unread(received, wire::PropertyViews{});
+    EXPECT_EQ(unread.id(), "");
+    EXPECT_EQ(unread.payload(), "p");
+}
+
 TEST(Lanes, OneMessageOfAKeyRunsAtATimeAndOthersBesideIt) {
     Lanes lanes;
     lanes.push(keyed("a", 1));

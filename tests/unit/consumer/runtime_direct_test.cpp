@@ -7,6 +7,7 @@
 
 #include "fake_source.hpp"
 #include "ferry/consumer/runtime.hpp"
+#include "ferry/platform/clock.hpp"
 #include "ferry/platform/random.hpp"
 
 // One worker that takes and handles in turns, for sources that keep what they gave.
@@ -67,6 +68,34 @@ TEST(RuntimeDirect, GoesOnInThePlaceOfWhatIsDoneWhileItsAckWaits) {
     EXPECT_EQ(queue.unsettled(), 0U);
     EXPECT_LE(queue.settles(), 3U);
     EXPECT_EQ(runtime.value()->figures().acks_settled, 300U);
+}
+
+TEST(RuntimeDirect, CountsTheTimeToTheEffectOfEachMessageOfABatchThatIsDone) {
+    FakeQueue queue;
+    const std::uint64_t now = system_clock().now().wall_ms;
+    for (int i = 0; i < 3; ++i) queue.send({.payload = "old", .published_at_ms = now - 20'000});
+    for (int i = 0; i < 2; ++i) queue.send({.payload = "older", .published_at_ms = now - 200'000});
+    queue.send({.payload = "of no time"});
+    queue.send({.payload = "poison", .published_at_ms = now - 20'000});
+    std::atomic<std::size_t> largest{0};
+    auto runtime = Runtime::start_batched(
+        queue.source(window, true),
+        [&](std::span<const Incoming> messages, std::span<Handled> handled) {
+            largest = std::max(largest.load(), messages.size());
+            for (std::size_t i = 0; i < messages.size(); ++i) {
+                if (messages[i].payload() == "poison") handled[i] = Handled::poison("it is");
+            }
+        },
+        single(20));
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return runtime.value()->figures().dead_lettered == 1; }));
+    EXPECT_GT(largest, 1U);
+    const std::string metrics = runtime.value()->metrics();
+    const std::string name = "ferry_consumer_commit_to_effect_seconds";
+    EXPECT_NE(metrics.find(name + "_count{consumer=\"test\"} 5\n"), std::string::npos) << metrics;
+    EXPECT_NE(metrics.find(name + "_bucket{consumer=\"test\",le=\"5\"} 0\n"), std::string::npos);
+    EXPECT_NE(metrics.find(name + "_bucket{consumer=\"test\",le=\"30\"} 3\n"), std::string::npos);
+    EXPECT_NE(metrics.find(name + "_bucket{consumer=\"test\",le=\"300\"} 5\n"), std::string::npos);
 }
 
 TEST(RuntimeDirect, KeepsTheOrderOfAKeyThroughRetriesWhileOtherKeysGoOn) {  // G37

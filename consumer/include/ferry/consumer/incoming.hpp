@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,15 +26,33 @@ inline constexpr std::uint32_t reason_bytes_max = 500;  // of what a handler say
 
 /// A message as a handler sees it.
 ///
-/// Threads   One at a time. Cheap to move; the bytes live as long as it does.
+/// Threads   One at a time, properties() and id() too: they read the properties when they are first
+///           asked for. Cheap to move; the bytes live as long as it does.
 class Incoming {
 public:
     Incoming() = default;
     Incoming(transport::Received received, wire::Properties properties)
         : received_(std::move(received)), properties_(std::move(properties)) {}
+    /// The same with what wire::view_properties saw in its bytes.
+    Incoming(transport::Received received, const wire::PropertyViews& seen)
+        : received_(std::move(received)),
+          ordering_key_(seen.ordering_key),
+          published_at_ms_(seen.published_at_ms) {}
 
     [[nodiscard]] const transport::Delivery& delivery() const { return received_.delivery; }
-    [[nodiscard]] const wire::Properties& properties() const { return properties_; }
+    /// Copied from the message's bytes by the first call: leave it to those who need it. Without
+    /// any if one of the known ones has the wrong type.
+    [[nodiscard]] const wire::Properties& properties() const {
+        return properties_.has_value() ? *properties_ : read_now();
+    }
+    /// As in properties(), but there without a copy.
+    [[nodiscard]] std::string_view ordering_key() const {
+        return properties_.has_value() ? std::string_view(properties_->ordering_key)
+                                       : ordering_key_;
+    }
+    [[nodiscard]] std::uint64_t published_at_ms() const {
+        return properties_.has_value() ? properties_->published_at_ms : published_at_ms_;
+    }
     [[nodiscard]] std::string_view payload() const {
         return as_text(received_.delivery.message.payload);
     }
@@ -42,7 +61,7 @@ public:
     }
     /// What producer, relay and broker call this message on its whole way. Empty: the publisher
     /// gave none.
-    [[nodiscard]] const std::string& id() const { return properties_.id; }
+    [[nodiscard]] const std::string& id() const { return properties().id; }
     /// The number of this attempt, first is 1: the broker's count of deliveries and the failures
     /// that this process has seen since. It may be too high after a crash, never too low.
     [[nodiscard]] std::uint64_t attempt() const { return received_.delivery.attempt + failures_; }
@@ -65,8 +84,13 @@ public:
     void set_failures(std::uint64_t failures) { failures_ = failures; }
 
 private:
+    const wire::Properties& read_now() const;
+
     transport::Received received_;
-    wire::Properties properties_;
+    // In the received bytes.
+    std::string_view ordering_key_;
+    std::uint64_t published_at_ms_ = 0;
+    mutable std::optional<wire::Properties> properties_;
     std::uint64_t failures_ = 0;
 };
 
