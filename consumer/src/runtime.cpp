@@ -149,12 +149,14 @@ void Runtime::Impl::wake_acker() {
     if (acker_waits && !to_settle.empty()) ack_ready.notify_one();
 }
 
-/// What gathers meanwhile is settled at once. Nobody rests while stop() waits for it.
+/// What gathers meanwhile is settled at once. Nobody rests while stop() waits for it, or when
+/// nothing more gathers.
 void Runtime::Impl::rest_between_settles() {
     const Duration rest = source->settle_pause();
     if (rest.count() == 0) return;
     std::unique_lock lock(mutex);
-    ack_rest.wait_for(lock, rest, [this] { return leaving || stopping; });
+    ack_rest.wait_for(lock, rest,
+                      [this] { return leaving || stopping || (dry && !to_settle.empty()); });
 }
 
 void Runtime::Impl::settle_some(ToSettle& some) {

@@ -18,11 +18,7 @@ void Runtime::Impl::take_and_handle() {
         const auto now = Clock::now();
         lanes.wake(instant_of(now));
         if (work_off_lanes(lock)) continue;
-        Duration wait = receive_wait;
-        if (Instant due; lanes.next_due(due)) {
-            const Clock::time_point at{std::chrono::nanoseconds(due.ns)};
-            wait = std::clamp(std::chrono::ceil<Duration>(at - now), Duration{0}, receive_wait);
-        }
+        const Duration wait = wait_for_more(now);
         lock.unlock();
         received.clear();
         const Status got = source->next_some(wait, options.batch, received);
@@ -32,6 +28,8 @@ void Runtime::Impl::take_and_handle() {
             end("the source has ended: " + std::string(got.error().what));
         }
         lock.lock();
+        dry = received.empty();
+        if (dry) ack_rest.notify_one();
         if (stopping) break;
         for (Aside& one : aside) accept_one(std::move(one.message), std::move(one.poison));
     }
@@ -42,6 +40,14 @@ void Runtime::Impl::take_and_handle() {
         if (!stopping && work_off_lanes(lock)) continue;
         work_ready.wait(lock, [this] { return leaving || (!stopping && lanes.any_ready()); });
     }
+}
+
+Duration Runtime::Impl::wait_for_more(Clock::time_point now) const {
+    const Duration longest = to_settle.empty() ? receive_wait : dry_wait;
+    Instant due;
+    if (!lanes.next_due(due)) return longest;
+    const Clock::time_point at{std::chrono::nanoseconds(due.ns)};
+    return std::clamp(std::chrono::ceil<Duration>(at - now), Duration{0}, longest);
 }
 
 /// From the first one on that has to wait, all of them go the way of the lanes: the order of keys

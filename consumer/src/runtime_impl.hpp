@@ -34,6 +34,8 @@ namespace ferry::consumer {
 using Clock = std::chrono::steady_clock;
 
 inline constexpr Duration receive_wait{250};
+// Nothing came for so long: what is done is settled without a rest, for nothing more will join it.
+inline constexpr Duration dry_wait{10};
 
 inline Instant instant_of(Clock::time_point moment) {
     return Instant{static_cast<std::uint64_t>(
@@ -76,6 +78,7 @@ struct Runtime::Impl {
     void work();
     bool work_off_lanes(std::unique_lock<std::mutex>& lock);
     void take_and_handle();
+    [[nodiscard]] Duration wait_for_more(Clock::time_point now) const;
     void sort_out(std::vector<transport::Received>& received, std::vector<Incoming>& direct,
                   std::vector<Aside>& aside);
     void handle_direct(std::vector<Incoming>& messages, std::vector<Handled>& handled);
@@ -139,6 +142,7 @@ struct Runtime::Impl {
     ToSettle to_settle;
     bool settling = false;
     bool acker_waits = false;
+    bool dry = false;       // the single worker found nothing to take
     bool stopping = false;  // nothing new begins
     bool leaving = false;   // threads end
     bool has_ended = false;

@@ -40,7 +40,8 @@ public:
     /// They were handled, and settle() will be asked for them: a source whose settling takes its
     /// time may give others in their place already. Does not wait.
     virtual void done(std::span<const transport::DeliveryTag> /*tags*/) {}
-    /// So long after one settle() the next is worth its cost, unless somebody waits for it.
+    /// So long after one settle() the next is worth its cost, unless somebody waits for it or there
+    /// is nothing more to handle.
     [[nodiscard]] virtual Duration settle_pause() const { return Duration{0}; }
     /// Puts it back into the queue. It comes again after `delay`, and others pass it meanwhile.
     virtual Status give_back(const transport::DeliveryTag& tag, Duration delay) = 0;
