@@ -28,18 +28,34 @@ std::vector<std::uint64_t> Ledger::revoke(PartitionId id) {
     for (const std::uint64_t tag : gone) close(tag, *look_up(tag));
     tidy();
     partitions_.erase(id);
+    last_ = nullptr;
     std::sort(lost.begin(), lost.end());
     return lost;
 }
 
-std::uint64_t Ledger::add(PartitionId id, std::int64_t offset) {
+Ledger::Partition* Ledger::known(PartitionId id) {
+    if (last_ != nullptr && last_id_ == id) return last_;
     const auto found = partitions_.find(id);
-    if (found == partitions_.end() || offset <= found->second.newest) return 0;
-    Partition& partition = found->second;
+    if (found == partitions_.end()) return nullptr;
+    last_id_ = id;
+    last_ = &found->second;
+    return last_;
+}
+
+std::uint64_t Ledger::add(PartitionId id, std::int64_t offset) {
+    Partition* const found = known(id);
+    if (found == nullptr || offset <= found->newest) return 0;
+    Partition& partition = *found;
     partition.newest = offset;
     partition.entries.push_back({offset, false});
     const std::uint64_t tag = ++last_tag_;
     Out& out = open(tag);
+    if (spare_.empty()) {
+        out.received = std::make_unique<Received>();
+    } else {
+        out.received = std::move(spare_.back());
+        spare_.pop_back();
+    }
     out.from = id;
     out.offset = offset;
     out.entry = partition.first + partition.entries.size() - 1;
@@ -83,13 +99,19 @@ void Ledger::grow() {
 
 void Ledger::close(std::uint64_t tag, Out& out) {
     --(out.open ? open_ : done_);
+    let_go(out);
     if (tag < row_first_) {
         old_.erase(tag);
         return;
     }
     out.open = false;
     out.done = false;
-    out.received.bytes.reset();
+}
+
+void Ledger::let_go(Out& out) {
+    if (out.received == nullptr) return;
+    out.received->bytes.reset();
+    spare_.push_back(std::move(out.received));
 }
 
 void Ledger::tidy() {
@@ -118,16 +140,16 @@ bool Ledger::done(std::uint64_t tag) {
     acked(*out);
     out->open = false;
     out->done = true;
-    out->received.bytes.reset();
+    let_go(*out);
     --open_;
     ++done_;
     return true;
 }
 
 void Ledger::acked(const Out& out) {
-    const auto at = partitions_.find(out.from);
-    FERRY_ASSERT(at != partitions_.end(), "what is open has its partition");
-    Partition& partition = at->second;
+    Partition* const found = known(out.from);
+    FERRY_ASSERT(found != nullptr, "what is open has its partition");
+    Partition& partition = *found;
     partition.entries[static_cast<std::size_t>(out.entry - partition.first)].acked = true;
     while (!partition.entries.empty() && partition.entries.front().acked) {
         partition.next = partition.entries.front().offset + 1;
@@ -139,13 +161,13 @@ void Ledger::acked(const Out& out) {
 std::uint64_t Ledger::again(std::uint64_t tag) {
     Out* const found = find(tag);
     if (found == nullptr) return 0;
-    Out out = *found;
+    Out out = std::move(*found);
     close(tag, *found);
     const std::uint64_t next = ++last_tag_;
     ++out.attempt;
     out.handed = false;
-    out.received.delivery.attempt = out.attempt;
-    out.received.delivery.tag.tag = next;
+    out.received->delivery.attempt = out.attempt;
+    out.received->delivery.tag.tag = next;
     open(next) = std::move(out);
     tidy();
     return next;

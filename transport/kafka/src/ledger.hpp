@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -32,7 +33,7 @@ public:
         bool open = false;        // not settled yet
         bool done = false;        // acked, and somebody asks later whether that is durable
         std::uint64_t entry = 0;  // of its partition
-        Received received;
+        std::unique_ptr<Received> received;  // while it is open; stays where it is
     };
     struct Commit {
         PartitionId at;
@@ -83,6 +84,8 @@ private:
         std::int64_t offset = 0;
         bool acked = false;
     };
+    // What is done stays in the row until its commit: many, so a place is small, and the messages
+    // are apart from it.
     struct Partition {
         std::deque<Entry> entries;  // from the first open one
         std::uint64_t first = 0;    // the number of the first entry; they count up for ever
@@ -98,7 +101,10 @@ private:
     void grow();
     /// Open or done.
     [[nodiscard]] Out* look_up(std::uint64_t tag);
+    /// Null: not assigned. Messages come in runs of a partition.
+    [[nodiscard]] Partition* known(PartitionId id);
     Out& open(std::uint64_t tag);
+    void let_go(Out& out);
     void close(std::uint64_t tag, Out& out);
     void acked(const Out& out);
     void tidy();
@@ -107,12 +113,15 @@ private:
 
     const std::size_t row_max_;
     std::map<PartitionId, Partition> partitions_;
+    PartitionId last_id_;
+    Partition* last_ = nullptr;  // of last_id_
     // Tags count up, so the newer ones have their places in a row; what stays open while many
     // others pass goes into the map.
     std::vector<Out> row_;  // a ring of a power of two: a tag's place is its last bits
     std::uint64_t row_first_ = 1;
     std::uint64_t row_end_ = 1;
     std::unordered_map<std::uint64_t, Out> old_;
+    std::vector<std::unique_ptr<Received>> spare_;  // for their memory
     std::size_t open_ = 0;
     std::size_t done_ = 0;
     std::uint64_t last_tag_ = 0;

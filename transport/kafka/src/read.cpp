@@ -3,7 +3,6 @@
 namespace ferry::transport::kafka {
 
 void read_record(const rd_kafka_message_t& message, RecordView& out) {
-    out.topic = rd_kafka_topic_name(message.rkt);
     out.key = {static_cast<const char*>(message.key), message.key == nullptr ? 0 : message.key_len};
     out.payload = {static_cast<const char*>(message.payload),
                    message.payload == nullptr ? 0 : message.len};

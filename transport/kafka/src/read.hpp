@@ -6,7 +6,7 @@
 
 namespace ferry::transport::kafka {
 
-/// Views live as long as the message.
+/// All but the topic, which is the same for many. Views live as long as the message.
 void read_record(const rd_kafka_message_t& message, RecordView& out);
 
 }  // namespace ferry::transport::kafka

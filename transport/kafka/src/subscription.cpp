@@ -234,7 +234,7 @@ Status KafkaSubscription::copy_away(std::uint64_t tag, const std::string& topic,
         const std::scoped_lock lock(mutex_);
         Ledger::Out* const out = ledger_.find(tag);
         if (out == nullptr) return no_such_delivery();
-        received = out->received;
+        received = *out->received;
     }
     const MessageView& view = received.delivery.message;
     Properties properties;

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "batch.hpp"
 #include "ferry/transport/kafka/publisher.hpp"
 #include "ferry/transport/kafka/records.hpp"
 #include "ferry/transport/kafka/subscription.hpp"
@@ -50,16 +51,6 @@ public:
     bool at_end() const override;
     void close() override;
 
-    /// Where the parts of a message begin in the bytes of its batch.
-    struct Parts {
-        std::uint64_t tag = 0;
-        std::size_t exchange = 0;
-        std::size_t routing_key = 0;
-        std::size_t properties = 0;
-        std::size_t payload = 0;
-        std::size_t end = 0;
-    };
-
     /// What librdkafka reads ahead.
     static constexpr std::size_t read_ahead_messages = 100'000;
 
@@ -97,12 +88,12 @@ private:
     /// Reads up to `room` messages into the ledger, waits at most so long for the first.
     void fetch(std::size_t room, std::chrono::milliseconds wait);
     void take(rd_kafka_message_t** messages, std::size_t count);
-    void enter(const rd_kafka_message_t& one, std::uint64_t now, std::vector<std::byte>& bytes,
-               std::vector<Parts>& all);
+    /// The topic is in record_.
+    void enter(const rd_kafka_message_t& one, PartitionId from, std::uint64_t now);
     void wake_reader_locked();
     void prompt();
     void answer_prompt();
-    [[nodiscard]] PartitionId id_of(const char* topic, std::int32_t partition) const;
+    [[nodiscard]] PartitionId id_of(std::string_view topic, std::int32_t partition) const;
     Status copy_away(std::uint64_t tag, const std::string& topic, std::uint64_t attempt,
                      std::uint64_t due_ms);
     void moved(std::uint64_t tag, bool retry, const Outcome& outcome);
@@ -122,8 +113,9 @@ private:
     std::mutex commit_mutex_;
     std::mutex fetch_mutex_;
     mutable std::mutex mutex_;
-    bool fetching_ = false;     // somebody is in fetch()
-    RecordView record_;         // of fetch(), for its capacity
+    bool fetching_ = false;  // somebody is in fetch()
+    RecordView record_;      // of fetch(), as batch_: for their capacity
+    Batch batch_;
     bool was_full_ = false;     // of fetch(): librdkafka had read as far ahead as it may
     bool was_flowing_ = false;  // of fetch(): the last one had messages
     std::atomic<bool> prompted_{false};

@@ -2,7 +2,6 @@
 #include <array>
 
 #include "ferry/platform/clock.hpp"
-#include "ferry/wire/encoder.hpp"
 #include "read.hpp"
 #include "subscription_impl.hpp"
 
@@ -13,7 +12,6 @@ constexpr int poll_wait_ms = 20;
 constexpr int dry_ms = 3;  // without a message where many came
 constexpr std::size_t prompted_partitions_max = 16;
 constexpr std::size_t batch_messages = 500;
-constexpr std::size_t around_payload_bytes = 128;  // a guess that spares most batches a second copy
 constexpr int topic_shift = 60;
 constexpr int partition_shift = 44;
 
@@ -22,50 +20,6 @@ std::uint64_t position_of(PartitionId id, std::int64_t offset) {
     return (std::uint64_t{id.topic} << topic_shift) |
            (static_cast<std::uint64_t>(id.partition) << partition_shift) |
            (static_cast<std::uint64_t>(offset) + 1);
-}
-
-/// Requires  the bytes grow no more.
-void show(const KafkaSubscription::Parts& parts,
-          const std::shared_ptr<std::vector<std::byte>>& bytes, Received& out) {
-    const std::byte* const base = bytes->data();
-    const std::string_view all(reinterpret_cast<const char*>(base), bytes->size());
-    MessageView& view = out.delivery.message;
-    view.exchange = all.substr(parts.exchange, parts.routing_key - parts.exchange);
-    view.routing_key = all.substr(parts.routing_key, parts.properties - parts.routing_key);
-    view.properties = {base + parts.properties, parts.payload - parts.properties};
-    view.payload = {base + parts.payload, parts.end - parts.payload};
-    out.bytes = bytes;
-}
-
-/// Appends the record's parts to `bytes`.
-RecordExtras write_record(const RecordView& record, std::vector<std::byte>& bytes,
-                          KafkaSubscription::Parts& parts) {
-    const auto append = [&](std::string_view text) {
-        const Bytes more = as_bytes(text);
-        bytes.insert(bytes.end(), more.begin(), more.end());
-    };
-    wire::Encoder encoder(bytes);
-    wire::PropertyViews views;
-    RecordExtras extras;
-    parts.exchange = bytes.size();
-    if (to_views(record, views)) {
-        parts.routing_key = bytes.size();
-        append(record.topic);
-        parts.properties = bytes.size();
-        wire::write_properties(encoder, views);
-    } else {
-        wire::Message message;
-        to_message(record, message, extras);
-        append(message.exchange);
-        parts.routing_key = bytes.size();
-        append(message.routing_key);
-        parts.properties = bytes.size();
-        wire::write_properties(encoder, message.properties);
-    }
-    parts.payload = bytes.size();
-    append(record.payload);
-    parts.end = bytes.size();
-    return extras;
 }
 
 }  // namespace
@@ -106,7 +60,7 @@ Ledger::Out* KafkaSubscription::first_ready_locked() {
 const Received& KafkaSubscription::hand_out_locked(Ledger::Out& first) {
     ready_.pop_front();
     first.handed = true;
-    return first.received;
+    return *first.received;
 }
 
 Result<Received> KafkaSubscription::next(Timeout timeout) {
@@ -228,57 +182,66 @@ void KafkaSubscription::acked_locked() {
 }
 
 void KafkaSubscription::take(rd_kafka_message_t** messages, std::size_t count) {
-    auto bytes = std::make_shared<std::vector<std::byte>>();
-    std::size_t expected = 0;
-    for (std::size_t i = 0; i < count; ++i) expected += messages[i]->len + around_payload_bytes;
-    bytes->reserve(expected);
-    std::vector<Parts> all;
-    all.reserve(count);
+    std::size_t payloads = 0;
+    for (std::size_t i = 0; i < count; ++i) payloads += messages[i]->len;
+    batch_.begin(count, payloads);
     const std::uint64_t now = system_clock().now().wall_ms;
-    std::vector<const rd_kafka_message_t*> errors;
+    std::vector<rd_kafka_message_t*> kept;  // errors, and one of each topic, for its name
+    const rd_kafka_topic_t* topic = nullptr;
+    PartitionId from;
     {
         const std::scoped_lock lock(mutex_);
         for (std::size_t i = 0; i < count; ++i) {
-            const rd_kafka_message_t& one = *messages[i];
-            if (one.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-                enter(one, now, *bytes, all);
-            } else if (one.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-                ended_partitions_.insert(id_of(rd_kafka_topic_name(one.rkt), one.partition));
-            } else {
-                errors.push_back(&one);
+            rd_kafka_message_t& one = *messages[i];
+            bool keep = topic == nullptr || topic != one.rkt;
+            if (keep) {
+                topic = one.rkt;
+                record_.topic = topic == nullptr ? "" : rd_kafka_topic_name(topic);
+                from = id_of(record_.topic, one.partition);
             }
+            from.partition = one.partition;
+            if (one.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+                enter(one, from, now);
+            } else if (one.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+                ended_partitions_.insert(from);
+            } else {
+                keep = true;
+            }
+            // At once: many together would keep librdkafka's threads, whose memory it is, from the
+            // allocator.
+            keep ? kept.push_back(&one) : rd_kafka_message_destroy(&one);
         }
-        for (const Parts& parts : all) show(parts, bytes, ledger_.find(parts.tag)->received);
+        batch_.show();
     }
-    watch_.received.fetch_add(all.size(), std::memory_order_relaxed);
-    for (const rd_kafka_message_t* const error : errors) trouble(*error);
-    for (std::size_t i = 0; i < count; ++i) rd_kafka_message_destroy(messages[i]);
+    watch_.received.fetch_add(batch_.size(), std::memory_order_relaxed);
+    for (rd_kafka_message_t* const one : kept) {
+        const bool fine =
+            one->err == RD_KAFKA_RESP_ERR_NO_ERROR || one->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+        if (!fine) trouble(*one);
+        rd_kafka_message_destroy(one);
+    }
 }
 
-void KafkaSubscription::enter(const rd_kafka_message_t& one, std::uint64_t now,
-                              std::vector<std::byte>& bytes, std::vector<Parts>& all) {
-    const PartitionId id = id_of(rd_kafka_topic_name(one.rkt), one.partition);
-    if (!ended_partitions_.empty()) ended_partitions_.erase(id);
-    Parts parts;
-    parts.tag = ledger_.add(id, one.offset);
-    if (parts.tag == 0) return;
+void KafkaSubscription::enter(const rd_kafka_message_t& one, PartitionId from, std::uint64_t now) {
+    if (!ended_partitions_.empty()) ended_partitions_.erase(from);
+    const std::uint64_t tag = ledger_.add(from, one.offset);
+    if (tag == 0) return;
     read_record(one, record_);
-    const RecordExtras extras = write_record(record_, bytes, parts);
+    Ledger::Out& out = *ledger_.find(tag);
+    const RecordExtras extras = batch_.write(record_, *out.received);
     watch_.headers_over.fetch_add(extras.dropped, std::memory_order_relaxed);
-    Ledger::Out& out = *ledger_.find(parts.tag);
     out.attempt = extras.attempt;
-    Delivery& delivery = out.received.delivery;
-    delivery.tag = {1, parts.tag, 1};
-    delivery.position = position_of(id, one.offset);
+    Delivery& delivery = out.received->delivery;
+    delivery.tag = {1, tag, 1};
+    delivery.position = position_of(from, one.offset);
     delivery.attempt = extras.attempt;
     delivery.published_ms =
         record_.timestamp_ms > 0 ? static_cast<std::uint64_t>(record_.timestamp_ms) : 0;
     if (extras.due_ms > now) {
-        due_.emplace(extras.due_ms, parts.tag);
+        due_.emplace(extras.due_ms, tag);
     } else {
-        ready_.push_back(parts.tag);
+        ready_.push_back(tag);
     }
-    all.push_back(parts);
 }
 
 void KafkaSubscription::trouble(const rd_kafka_message_t& message) {
@@ -359,7 +322,7 @@ void KafkaSubscription::pause(const std::vector<PartitionId>& which, bool on) {
 
 // ---- rebalances ----
 
-PartitionId KafkaSubscription::id_of(const char* topic, std::int32_t partition) const {
+PartitionId KafkaSubscription::id_of(std::string_view topic, std::int32_t partition) const {
     const bool retry = topics_.size() > 1 && topics_[1] == topic;
     return {retry ? 1U : 0U, partition};
 }

@@ -142,6 +142,7 @@ private:
         std::vector<Message> out;
         Record record;
         for (const Taken& one : batch) {
+            view.topic = rd_kafka_topic_name(one->rkt);
             read_record(*one, view);
             to_message(view, message, extras);
             std::vector<std::byte> properties;
