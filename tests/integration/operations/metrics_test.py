@@ -81,16 +81,37 @@ class MetricsTest(unittest.TestCase):
             for name in re.findall(r"\bferry_\w+", rule):
                 self.assertIn(name, there, rule)
 
-    def test_the_dashboard_of_sagas_shows_every_metric_that_they_have_and_no_other(self):
-        source = "".join(path.read_text() for path in (CONFIG.parent / "saga/src").glob("*.cpp"))
-        there = set(re.findall(r'(?:count|gauge|total|Name)\((?:entry,)?\s*"(ferry_saga_\w+)"', source))
-        self.assertGreater(len(there), 10)
-        board = json.loads((CONFIG / "grafana/ferry-saga.json").read_text())
+    def shown_on(self, name):
+        board = json.loads((CONFIG / "grafana" / name).read_text())
         used = set()
         for panel in board["panels"]:
             for target in panel["targets"]:
                 used |= {re.sub(r"_bucket$", "", name) for name in names_in(target["expr"])}
-        self.assertEqual(used, there)
+        return used
+
+    def test_the_dashboard_of_sagas_shows_every_metric_that_they_have_and_no_other(self):
+        source = "".join(path.read_text() for path in (CONFIG.parent / "saga/src").glob("*.cpp"))
+        there = set(re.findall(r'(?:count|gauge|total|Name)\((?:entry,)?\s*"(ferry_saga_\w+)"', source))
+        self.assertGreater(len(there), 10)
+        self.assertEqual(self.shown_on("ferry-saga.json"), there)
+
+    def metrics_on_kafka(self):
+        source = (CONFIG.parent / "transport/kafka/src/watch.cpp").read_text()
+        return {"ferry_kafka_" + name for name in re.findall(r'\b(?:add|total)\("(\w+)"', source)}
+
+    def test_the_dashboard_of_kafka_shows_every_metric_that_its_clients_have_and_no_other(self):
+        there = self.metrics_on_kafka()
+        self.assertGreater(len(there), 15)
+        self.assertEqual(self.shown_on("ferry-kafka.json"), there)
+        rules = (CONFIG / "kafka-alerts.yml").read_text()
+        self.assertLessEqual(set(re.findall(r"\bferry_kafka_\w+", rules)), there)
+
+    def test_the_page_on_kafka_lists_every_metric_that_its_clients_have(self):
+        page = (CONFIG.parent / "docs/kafka.md").read_text()
+        listed = set()
+        for row in re.findall(r"^\| `ferry_kafka_.*", page, re.M):
+            listed |= {"ferry_kafka_" + re.sub("^(ferry_kafka_|_)", "", name) for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+        self.assertEqual(listed, self.metrics_on_kafka())
 
     def test_the_dashboard_uses_every_metric_of_the_broker(self):
         used = set()
