@@ -33,7 +33,7 @@ ReadyQueue::Front ReadyQueue::choose(Position durable) {
     }
     several_ = ready > 1;
     if (ready == 0) return found;
-    if (several_ && turn_ >= turn_messages - turn_for_oldest && chosen_ != oldest) {
+    if (several_ && oldest_due_ && chosen_ != oldest) {
         chosen_ = oldest;
         others_from_ = 0;
     }
@@ -42,13 +42,19 @@ ReadyQueue::Front ReadyQueue::choose(Position durable) {
 
 ReadyQueue::Taken ReadyQueue::take(std::uint64_t messages_max, std::uint64_t bytes_max) {
     if (more_.empty() || !several_) return chosen().take(messages_max, bytes_max);
-    constexpr std::uint32_t for_highest = turn_messages - turn_for_oldest;
-    std::uint64_t most = turn_ < for_highest ? for_highest - turn_ : turn_messages - turn_;
-    // What is the highest and the oldest at once goes in either share: a run stays whole.
     const Position first = chosen().front_position();
-    if (first < others_from_) most = std::max(most, others_from_ - first);
-    const Taken taken = chosen().take(std::min(messages_max, most), bytes_max);
-    turn_ = (turn_ + taken.extent.count) % turn_messages;
+    if (others_from_ != 0 && first < others_from_) {  // the highest and the oldest at once
+        const std::uint64_t most = others_from_ - first;
+        return chosen().take(std::min(messages_max, most), bytes_max);
+    }
+    std::int64_t most = whole_run_max;
+    if (others_from_ != 0) most = std::max(most, turn_for_others - overtaken_);
+    const Taken taken =
+        chosen().take(std::min(messages_max, static_cast<std::uint64_t>(most)), bytes_max);
+    const std::int64_t count = taken.extent.count;
+    overtaken_ += others_from_ != 0 ? count : -count * others_per_oldest;
+    if (overtaken_ >= turn_for_others) oldest_due_ = true;
+    if (overtaken_ <= 0) oldest_due_ = false;
     return taken;
 }
 

@@ -14,15 +14,19 @@ namespace ferry::engine {
 /// that heeds them, one for each priority (a *level*). A level keeps its own order, its own
 /// returned messages and its own index blocks.
 ///
-/// front() chooses the level that take() takes from: the highest that has something, but of
-/// `turn_messages` handed out while several levels wait the last few are the oldest of all, so no
-/// level waits for ever.
+/// front() chooses the level that take() takes from: the highest that has something, but while
+/// several levels wait the oldest of all get one for each `others_per_oldest` that went before
+/// them, so no level waits for ever. They are counted message by message and handed out by runs,
+/// up to `whole_run_max` of them at once: a run that is cut costs a delivery, and perhaps a read
+/// from disk, for each part. So the oldest are due after `turn_for_others`, may get more than their
+/// share at once if the caller takes as much, and are due again when the others have had theirs.
 ///
 /// Threads   The engine's.
 class ReadyQueue {
 public:
-    static constexpr std::uint32_t turn_messages = 64;
-    static constexpr std::uint32_t turn_for_oldest = 4;
+    static constexpr std::int64_t others_per_oldest = 15;
+    static constexpr std::int64_t turn_for_others = 60;
+    static constexpr std::int64_t whole_run_max = 512;
 
     using Front = ReadyList::Front;
     using Taken = ReadyList::Taken;
@@ -186,7 +190,8 @@ private:
     // Of these, where the oldest message of a lower level than the chosen one lies; 0: the chosen
     // one is not the highest.
     Position others_from_ = 0;
-    std::uint32_t turn_ = 0;  // messages handed out of this turn
+    std::int64_t overtaken_ = 0;  // messages that went before the oldest without its share for them
+    bool oldest_due_ = false;
 };
 
 }  // namespace ferry::engine
