@@ -170,6 +170,7 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
         deliver.token = token;
         deliver.no_ack = s.options.no_ack;
     }
+    queue.handed_out_end = std::max(queue.handed_out_end, extent.end());
     queue.delivered += extent.count;
     totals.delivered += extent.count;
     // Without acks the driver settles a delivery when it has sent it: until then the window holds

@@ -60,6 +60,7 @@ struct Queue {
     Position horizon = 0;          // as far as records say
     Position horizon_durable = 0;  // as far as durable records say
     Position horizon_gate = 0;     // the record that makes `horizon` durable
+    Position handed_out_end = 0;   // past the newest message that anybody got since the start
 
     // What a queue with a limit has room for, as of the publish command with this number.
     struct {

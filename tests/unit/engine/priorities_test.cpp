@@ -1,4 +1,4 @@
-// Queues with priorities under load: whole runs and the share of the oldest.
+// Queues with priorities under load: whole runs, the share of the oldest, and the horizon.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,11 +6,14 @@
 #include <algorithm>
 
 #include "engine_rig.hpp"
+#include "records.hpp"
 
 namespace ferry::engine::testing {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class PrioritiesUnderLoad : public ::testing::Test {
 protected:
@@ -32,6 +35,13 @@ protected:
         ASSERT_TRUE(rig.publish(1, handle, next, all));
         next += count;
     }
+    [[nodiscard]] std::ptrdiff_t horizon_records() {
+        const auto& records = rig.journal().records();
+        return std::count_if(records.begin(), records.end(), [](const auto& record) {
+            return record.body[0] == static_cast<std::byte>(RecordType::horizon);
+        });
+    }
+
     Rig rig;
     std::uint64_t handle = 0;
     Sequence next = 1;
@@ -70,6 +80,56 @@ TEST_F(PrioritiesUnderLoad, RunsStayWholeAndTheOldestGetTheirShare) {
     EXPECT_EQ(frames, low_runs + urgent_runs);
     EXPECT_GE(others_max, 15 * run);
     EXPECT_LE(others_max, 16 * run);
+}
+
+TEST_F(PrioritiesUnderLoad, WhatIsUrgentDoesNotWaitForTheHorizonBehindALongBacklog) {
+    const std::string long_one(200'000, 'x');  // 30 of them are more than counts as delivered
+    for (int i = 0; i < 30; ++i) publish(i == 0 ? 1 : 0, long_one);
+    rig.settle();
+    rig.subscribe(1, 5, "q", 1);
+    rig.settle();
+    ASSERT_THAT(rig.payloads(), SizeIs(1));
+    const std::ptrdiff_t before = horizon_records();
+    for (Tag tag = 1; tag <= 20; ++tag) {
+        publish(9, "urgent " + std::to_string(tag));
+        rig.ack(1, 0, 5, {{tag, tag}});
+        rig.sync();
+        rig.engine().dispatch(rig.now());
+        ASSERT_THAT(rig.payloads(), ElementsAre("urgent " + std::to_string(tag)));
+    }
+    EXPECT_EQ(horizon_records(), before);
+    // The log says all the same who may have been delivered.
+    rig.sync();
+    rig.crash();
+    rig.engine().open_session(2);
+    rig.subscribe(2, 5, "q", 1);
+    rig.settle();
+    const std::vector<Seen> again = rig.deliveries();
+    ASSERT_THAT(again, SizeIs(1));
+    EXPECT_EQ(again[0].payload, "urgent 20");
+    EXPECT_EQ(again[0].attempt, 2U);
+}
+
+TEST_F(PrioritiesUnderLoad, AStepOfTheHorizonIsWaitedForThoughALaterPublishGoesBeyondIt) {
+    publish(5, "waits");
+    rig.settle();
+    rig.subscribe(1, 5, "q", 1);
+    rig.engine().dispatch(rig.now());  // the step is in the log, but not durable
+    ASSERT_EQ(horizon_records(), 1);
+    publish(0, "later");
+    rig.engine().dispatch(rig.now());
+    EXPECT_THAT(rig.payloads(), IsEmpty());
+    rig.sync();
+    rig.engine().dispatch(rig.now());
+    EXPECT_THAT(rig.payloads(), ElementsAre("waits"));
+    rig.crash();
+    rig.engine().open_session(2);
+    rig.subscribe(2, 5, "q", 1);
+    rig.settle();
+    const std::vector<Seen> again = rig.deliveries();
+    ASSERT_THAT(again, SizeIs(1));
+    EXPECT_EQ(again[0].payload, "waits");
+    EXPECT_EQ(again[0].attempt, 2U);
 }
 
 }  // namespace
