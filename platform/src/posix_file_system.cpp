@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -95,6 +96,16 @@ public:
             done += static_cast<std::size_t>(got);
         }
         return done;
+    }
+
+    // Part of it, or any error: read_at() has to tell what it is.
+    Result<std::size_t> read_cached_at(std::uint64_t offset, MutableBytes out) const override {
+        const iovec part{out.data(), out.size()};
+        if (fits_off_t(offset, out.size()) &&
+            ::preadv2(fd_.get(), &part, 1, static_cast<off_t>(offset), RWF_NOWAIT) ==
+                static_cast<ssize_t>(out.size()))
+            return out.size();
+        return File::read_cached_at(offset, out);
     }
 
     Status sync_data() override {

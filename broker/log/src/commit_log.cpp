@@ -69,6 +69,9 @@ public:
     Result<Block> read_block(Position record, std::size_t bytes_wanted) const override {
         return reader_.read(record, bytes_wanted);
     }
+    Result<Block> read_cached(Position record, std::size_t bytes_wanted) const override {
+        return reader_.read_cached(record, bytes_wanted);
+    }
 
     void start(std::function<void()> on_progress) override {
         FERRY_ASSERT(!started_, "start() is called once");

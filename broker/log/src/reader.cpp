@@ -91,9 +91,12 @@ private:
     std::uint64_t missing_ = 0;
 };
 
-Result<std::size_t> read_segment(const Segment& segment, Position from, MutableBytes out) {
-    auto got =
-        segment.file->read_at(format::segment_header_bytes + (from - segment.header.base), out);
+using ReadAt = Result<std::size_t> (File::*)(std::uint64_t, MutableBytes) const;
+
+Result<std::size_t> read_segment(const Segment& segment, Position from, MutableBytes out,
+                                 ReadAt read_at) {
+    const std::uint64_t offset = format::segment_header_bytes + (from - segment.header.base);
+    auto got = (segment.file.get()->*read_at)(offset, out);
     if (got.ok()) return got;
     Error error = got.error();
     error.position = from;
@@ -101,9 +104,9 @@ Result<std::size_t> read_segment(const Segment& segment, Position from, MutableB
 }
 
 // Whether a record or padding stands at `position`, where a read happened to end.
-Result<Position> clear_up(const Segment& segment, Position position) {
+Result<Position> clear_up(const Segment& segment, Position position, ReadAt read_at) {
     std::byte length[4] = {};
-    const auto got = read_segment(segment, position, length);
+    const auto got = read_segment(segment, position, length, read_at);
     if (!got.ok()) return got.error();
     const auto value = load_le<std::uint32_t>(length);
     const bool record = value != 0 && value < format::record_bytes_limit;
@@ -118,11 +121,22 @@ Result<Block> Reader::read(Position record, std::size_t bytes_wanted) const {
         return Error{Errc::not_found, 0, record, "no such record in the log"};
     if (entry->segment->header.compacted)
         return read_compacted(*entry->segment, record, bytes_wanted);
-    return read_plain(*entry, record, bytes_wanted);
+    return read_plain(*entry, record, bytes_wanted, &File::read_at);
+}
+
+Result<Block> Reader::read_cached(Position record, std::size_t bytes_wanted) const {
+    const auto entry = core_.table.find(record);
+    const bool plain = entry && entry->segment && !entry->segment->header.compacted &&
+                       record < core_.durable.load(std::memory_order_acquire);
+    if (plain) {
+        auto block = read_plain(*entry, record, bytes_wanted, &File::read_cached_at);
+        if (block.ok()) return block;
+    }
+    return Error{Errc::would_block, 0, record, "not read from memory"};
 }
 
 Result<Block> Reader::read_plain(const SegmentTable::Entry& entry, Position record,
-                                 std::size_t bytes_wanted) const {
+                                 std::size_t bytes_wanted, ReadAt read_at) const {
     using Stop = PlainWalk::Stop;
     Position limit = core_.durable.load(std::memory_order_acquire);
     if (entry.end != 0) limit = std::min(limit, entry.end);
@@ -131,7 +145,7 @@ Result<Block> Reader::read_plain(const SegmentTable::Entry& entry, Position reco
         want = std::min(want, limit - record);
         Block block;
         block.bytes.resize(want);
-        auto got = read_segment(*entry.segment, record, block.bytes);
+        auto got = read_segment(*entry.segment, record, block.bytes, read_at);
         if (!got.ok()) return got.error();
         PlainWalk walk(*entry.segment, record, Bytes(block.bytes).first(got.value()));
         const Stop stop = walk.run(block);
@@ -141,7 +155,7 @@ Result<Block> Reader::read_plain(const SegmentTable::Entry& entry, Position reco
             if (at_end) {
                 block.next = limit;
             } else if (stop == Stop::unclear) {
-                auto next = clear_up(*entry.segment, block.next);
+                auto next = clear_up(*entry.segment, block.next, read_at);
                 if (!next.ok()) return next.error();
                 block.next = next.value();
             }

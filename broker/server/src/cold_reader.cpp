@@ -22,6 +22,16 @@ Bytes ColdReader::find(Position record) {
     return body;
 }
 
+Bytes ColdReader::find_now(Position record) {
+    const Bytes here = find(record);
+    if (!here.empty() || stopped_ || under_way(record) != nullptr) return here;
+    const std::size_t bytes = std::min(bytes_at(record), now_bytes_max);
+    auto block = log_.read_cached(record, bytes == first_bytes ? 1 : bytes);
+    if (!block.ok()) return {};
+    insert(std::move(block).value());
+    return find(record);
+}
+
 Bytes ColdReader::search(Cached& cached, Position record) {
     const std::vector<log::StoredRecord>& records = cached.block.records;
     if (cached.hint + 1 < records.size() && records[cached.hint + 1].position == record) {

@@ -18,7 +18,9 @@ namespace ferry::server {
 ///
 /// A backlog that is drained in order is read in blocks that double in size up to block_bytes.
 /// Records from here and there, as a queue with priorities or delayed messages want them, are read
-/// one by one: blocks around them would be read many times over.
+/// one by one: blocks around them would be read many times over. While the operating system still
+/// has them in memory they are read at once (find_now()), and not for the price of two threads'
+/// turns.
 ///
 /// Threads   The loop's. Lifetime: `loop` and `log` outlive it; destroy it only when idle().
 /// Memory    cache_bytes_max, and a block per read under way (reads_max of them).
@@ -26,12 +28,14 @@ class ColdReader final : public Bodies {
 public:
     static constexpr std::size_t block_bytes = 1U << 20;
     static constexpr std::size_t first_bytes = 16U << 10;  // where nothing near it was read before
+    static constexpr std::size_t now_bytes_max = 128U << 10;  // that find_now() reads
     static constexpr std::size_t cache_bytes_max = 32U << 20;
     static constexpr std::size_t reads_max = 8;
 
     ColdReader(uv_loop_t* loop, const log::CommitLog& log) : loop_(loop), log_(log) {}
 
     Bytes find(engine::Position record) override;
+    Bytes find_now(engine::Position record) override;
     void fetch(engine::Position record, Done done) override;
     [[nodiscard]] bool idle() const { return reads_.empty(); }
     /// No read is begun any more and nobody is called back.

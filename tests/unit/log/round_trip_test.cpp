@@ -179,6 +179,26 @@ TEST_F(RoundTrip, ReadBlockReadsARecordThatIsLongerThanWhatWasAskedFor) {
     EXPECT_EQ(block.value().records.front().body.size(), 12000U);
 }
 
+TEST_F(RoundTrip, ReadCachedGivesTheSameOrWouldBlock) {
+    auto log = open();
+    for (int i = 0; i < 50; ++i) put(*log, std::string(100, 'c'));
+    const Place last = put(*log, std::string(12000, 'z'));
+    flush(*log);
+    const Place pending = put(*log, "pending");
+    log->submit();
+    const auto block = log->read_block(last.position, 1);
+    const auto cached = log->read_cached(last.position, 1);
+    ASSERT_TRUE(block.ok());
+    if (cached.ok()) {
+        ASSERT_EQ(cached.value().records.size(), block.value().records.size());
+        EXPECT_EQ(as_text(cached.value().records[0].body), std::string(12000, 'z'));
+        EXPECT_EQ(cached.value().next, block.value().next);
+    } else {
+        EXPECT_EQ(cached.error().code, Errc::would_block);
+    }
+    EXPECT_EQ(log->read_cached(pending.position, 1).error().code, Errc::would_block);
+}
+
 TEST_F(RoundTrip, WhatIsNotDurableCannotBeReadFromDisk) {
     auto log = open();
     const Place place = put(*log, "pending");

@@ -80,6 +80,21 @@ TEST_P(AnyFileSystem, gives_back_what_was_written_and_zeros_where_nothing_was) {
     EXPECT_EQ(file->read_at(1ULL << 40, out).value(), 0U);
 }
 
+TEST_P(AnyFileSystem, reads_without_the_disk_all_of_it_or_nothing) {
+    const auto file = open("a", Open::create);
+    ASSERT_TRUE(file->write_at(0, as_bytes("abcdef")).ok());
+    std::byte out[4];
+    const auto got = file->read_cached_at(1, out);  // who cannot tell says no
+    if (got.ok()) {
+        EXPECT_EQ(as_text(Bytes(out).first(got.value())), "bcde");
+    } else {
+        EXPECT_EQ(got.error().code, Errc::would_block);
+    }
+    EXPECT_EQ(file->read_cached_at(4, out).error().code, Errc::would_block);
+    EXPECT_EQ(file->read_cached_at(1ULL << 40, out).error().code, Errc::would_block);
+    EXPECT_EQ(file->read_cached_at(UINT64_MAX, out).error().code, Errc::would_block);
+}
+
 TEST_P(AnyFileSystem, cuts_and_grows_files) {
     const auto file = open("a", Open::create);
     ASSERT_TRUE(file->write_at(0, as_bytes("abcdef")).ok());

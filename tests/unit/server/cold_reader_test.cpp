@@ -36,11 +36,16 @@ public:
         ++reads;
         return block;
     }
+    Result<log::Block> read_cached(log::Position record, std::size_t bytes_wanted) const override {
+        if (!in_page_cache) return CommitLog::read_cached(record, bytes_wanted);
+        return read_block(record, bytes_wanted);
+    }
     Bytes hot(log::Position) const override { return {}; }
     log::Position durable() const override { return records * spacing; }
 
     mutable std::atomic<std::uint64_t> bytes_read{0};
     mutable std::atomic<std::uint64_t> reads{0};
+    bool in_page_cache = false;
 
     // Nobody asks for the rest.
     const log::Recovered& recovered() const override { return recovered_; }
@@ -115,6 +120,30 @@ TEST_F(ColdReaderTest, ReadsLittleAroundRecordsThatLieApart) {
     for (engine::Position n = 0; n < records; n += 10) get(n);
     uv_run(&loop_, UV_RUN_DEFAULT);
     EXPECT_LE(log_.bytes_read, records / 10 * spacing * 5 / 4);
+}
+
+TEST_F(ColdReaderTest, ReadsAtOnceWhatNeedsNoDisk) {
+    EXPECT_TRUE(reader_.find_now(0).empty());
+    log_.in_page_cache = true;
+    EXPECT_TRUE(reader_.find(0).empty());
+    for (engine::Position n = 0; n < records; n += 10) {
+        const Bytes body = reader_.find_now(n * spacing);
+        ASSERT_EQ(body.size(), 8U) << n;
+        EXPECT_EQ(load_le<std::uint64_t>(body.data()), n * spacing);
+    }
+    EXPECT_TRUE(reader_.idle());
+    EXPECT_LE(log_.bytes_read, records / 10 * spacing * 5 / 4);
+    EXPECT_TRUE(reader_.find_now(records * spacing).empty());
+}
+
+TEST_F(ColdReaderTest, WaitsForAReadThatIsUnderWayInsteadOfReadingTwice) {
+    log_.in_page_cache = true;
+    bool done = false;
+    reader_.fetch(0, [&](const Error*) { done = true; });
+    EXPECT_TRUE(reader_.find_now(0).empty());
+    while (!done) uv_run(&loop_, UV_RUN_ONCE);
+    EXPECT_FALSE(reader_.find_now(0).empty());
+    EXPECT_EQ(log_.reads, 1U);
 }
 
 TEST_F(ColdReaderTest, FindsEveryRecordWhateverTheOrderAndWhatWasReadBefore) {

@@ -128,7 +128,7 @@ Deliveries::Sent Deliveries::send(Item& item) {
 
 Deliveries::Sent Deliveries::send(engine::Deliver& deliver) {
     const engine::Position record = deliver.extent.record();
-    const Bytes body = hub_.bodies.find(record);
+    const Bytes body = hub_.bodies.find_now(record);
     if (body.empty()) {
         if (reads_ == 0 || last_asked_ < record) fetch(record);
         look_ahead();
@@ -152,6 +152,7 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
     NearRecords records(hub_.bodies);
     std::size_t bytes = 0;
     std::size_t taken = 0;  // of the extents
+    hub_.bodies.find_now(deliver.extent.record());
     const std::size_t extents = deliver.more.size() + 1;
     for (; taken < extents; ++taken) {
         const engine::Extent& extent = taken == 0 ? deliver.extent : deliver.more[taken - 1];

@@ -14,7 +14,8 @@ namespace ferry {
 /// One open file.
 ///
 /// Threads   read_at may run on any thread at any time; the other calls on one thread at a time.
-/// Blocking  Every call may block on the disk. None may be made on an event loop.
+/// Blocking  Every call may block on the disk. None may be made on an event loop, but
+///           read_cached_at().
 class File {
 public:
     virtual ~File() = default;
@@ -23,6 +24,12 @@ public:
     virtual Status write_at(std::uint64_t offset, Bytes data) = 0;
     /// Fills `out` from `offset`; fewer bytes only at the end of the file. Errors: io_failed.
     virtual Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) const = 0;
+    /// read_at() of what the operating system has in memory: never waits for the disk. Any thread.
+    /// Errors    would_block: not all of it is there, or nobody can tell, or it cannot be read.
+    virtual Result<std::size_t> read_cached_at(std::uint64_t offset, MutableBytes out) const {
+        static_cast<void>(out);
+        return Error{Errc::would_block, 0, offset, "only the disk has it"};
+    }
     /// fdatasync. After an error nobody knows what reached the disk; the caller must not retry.
     virtual Status sync_data() = 0;
     virtual Status truncate(std::uint64_t size) = 0;

@@ -227,6 +227,14 @@ public:
     /// live. Errors    corrupt or io_failed with position; not_found (compacted away or dropped).
     virtual Result<Block> read_block(Position record, std::size_t bytes_wanted) const = 0;
 
+    /// Any thread. The same without waiting for the disk, for one that may not: the operating
+    /// system still has what was written lately.
+    /// Errors    would_block: read_block() has to do it, or to tell why it cannot be done.
+    virtual Result<Block> read_cached(Position record, std::size_t bytes_wanted) const {
+        static_cast<void>(bytes_wanted);
+        return Error{Errc::would_block, 0, record, "only the disk has it"};
+    }
+
     /// Starts the threads. `on_progress` is called on the writer's thread after durable(), space()
     /// or failed() changed; it must only wake the owner.
     virtual void start(std::function<void()> on_progress) = 0;
