@@ -210,7 +210,9 @@ Handled Inbox::Impl::one(const Incoming& message, const Effect& fn) {
     }
     if (handled.kind != Handled::Kind::done && !FERRY_PLANTED("inbox-effect-of-a-failure-kept")) {
         // What cannot be undone alone is undone with the whole transaction.
-        if (auto undone = marks->undo(); !undone.ok()) marks->distrust(undone.error());
+        auto undone = marks->undo();
+        if (!undone.ok() && !FERRY_PLANTED("inbox-failed-undo-ignored"))
+            marks->distrust(undone.error());
     }
     if (auto released = marks->release(); !released.ok() && handled.kind == Handled::Kind::done) {
         marks->distrust(released.error());
