@@ -99,14 +99,11 @@ public:
         auto connected = Client::connect(options);
         if (!connected.ok()) die(connected.error().text);
         Client& worker = *connected.value();
-        Message answer;
-        answer.payload = payload;
         const auto with_transaction = [&](const Delivery& delivery) {
             Transaction tx = worker.transaction();
-            answer.routing_key = "bench-out";
-            bool good = tx.publish(answer).ok();
-            answer.routing_key = "bench-audit";
-            good = good && tx.publish(answer).ok() && tx.ack(delivery.tag).ok();
+            bool good = tx.enqueue("", "bench-out", as_bytes(payload)).ok() &&
+                        tx.enqueue("", "bench-audit", as_bytes(payload)).ok() &&
+                        tx.ack(delivery.tag).ok();
             good = good && tx.commit_async([&](const Answer<Committed>& outcome) {
                                  if (!outcome.ok()) die(outcome.error().text);
                                  gate.add(1, wanted);

@@ -91,6 +91,29 @@ protected:
     std::map<std::string, std::string> told;
 };
 
+TEST_F(ClientTransactions, take_messages_that_are_encoded_already) {
+    Transaction tx = client->transaction();
+    const std::string long_key(255, 'k');
+    const std::string large(70'000, 'x');
+    wire::Properties with;
+    with.correlation_id = "c-1";
+    wire::Buffer properties;
+    wire::Encoder encoder(properties);
+    wire::write_properties(encoder, with);
+    ASSERT_TRUE(tx.enqueue("", "out", as_bytes("plain")).ok());
+    ASSERT_TRUE(tx.enqueue("events", long_key, as_bytes("noted"), properties).ok());
+    ASSERT_TRUE(tx.enqueue("", "out", as_bytes(large)).ok());
+    EXPECT_EQ(tx.messages(), 3U);
+    EXPECT_EQ(tx.enqueue("no spaces", "q", {}).error().code, Errc::rejected);
+    EXPECT_EQ(tx.enqueue("", long_key + "k", {}).error().code, Errc::rejected);
+    EXPECT_EQ(tx.enqueue("", "q", {}, as_bytes("no map")).error().code, Errc::rejected);
+    EXPECT_EQ(tx.enqueue("", "q", Bytes(properties.data(), SIZE_MAX / 2)).error().code,
+              Errc::rejected);
+    EXPECT_EQ(tx.messages(), 3U) << "what was refused was not added";
+    ASSERT_TRUE(tx.commit(long_enough).ok());
+    EXPECT_THAT(stored(), ElementsAre("plain", "noted", large));
+}
+
 // G66
 TEST_F(ClientTransactions, cut_before_the_broker_read_them_are_sent_again_if_they_only_publish) {
     broker.next_transactions({Fate::cut_before});

@@ -1,15 +1,29 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string_view>
 #include <vector>
 
 #include "ferry/platform/bytes.hpp"
+#include "ferry/platform/result.hpp"
 #include "ferry/wire/verbs.hpp"
 
 namespace ferry::transport::native {
+
+/// What is wrong with a message beside its payload; `properties`: msgpack, or empty.
+[[nodiscard]] Status check_message_head(std::string_view exchange, std::string_view routing_key,
+                                        Bytes properties);
+[[nodiscard]] inline std::size_t encoded_bytes_max(std::string_view exchange,
+                                                   std::string_view routing_key, Bytes properties,
+                                                   Bytes payload) {
+    return 1 + 3 + exchange.size() + 3 + routing_key.size() + 1 + properties.size() + 5 +
+           payload.size();
+}
+/// Writes a message. Requires that it was checked, and room for encoded_bytes_max() at `at`.
+/// Returns where it ends.
+std::byte* encode_message(std::byte* at, std::string_view exchange, std::string_view routing_key,
+                          Bytes properties, Bytes payload);
 
 /// One PUBLISH frame in the making: messages are encoded behind room for the frame's beginning,
 /// which is filled in each time it is sent, because handle, epoch and `settled` differ from
@@ -40,13 +54,6 @@ public:
     void make_raw(Bytes frame);
     void write_head(std::uint64_t wire_first, std::uint64_t producer, std::uint64_t wire_settled);
 
-    [[nodiscard]] static std::size_t encoded_bytes_max(std::string_view exchange,
-                                                       std::string_view routing_key,
-                                                       Bytes properties, Bytes payload) {
-        return 1 + 3 + exchange.size() + 3 + routing_key.size() + 1 + properties.size() + 5 +
-               payload.size();
-    }
-
     [[nodiscard]] Bytes frame() const { return {data_.get(), size_}; }
     [[nodiscard]] Bytes messages() const { return {data_.get() + head_bytes, size_ - head_bytes}; }
     [[nodiscard]] std::size_t message_bytes() const { return size_ - head_bytes; }
@@ -57,14 +64,7 @@ public:
     [[nodiscard]] std::uint64_t flags() const { return flags_; }
 
 private:
-    void put(std::uint8_t byte) { data_[size_++] = static_cast<std::byte>(byte); }
-    void put(const void* from, std::size_t size) {
-        if (size == 0) return;  // memcpy from a null view is not allowed
-        std::memcpy(data_.get() + size_, from, size);
-        size_ += size;
-    }
-    void put_str(std::string_view text);
-    void put_bin(Bytes bytes);
+    void append_raw(Bytes bytes);
 
     std::unique_ptr<std::byte[]> data_;
     std::size_t capacity_;

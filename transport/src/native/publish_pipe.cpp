@@ -22,25 +22,13 @@ Error rejected(std::string_view what) {
 // ---- applications ----
 
 Status PublishPipe::check(const Item& item) const {
-    if (!item.exchange.empty() && !wire::valid_name(item.exchange)) {
-        return rejected("the exchange's name must be 1 to 255 of a-z A-Z 0-9 . _ -");
-    }
-    if (item.routing_key.size() > limits::routing_key_bytes_max) {
-        return rejected("the routing key is longer than 255 bytes");
-    }
+    const Status fine = check_message_head(item.exchange, item.routing_key, item.properties);
+    if (!fine.ok()) return fine;
     if (item.payload.size() > payload_bytes_max_) {
         return rejected("the payload is larger than the broker's limit");
     }
-    if (!item.properties.empty()) {
-        wire::Cursor cursor(item.properties);
-        const bool fits = item.properties.size() <= limits::message_overhead_bytes_max - 600;
-        const bool shape = cursor.next_is_nil() || cursor.next_is_map();
-        if (!fits || !shape || !cursor.skip() || !cursor.at_end()) {
-            return rejected("the properties are not one msgpack map within the limits");
-        }
-    }
     const std::size_t bytes =
-        Batch::encoded_bytes_max(item.exchange, item.routing_key, item.properties, item.payload);
+        encoded_bytes_max(item.exchange, item.routing_key, item.properties, item.payload);
     if (Batch::head_bytes + bytes > frame_bytes_max_ + limits::frame_length_bytes) {
         return rejected("the message is larger than the broker's frame limit");
     }
@@ -71,7 +59,7 @@ Result<std::uint64_t> PublishPipe::put(Lock& lock, const Item& item, bool may_wa
         if (stopped_) return Error{Errc::unreachable, 0, 0, "the client is closed"};
     }
     const std::size_t bytes =
-        Batch::encoded_bytes_max(item.exchange, item.routing_key, item.properties, item.payload);
+        encoded_bytes_max(item.exchange, item.routing_key, item.properties, item.payload);
     if (open_ && (!open_->has_room(bytes) || open_->count() >= limits_.batch_messages ||
                   open_->flags() != item.flags)) {
         close_batch();

@@ -84,8 +84,8 @@ Status SequencedCore::publish(std::uint64_t sequence, const SequencedMessage& me
         message.routing_key.size() > limits::routing_key_bytes_max) {
         return rejected("the exchange or the routing key is longer than 255 bytes");
     }
-    const std::size_t bytes = Batch::encoded_bytes_max(message.exchange, message.routing_key,
-                                                       message.properties, message.payload);
+    const std::size_t bytes = encoded_bytes_max(message.exchange, message.routing_key,
+                                                message.properties, message.payload);
     const std::uint64_t flags =
         wire::publish_in_order | (message.mandatory ? wire::publish_mandatory : 0);
     std::size_t room = 0;

@@ -85,6 +85,29 @@ Status Transaction::publish(const Message& message) {
     return ok_status();
 }
 
+Status Transaction::enqueue(std::string_view exchange, std::string_view routing_key, Bytes payload,
+                            Bytes properties) {
+    const Status fine = native::check_message_head(exchange, routing_key, properties);
+    if (!fine.ok()) return fine;
+    if (payload.size() > core_->payload_bytes_max())
+        return rejected("the payload is larger than the broker takes");
+    TransactionState& into = state();
+    if (into.count >= limits::messages_per_frame_max)
+        return rejected("a transaction has at most 65536 messages");
+    const std::size_t bytes = native::encoded_bytes_max(exchange, routing_key, properties, payload);
+    if (into.bytes() + bytes + frame_reserve > core_->frame_bytes_max())
+        return rejected("the transaction would be larger than the broker's frame limit");
+    const std::size_t before = into.messages.size();
+    if (before == 0) into.messages.reserve(std::min(messages_expected * bytes, reserved_max));
+    into.messages.resize(before + bytes);
+    std::byte* const begin = into.messages.data();
+    const std::byte* const end =
+        native::encode_message(begin + before, exchange, routing_key, properties, payload);
+    into.messages.resize(static_cast<std::size_t>(end - begin));
+    ++into.count;
+    return ok_status();
+}
+
 Status Transaction::settle(const DeliveryTag& first, const DeliveryTag& last, bool reject) {
     if (first.subscription != last.subscription || first.generation != last.generation ||
         first.generation == 0 || first.tag == 0 || first.tag > last.tag) {

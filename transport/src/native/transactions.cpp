@@ -1,6 +1,7 @@
 #include "native/transactions.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "ferry/platform/planted.hpp"
 #include "ferry/wire/limits.hpp"
@@ -23,8 +24,8 @@ constexpr std::size_t frame_transactions_max = 512;
 constexpr std::size_t frame_bytes_aim = 256U << 10;
 constexpr std::size_t frame_reserve = 512;
 // What is kept of transactions that are over, so that new ones need no allocation.
-constexpr std::size_t spare_max = 1024;
-constexpr std::size_t spare_message_bytes_max = 16U << 10;
+constexpr std::size_t spare_max = sent_max;
+constexpr std::size_t spare_message_bytes_max = 4U << 10;
 constexpr std::size_t spare_parts_max = 8;
 constexpr std::size_t spare_ranges_max = 64;
 
@@ -165,11 +166,18 @@ void Transactions::tell(Ptr state, const Answer<Committed>& outcome) {
 
 // ---- the I/O thread ----
 
-std::deque<Transactions::Ptr> Transactions::take_waiting() {
-    std::deque<Ptr> taken;
+// All at once: whoever adds more must not wait meanwhile. False: there are none.
+bool Transactions::take_more() {
     const std::lock_guard lock(mutex_);
-    taken.swap(waiting_);
-    return taken;
+    taken_.swap(waiting_);
+    return !taken_.empty();
+}
+
+std::deque<Transactions::Ptr> Transactions::take_waiting() {
+    std::deque<Ptr> all = std::exchange(taken_, {});
+    if (take_more()) std::move(taken_.begin(), taken_.end(), std::back_inserter(all));
+    taken_.clear();
+    return all;
 }
 
 std::deque<Transactions::Ptr> Transactions::take_under_way() {
@@ -184,21 +192,20 @@ void Transactions::pump() {
     if (phase_ == Phase::closed) {
         {
             const std::lock_guard lock(mutex_);
-            if (waiting_.empty() && under_way_.empty()) return;
+            if (taken_.empty() && waiting_.empty() && under_way_.empty()) return;
         }
         return open_producer();
     }
-    {
-        const std::lock_guard lock(mutex_);
-        std::size_t bytes = sent_bytes_;
-        while (!waiting_.empty() && under_way_.size() + being_sent_.size() < sent_max &&
+    std::size_t bytes = sent_bytes_;
+    do {
+        while (!taken_.empty() && under_way_.size() + being_sent_.size() < sent_max &&
                bytes < sent_bytes_max) {
-            bytes += waiting_.front()->bytes();
-            being_sent_.push_back(std::move(waiting_.front()));
-            waiting_.pop_front();
+            bytes += taken_.front()->bytes();
+            being_sent_.push_back(std::move(taken_.front()));
+            taken_.pop_front();
         }
-        held_back_ = !waiting_.empty();
-    }
+    } while (taken_.empty() && take_more());
+    held_back_ = !taken_.empty();
     for (Ptr& state : being_sent_) {
         if (state->generation != 0 && state->generation != core_.generation())
             tell(std::move(state), leases_lost());

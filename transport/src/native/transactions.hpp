@@ -93,6 +93,7 @@ private:
     std::deque<Ptr> take_under_way();
     void tell(const Answer<Committed>& outcome);
     void tell(Ptr state, const Answer<Committed>& outcome);
+    bool take_more();
     [[nodiscard]] std::deque<Ptr> take_waiting();
 
     Core& core_;
@@ -113,7 +114,8 @@ private:
     std::uint64_t last_ = 0;       // sequence given last
     std::deque<Ptr> under_way_;    // the last of them has sequence `last_`; null: it is over
     std::size_t sent_bytes_ = 0;   // of them
-    bool held_back_ = false;       // some wait for room there
+    std::deque<Ptr> taken_;        // from waiting_, not sent yet
+    bool held_back_ = false;       // some of them wait for room in under_way_
     std::vector<Ptr> over_now_;    // to be told
     std::vector<Ptr> being_sent_;  // reused
 };

@@ -50,6 +50,10 @@ public:
     /// Errors  rejected: malformed, over a limit, or too much for one transaction; nothing was
     /// added.
     Status publish(const Message& message);
+    /// The same without a Message to be made: as Client::enqueue, `properties` is msgpack made by
+    /// wire::write_properties, or empty.
+    Status enqueue(std::string_view exchange, std::string_view routing_key, Bytes payload,
+                   Bytes properties = {});
     /// Errors  rejected: no such delivery, or of another connection than the others, or too many.
     Status ack(const DeliveryTag& tag);
     Status ack_range(const DeliveryTag& first, const DeliveryTag& last);
