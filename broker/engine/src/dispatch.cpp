@@ -14,6 +14,11 @@ namespace {
 // log.
 constexpr Position horizon_step = 16ULL << 20;
 constexpr Position horizon_low = 8ULL << 20;
+// A queue with a consumer and no more than this waiting: its new messages count as delivered at
+// once.
+constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
+// The same where a consumer was given a message of the newest so many bytes before older ones.
+constexpr Position overtaking_bytes_max = 16ULL << 20;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::size_t delivery_runs_max = 1024;  // that go out together
 
@@ -65,6 +70,17 @@ bool Engine::State::extend_horizon(Queue& queue) {
     queue.horizon_gate = append(body).position;
     queue.horizon = to;
     return true;
+}
+
+bool Engine::State::counts_as_delivered(const Queue& queue) const {
+    if (queue.subscriptions.empty()) return false;
+    if (queue.ready.messages() == 0) return true;
+    const Position back = queue.ready.back_end();
+    if (back > queue.horizon) return false;
+    if (queue.ready.bytes() <= immediate_bytes_max) return true;
+    // Of a backlog with several priorities the newest messages may well be the next ones, and none
+    // of them should have to wait for a record that moves the horizon.
+    return queue.ready.has_levels() && back <= queue.handed_out_end + overtaking_bytes_max;
 }
 
 // Whether the front may be delivered now; if not, what it waits for is under way. Lowers

@@ -19,12 +19,6 @@ namespace ferry::engine {
 namespace {
 
 constexpr std::size_t targets_per_record_max = 256 * 1024;
-// A queue with a consumer and no more than this waiting: its new messages count as delivered at
-// once.
-constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
-// The same where a consumer was given a message of the newest so many bytes before older ones.
-constexpr Position overtaking_bytes_max = 16ULL << 20;
-
 // What a client could not decode is not taken from another one.
 bool check_headers(wire::Cursor& cursor) {
     const std::size_t before = cursor.remaining();
@@ -361,17 +355,6 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
     return planning.cursor.at_end();
 }
 
-bool Engine::State::counts_as_delivered(const Queue& queue) const {
-    if (queue.subscriptions.empty()) return false;
-    if (queue.ready.messages() == 0) return true;
-    const Position back = queue.ready.back_end();
-    if (back > queue.horizon) return false;
-    if (queue.ready.bytes() <= immediate_bytes_max) return true;
-    // Of a backlog with several priorities the newest messages may well be the next ones, and none
-    // of them should have to wait for a record that moves the horizon.
-    return queue.ready.has_levels() && back <= queue.handed_out_end + overtaking_bytes_max;
-}
-
 void Engine::State::write_publish(const PublishCommand& command, Producer& producer, Now now,
                                   bool repeated) {
     if (record.sequences == 0) return;
@@ -654,12 +637,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             }
             if (run.deliver_at != 0) continue;
             if (queue->options.policy.trims() && !replaying) mark_dirty(*queue);
-            if (target.immediate) {
-                // With a step under way its record tells: it comes before this one.
-                const bool step_done = queue->horizon_durable >= queue->horizon;
-                queue->horizon = std::max(queue->horizon, extent.end());
-                if (step_done) queue->horizon_durable = queue->horizon;
-            }
+            if (target.immediate) queue->carry_horizon(extent.end());
             if (!queue->subscriptions.empty()) {
                 if (queue->options.durable || replaying) {
                     await_log(*queue, place.position);

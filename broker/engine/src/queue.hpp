@@ -80,6 +80,15 @@ struct Queue {
 
     std::uint64_t published = 0, delivered = 0, acked = 0, returned = 0;
 
+    /// A publish record says that its messages, which end here, count as delivered. A step that is
+    /// under way has to be durable all the same: its record comes before this one, and covers what
+    /// lies between.
+    void carry_horizon(Position end) {
+        const bool step_done = horizon_durable >= horizon;
+        horizon = std::max(horizon, end);
+        if (step_done) horizon_durable = horizon;
+    }
+
     /// How many of the subscriptions, from the first, may get messages.
     [[nodiscard]] std::size_t active_subscriptions() const {
         return options.single_active ? std::min<std::size_t>(1, subscriptions.size())

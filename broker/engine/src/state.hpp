@@ -248,7 +248,6 @@ struct Engine::State {
     [[nodiscard]] bool has_consumer(const Route& route) const;
     void open_sequences(Producer& producer, Range<Sequence> sequences);
     void log_open_sequences(Producer& producer);
-    bool counts_as_delivered(const Queue& queue) const;
     void enter(Queue& queue, const Run& run, const Extent& extent, std::uint64_t wall_ms);
     void split_by_key(Bytes messages, const Extent& run);
     Bytes bytes_of_run(std::span<const Bytes> messages, std::size_t part, std::size_t skip,
@@ -361,6 +360,7 @@ struct Engine::State {
         return queue.options.durable ? durable : UINT64_MAX;
     }
     void dispatch_queue(Queue& queue, Now now);
+    [[nodiscard]] bool counts_as_delivered(const Queue& queue) const;
     bool extend_horizon(Queue& queue);
     std::optional<ReadyList::Taken> take_front(Queue& queue, std::uint64_t messages_max,
                                                std::uint64_t bytes_max);

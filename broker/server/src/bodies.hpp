@@ -18,8 +18,8 @@ public:
     virtual ~Bodies() = default;
     /// The body if it is in memory, else empty. Valid until anything but find() is called.
     virtual Bytes find(engine::Position record) = 0;
-    /// The same, but reads it if that takes no waiting for the disk: for what is wanted now, because
-    /// it is read on the loop.
+    /// The same, but reads it if that takes no waiting for the disk: for what is wanted now,
+    /// because it is read on the loop.
     virtual Bytes find_now(engine::Position record) { return find(record); }
     /// Reads it from disk. `done` is called later, never from within; find() finds it then.
     virtual void fetch(engine::Position record, Done done) = 0;
