@@ -42,6 +42,18 @@ protected:
         });
     }
 
+    /// After a crash this message is the first one, and marked as what may have been seen.
+    void expect_again_after_a_crash(std::string_view payload) {
+        rig.crash();
+        rig.engine().open_session(2);
+        rig.subscribe(2, 5, "q", 1);
+        rig.settle();
+        const std::vector<Seen> again = rig.deliveries();
+        ASSERT_THAT(again, SizeIs(1));
+        EXPECT_EQ(again[0].payload, payload);
+        EXPECT_EQ(again[0].attempt, 2U);
+    }
+
     Rig rig;
     std::uint64_t handle = 0;
     Sequence next = 1;
@@ -100,14 +112,7 @@ TEST_F(PrioritiesUnderLoad, WhatIsUrgentDoesNotWaitForTheHorizonBehindALongBackl
     EXPECT_EQ(horizon_records(), before);
     // The log says all the same who may have been delivered.
     rig.sync();
-    rig.crash();
-    rig.engine().open_session(2);
-    rig.subscribe(2, 5, "q", 1);
-    rig.settle();
-    const std::vector<Seen> again = rig.deliveries();
-    ASSERT_THAT(again, SizeIs(1));
-    EXPECT_EQ(again[0].payload, "urgent 20");
-    EXPECT_EQ(again[0].attempt, 2U);
+    expect_again_after_a_crash("urgent 20");
 }
 
 TEST_F(PrioritiesUnderLoad, AStepOfTheHorizonIsWaitedForThoughALaterPublishGoesBeyondIt) {
@@ -122,14 +127,7 @@ TEST_F(PrioritiesUnderLoad, AStepOfTheHorizonIsWaitedForThoughALaterPublishGoesB
     rig.sync();
     rig.engine().dispatch(rig.now());
     EXPECT_THAT(rig.payloads(), ElementsAre("waits"));
-    rig.crash();
-    rig.engine().open_session(2);
-    rig.subscribe(2, 5, "q", 1);
-    rig.settle();
-    const std::vector<Seen> again = rig.deliveries();
-    ASSERT_THAT(again, SizeIs(1));
-    EXPECT_EQ(again[0].payload, "waits");
-    EXPECT_EQ(again[0].attempt, 2U);
+    expect_again_after_a_crash("waits");
 }
 
 }  // namespace

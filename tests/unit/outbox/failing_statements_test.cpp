@@ -44,33 +44,38 @@ Status in_transaction(const Database& database, Work&& work) {
     return transaction.value().commit();
 }
 
-Status append(const Database& database) {
+/// With the streams of its outbox.
+template <class Work>
+Status with_log(const Database& database, Work&& work) {
     auto outbox = Outbox::open(database.handle());
     if (!outbox.ok()) return outbox.error();
     auto log = EventLog::open(outbox.value());
     if (!log.ok()) return log.error();
-    return in_transaction(database, [&] {
-        return status_of(log.value().append("stream", 2, NewEvent{.type = "third"}));
+    return work(log.value());
+}
+
+Status append(const Database& database) {
+    return with_log(database, [&](EventLog& log) {
+        return in_transaction(database, [&] {
+            return status_of(log.append("stream", 2, NewEvent{.type = "third"}));
+        });
     });
 }
 
 Status project(const Database& database) {
-    auto outbox = Outbox::open(database.handle());
-    if (!outbox.ok()) return outbox.error();
-    auto log = EventLog::open(outbox.value());
-    if (!log.ok()) return log.error();
-    return status_of(log.value().project("model", 10, [&](const Event& event) {
-        return database.run("INSERT INTO orders(text) VALUES ('" + std::string(event.type) + "')");
-    }));
+    return with_log(database, [&](EventLog& log) {
+        return status_of(log.project("model", 10, [&](const Event& event) {
+            return database.run("INSERT INTO orders(text) VALUES ('" + std::string(event.type) +
+                                "')");
+        }));
+    });
 }
 
 Status read_stream(const Database& database) {
-    auto outbox = Outbox::open(database.handle());
-    if (!outbox.ok()) return outbox.error();
-    auto log = EventLog::open(outbox.value());
-    if (!log.ok()) return log.error();
-    if (const auto at = log.value().version("stream"); !at.ok()) return at.error();
-    return status_of(log.value().read("stream", 1, [](const Event&) { return true; }));
+    return with_log(database, [](EventLog& log) -> Status {
+        if (const auto at = log.version("stream"); !at.ok()) return at.error();
+        return status_of(log.read("stream", 1, [](const Event&) { return true; }));
+    });
 }
 
 Status enqueue(const Database& database) {
