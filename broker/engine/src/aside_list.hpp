@@ -1,8 +1,8 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
 #include <optional>
+#include <vector>
 
 #include "records.hpp"
 
@@ -18,8 +18,9 @@ namespace ferry::engine {
 /// Closing gaps makes the hints wrong, so it is seldom done: in an ordered queue of 1,000 keys by
 /// chance, of which 4,096 messages lie here, they are spread over some 25,000.
 ///
-/// Threads   The engine's. Memory: 40 bytes per run; for gaps at most twice that and 640 KiB, while
-///           something lies here.
+/// Threads   The engine's. Memory: 40 bytes per place of an array that grows by doubling; besides
+///           the runs it has places for at most three gaps for each and 16,384, half as many again
+///           that are free at its front, and next to nothing when no run lies here.
 class AsideList {
 public:
     using Place = std::uint32_t;
@@ -33,7 +34,7 @@ public:
     Place add(const Item& item) {
         ++runs_;
         messages_ += item.extent.count;
-        if (items_.empty() || items_.back().extent.first < item.extent.first) {
+        if (places() == 0 || items_.back().extent.first < item.extent.first) {
             items_.push_back(item);
             return place_of(items_.size() - 1);
         }
@@ -44,45 +45,52 @@ public:
         at = items_.insert(at, item);
         return place_of(static_cast<std::size_t>(at - items_.begin()));
     }
+    struct Found {
+        Position position = 0;
+        Place place = 0;
+    };
     /// The first message in [first, end).
-    [[nodiscard]] std::optional<Position> next(Position first, Position end, Place place) const {
-        if (at_place(first, place) != nullptr && first < end) return first;
+    [[nodiscard]] std::optional<Found> next(Position first, Position end, Place place) const {
+        if (at_place(first, place) != nullptr && first < end) return Found{first, place};
         auto at = holding(first);
         if (at == items_.end()) at = behind(first);
         while (at != items_.end() && at->extent.count == 0) ++at;
         if (at == items_.end() || at->extent.first >= end) return std::nullopt;
-        return std::max(at->extent.first, first);
+        return Found{std::max(at->extent.first, first),
+                     place_of(static_cast<std::size_t>(at - items_.begin()))};
     }
     /// Takes the message at this position.
     std::optional<Item> take(Position position, Place place) {
-        const bool known = at_place(position, place) != nullptr;
-        const auto at = known ? items_.cbegin() + index_of(place) : holding(position);
-        if (at == items_.cend()) return std::nullopt;
-        const auto skip = static_cast<std::uint32_t>(position - at->extent.first);
-        return cut(items_.begin() + (at - items_.cbegin()), skip, 1);
+        const Item* known = at_place(position, place);
+        const auto at = known != nullptr ? items_.begin() + (known - items_.data())
+                                         : items_.begin() + (holding(position) - items_.cbegin());
+        if (at == items_.end()) return std::nullopt;
+        return cut(at, static_cast<std::uint32_t>(position - at->extent.first), 1);
     }
     /// What was put there will be asked for soon.
     void expect(Place place) const {
-        const auto index = static_cast<std::size_t>(index_of(place));
+        const std::size_t index = index_of(place);
         if (index < items_.size()) __builtin_prefetch(&items_[index]);
     }
     /// Takes up to `messages_max` (> 0) messages of the first run.
     std::optional<Item> take_front(std::uint64_t messages_max) {
         if (runs_ == 0) return std::nullopt;
-        const auto count = std::min<std::uint64_t>(items_.front().extent.count, messages_max);
-        return cut(items_.begin(), 0, static_cast<std::uint32_t>(count));
+        const auto count = std::min<std::uint64_t>(front().count, messages_max);
+        return cut(items_.begin() + static_cast<std::ptrdiff_t>(begin_), 0,
+                   static_cast<std::uint32_t>(count));
     }
     /// Takes the part of one run that lies in [first, end); nothing: there is none any more.
     std::optional<Item> take_part(Position first, Position end) {
-        const std::optional<Position> from = next(first, end, front_place_);
+        const std::optional<Found> from = next(first, end, place_of(begin_));
         if (!from) return std::nullopt;
-        const auto at = items_.begin() + (holding(*from) - items_.cbegin());
-        const auto skip = static_cast<std::uint32_t>(*from - at->extent.first);
+        const auto at = items_.begin() + static_cast<std::ptrdiff_t>(index_of(from->place));
+        const auto skip = static_cast<std::uint32_t>(from->position - at->extent.first);
         const Position upto = std::min(end, at->extent.end());
-        return cut(at, skip, static_cast<std::uint32_t>(upto - *from));
+        return cut(at, skip, static_cast<std::uint32_t>(upto - from->position));
     }
     void clear() {
-        items_.clear();
+        items_ = {};
+        begin_ = 0;
         runs_ = 0;
         messages_ = 0;
     }
@@ -91,30 +99,33 @@ public:
     [[nodiscard]] std::uint64_t messages() const { return messages_; }
     [[nodiscard]] bool empty() const { return runs_ == 0; }
     /// Requires !empty().
-    [[nodiscard]] const Extent& front() const { return items_.front().extent; }
+    [[nodiscard]] const Extent& front() const { return items_[begin_].extent; }
     /// Calls visit(item), in order, until it says false. False: it did.
     template <class Visit>
     bool visit(Visit&& visit) const {
-        for (const Item& item : items_) {
-            if (item.extent.count != 0 && !visit(item)) return false;
+        for (std::size_t i = begin_; i < items_.size(); ++i) {
+            if (items_[i].extent.count != 0 && !visit(items_[i])) return false;
         }
         return true;
     }
 
 private:
-    using Items = std::deque<Item>;  // the first one is no gap
+    using Items = std::vector<Item>;
     static constexpr std::size_t gaps_min = 16'384;
+    static constexpr std::size_t front_min = 1'024;  // places that are free before they are closed
+    static constexpr std::size_t kept_max = 64;      // places that are kept when nothing lies here
 
+    [[nodiscard]] std::size_t places() const { return items_.size() - begin_; }
     // Places count from the first item that ever lay here, and wrap around.
     [[nodiscard]] Place place_of(std::size_t index) const {
-        return front_place_ + static_cast<Place>(index);
+        return items_place_ + static_cast<Place>(index);
     }
-    [[nodiscard]] std::ptrdiff_t index_of(Place place) const {
-        return static_cast<std::ptrdiff_t>(static_cast<Place>(place - front_place_));
+    [[nodiscard]] std::size_t index_of(Place place) const {
+        return static_cast<std::size_t>(static_cast<Place>(place - items_place_));
     }
     /// The item at this place, if it is the one that holds the message.
     [[nodiscard]] const Item* at_place(Position position, Place place) const {
-        const auto index = static_cast<std::size_t>(index_of(place));
+        const std::size_t index = index_of(place);
         if (index >= items_.size()) return nullptr;
         const Item& item = items_[index];
         // A gap ends where it begins, so it holds nothing.
@@ -124,27 +135,30 @@ private:
 
     /// The first one that begins behind `position`.
     [[nodiscard]] Items::const_iterator behind(Position position) const {
-        return std::partition_point(items_.begin(), items_.end(), [&](const Item& item) {
-            return item.extent.first <= position;
-        });
+        return std::partition_point(
+            items_.begin() + static_cast<std::ptrdiff_t>(begin_), items_.end(),
+            [&](const Item& item) { return item.extent.first <= position; });
     }
     [[nodiscard]] Items::const_iterator holding(Position position) const {
         const auto next = behind(position);
-        if (next == items_.begin() || std::prev(next)->extent.end() <= position)
+        if (next == items_.begin() + static_cast<std::ptrdiff_t>(begin_) ||
+            std::prev(next)->extent.end() <= position)
             return items_.end();
         return std::prev(next);
     }
     Item cut(Items::iterator at, std::uint32_t skip, std::uint32_t count) {
         const Item whole = *at;
-        Item taken = whole;
-        taken.extent = part_of(whole.extent, skip, count);
         messages_ -= count;
-        const std::uint32_t behind_it = whole.extent.count - skip - count;
-        if (skip == 0 && behind_it == 0) {
+        if (count == whole.extent.count) {
             at->extent.count = 0;
             --runs_;
             close_gaps();
-        } else if (skip == 0) {
+            return whole;
+        }
+        Item taken = whole;
+        taken.extent = part_of(whole.extent, skip, count);
+        const std::uint32_t behind_it = whole.extent.count - skip - count;
+        if (skip == 0) {
             at->extent = part_of(whole.extent, count, behind_it);
         } else {
             at->extent = part_of(whole.extent, 0, skip);
@@ -157,16 +171,22 @@ private:
         return taken;
     }
     void close_gaps() {
-        while (!items_.empty() && items_.front().extent.count == 0) {
-            items_.pop_front();
-            ++front_place_;
-        }
-        if (items_.size() < gaps_min + 3 * runs_) return;
+        while (begin_ < items_.size() && items_[begin_].extent.count == 0) ++begin_;
+        if (runs_ == 0 || (begin_ >= front_min && begin_ * 2 >= items_.size())) drop_front();
+        if (places() < gaps_min + 3 * runs_) return;
+        drop_front();
         std::erase_if(items_, [](const Item& item) { return item.extent.count == 0; });
+    }
+    void drop_front() {
+        items_.erase(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(begin_));
+        items_place_ += static_cast<Place>(begin_);
+        begin_ = 0;
+        if (items_.empty() && items_.capacity() > kept_max) items_.shrink_to_fit();
     }
 
     Items items_;
-    Place front_place_ = 0;
+    std::size_t begin_ = 0;  // the first one: it is no gap
+    Place items_place_ = 0;  // of items_[0]
     std::size_t runs_ = 0;
     std::uint64_t messages_ = 0;
 };

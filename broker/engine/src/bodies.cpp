@@ -137,7 +137,7 @@ Result<std::vector<std::byte>> slice_record(
         Extent extent;
         extent.index = static_cast<std::uint16_t>(first);
         extent.first = first;
-        extent.count = count;
+        extent.set_count(count);
         const Result<Bytes> bytes = message_bytes(body, extent, 0, count, scratch);
         if (!bytes.ok()) return bytes.error();
         put_varint(out, first);

@@ -20,7 +20,7 @@ constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
 // The same where a consumer was given a message of the newest so many bytes before older ones.
 constexpr Position overtaking_bytes_max = 16ULL << 20;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
-constexpr std::size_t delivery_runs_max = 1024;  // that go out together
+constexpr std::size_t delivery_runs_max = 511;  // that go out together
 
 }  // namespace
 
@@ -28,11 +28,15 @@ void Engine::State::spill(Queue& queue) {
     if (replaying) return;
     constexpr std::size_t comfortable = 8192;
     const std::uint64_t most = settings.extents_in_memory_max;
+    // While there is plenty, a queue may have much of it: what need not be written and read again
+    // costs an ordered queue a tenth less.
+    const std::size_t roomy = std::max<std::uint64_t>(comfortable, most / 8);
     // One block is enough for one more extent; in an ordered queue a publish brings many.
     for (;;) {
-        const std::size_t allowed = extents_in_memory < most / 2 ? comfortable
-                                    : extents_in_memory < most   ? 1024
-                                                                 : 32;
+        const std::size_t allowed = extents_in_memory < most / 4   ? roomy
+                                    : extents_in_memory < most / 2 ? comfortable
+                                    : extents_in_memory < most     ? 1024
+                                                                   : 32;
         if (queue.ready.extents_in_memory() < allowed) return;
         const std::vector<Extent> extents = queue.ready.to_spill(allowed);
         if (extents.empty()) return;
@@ -166,8 +170,8 @@ bool Engine::State::join_delivery(Subscription& s, Extent extent) {
     return true;
 }
 
-void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Taken& taken,
-                             Now now) {
+void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Taken& taken, Now now,
+                             KeyHint key_hint) {
     const Extent& extent = taken.extent;
     // Tokens of one message grow: its position, then the record that returned it, or, where a crash
     // or a restart returned it, a record written after that start.
@@ -192,7 +196,8 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
     // Without acks the driver settles a delivery when it has sent it: until then the window holds
     // for it too.
     const Instant deadline{now.mono.ns + s.options.lease_ms * ns_per_ms};
-    s.chunks.add(s.next_tag, Chunk{extent, taken.attempts + 1, token, now.mono, deadline});
+    s.chunks.add(s.next_tag,
+                 Chunk{extent, taken.attempts + 1, key_hint, token, now.mono, deadline});
     s.hold(extent);
     arm_lease(s, deadline);
     s.next_tag += extent.count;

@@ -220,7 +220,7 @@ LiveSet Engine::live_in(Position base, Position end) const {
             Extent rest = e;
             rest.first += skip;
             rest.index = static_cast<std::uint16_t>(e.index + skip);
-            rest.count -= skip;
+            rest.set_count(e.count - skip);
             rest.set_offset(0);
             rest.exact = false;
             merged.push_back(rest);

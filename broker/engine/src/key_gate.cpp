@@ -10,12 +10,12 @@ namespace ferry::engine {
 
 KeyNumber KeyGate::number_of(std::string_view ordering_key) {
     if (ordering_key.empty()) return 0;
-    const auto low = static_cast<KeyNumber>(xxh64(as_bytes(ordering_key)) & key_number_max);
+    const auto low = static_cast<KeyNumber>(xxh64(as_bytes(ordering_key)) & UINT32_MAX);
     // 0 means no key; the other number keeps the slot.
     return low != 0 ? low : limits::key_slots;
 }
 
-// ---- lists of entries ----
+// ---- runs that wait ----
 
 std::uint32_t KeyGate::new_entry(const Entry& entry) {
     if (free_entry_ == none) {
@@ -28,107 +28,169 @@ std::uint32_t KeyGate::new_entry(const Entry& entry) {
     return at;
 }
 
-void KeyGate::append(std::uint32_t& first, std::uint32_t& last, const Entry& entry) {
-    const std::uint32_t at = new_entry(entry);
-    (first == none ? first : entries_[last].next) = at;
-    last = at;
-}
-
-// The entry stays readable until the next one is made.
-std::uint32_t KeyGate::pop(std::uint32_t& first, std::uint32_t& last) {
-    const std::uint32_t at = first;
-    first = entries_[at].next;
-    if (first == none) last = none;
+void KeyGate::pop_first(HeldKeys::Held& held) {
+    const std::uint32_t at = held.first;
+    held.first = entries_[at].next;
+    if (held.first == none) held.last = none;
     entries_[at].next = free_entry_;
     free_entry_ = at;
-    return at;
 }
 
 // ---- keys ----
 
-bool KeyGate::claim(KeyNumber key, Position first) {
-    return keys_.find_or_add(key, first).by == first;
+KeyGate::Claim KeyGate::claim(KeyNumber key, Position first) {
+    const KeyHint at = keys_.find(key);
+    if (at == none) return {true, keys_.add(key, first)};
+    Position& by = keys_[at].by;
+    if (by == HeldKeys::nobody) {
+        by = first;
+        --vacant_;
+    }
+    return {by == first, at};
 }
 
-void KeyGate::park(const Extent& extent, AsideList::Place place) {
-    HeldKeys::Held* held = keys_.find(extent.key());
-    FERRY_ASSERT(held != nullptr, "messages wait for a key that is held");
-    append(held->first, held->last, {extent.first, extent.end(), extent.key(), place, none});
+void KeyGate::park(KeyHint at, const Extent& extent, AsideList::Place place) {
+    HeldKeys::Held& held = keys_[at];
+    FERRY_ASSERT(held.key == extent.key(), "messages wait for a key that is held");
+    const std::uint32_t entry = new_entry({extent.first, extent.end(), place, none});
+    (held.first == none ? held.first : entries_[held.last].next) = entry;
+    held.last = entry;
 }
 
-void KeyGate::offer(KeyNumber key, Position first, AsideList::Place place) {
-    const std::uint32_t slot = slot_of(key);
-    append(slots_[slot].first, slots_[slot].last, {first, first + 1, key, place, none});
-    list(slot);
+void KeyGate::offer(KeyHint at, AsideList::Place place) {
+    HeldKeys::Held& held = keys_[at];
+    held.place = place;
+    held.offered = true;
+    if (!held.listed) list(at);
 }
 
-void KeyGate::gone(const Extent& extent) {
+void KeyGate::gone(const Extent& extent, KeyHint hint) {
     const KeyNumber key = extent.key();
     if (key == 0) return;
-    HeldKeys::Held* found = keys_.find(key);
-    if (found == nullptr) return;
-    HeldKeys::Held& held = *found;
+    const KeyHint at = keys_.find(key, hint);
+    if (at == none) return;
+    HeldKeys::Held& held = keys_[at];
     if (held.by < extent.first || held.by >= extent.end()) return;
     while (held.first != none) {
         Entry& waiting = entries_[held.first];
         // Some may have expired or been moved meanwhile.
-        const std::optional<Position> next =
-            ready_->next_aside(waiting.first, waiting.end, waiting.place);
+        const auto next = ready_->next_aside(waiting.first, waiting.end, waiting.place);
         if (!next) {
-            pop(held.first, held.last);
+            pop_first(held);
             continue;
         }
-        held.by = *next;
-        waiting.first = *next + 1;
-        const AsideList::Place place = waiting.place;
-        if (waiting.first == waiting.end) pop(held.first, held.last);
-        return offer(key, held.by, place);
+        held.by = next->position;
+        waiting.first = next->position + 1;
+        waiting.place = next->place;
+        if (waiting.first == waiting.end) pop_first(held);
+        return offer(at, next->place);
     }
-    keys_.remove(found);
+    held.offered = false;
+    if (!held.listed) return keys_.remove(at);
+    held.by = HeldKeys::nobody;
+    ++vacant_;
 }
 
-void KeyGate::expect_entry(KeyNumber key, std::uint32_t HeldKeys::Held::*which) const {
-    const HeldKeys::Held* held = keys_.find(key);
-    if (held != nullptr && held->*which != none) __builtin_prefetch(&entries_[held->*which]);
+void KeyGate::expect_next(KeyNumber key, KeyHint hint) const {
+    const KeyHint at = keys_.find(key, hint);
+    if (at != none && keys_[at].first != none) __builtin_prefetch(&entries_[keys_[at].first]);
 }
 
-void KeyGate::expect_aside(KeyNumber key) const {
-    const HeldKeys::Held* held = keys_.find(key);
-    if (held != nullptr && held->first != none) ready_->expect_aside(entries_[held->first].place);
+void KeyGate::expect_aside(KeyNumber key, KeyHint hint) const {
+    const KeyHint at = keys_.find(key, hint);
+    if (at != none && keys_[at].first != none)
+        ready_->expect_aside(entries_[keys_[at].first].place);
 }
 
 void KeyGate::forget_keys() {
     keys_.clear();
+    vacant_ = 0;
     entries_.clear();
     free_entry_ = none;
-    for (Slot& slot : slots_) {
-        slot.first = slot.last = none;
-        slot.listed = false;
+    for (Slot& slot : slots_) slot.offers = {};
+    for (Member& member : members_) member.offers = {};
+}
+
+// ---- offers ----
+
+// Behind the others of who is to get it.
+void KeyGate::list(KeyHint at) {
+    HeldKeys::Held& held = keys_[at];
+    Slot& slot = slots_[slot_of(held.key)];
+    Offers& offers = slot.settled() ? members_[slot.owner].offers : slot.offers;
+    held.listed = true;
+    held.next = none;
+    (offers.first == none ? offers.first : keys_[offers.last].next) = at;
+    offers.last = at;
+}
+
+void KeyGate::append(Offers& to, Offers& from) {
+    if (from.first == none) return;
+    (to.first == none ? to.first : keys_[to.last].next) = from.first;
+    to.last = from.last;
+    from = {};
+}
+
+KeyGate::Offers KeyGate::take_all_offers() {
+    Offers all;
+    for (Member& member : members_) append(all, member.offers);
+    for (Slot& slot : slots_) append(all, slot.offers);
+    return all;
+}
+
+void KeyGate::list_all(Offers offers) {
+    while (offers.first != none) {
+        const KeyHint at = offers.first;
+        offers.first = keys_[at].next;
+        list(at);
     }
-    for (Member& member : members_) member.slots.clear();
+}
+
+std::optional<KeyGate::Offer> KeyGate::pop_offer(Offers& offers) {
+    while (offers.first != none) {
+        const KeyHint at = offers.first;
+        HeldKeys::Held& held = keys_[at];
+        offers.first = held.next;
+        if (offers.first == none) offers.last = none;
+        held.listed = false;
+        if (held.offered) {
+            held.offered = false;
+            return Offer{held.by, held.place, at};
+        }
+        // All that had the key expired or were moved meanwhile.
+        if (held.by != HeldKeys::nobody) continue;
+        --vacant_;
+        keys_.remove(at);
+    }
+    return std::nullopt;
+}
+
+std::optional<KeyGate::Offer> KeyGate::next_offer(const Subscription* subscription) {
+    if (subscription != nullptr) {
+        if (subscription->gate_member == none) return std::nullopt;
+        return pop_offer(members_[subscription->gate_member].offers);
+    }
+    for (Member& member : members_) {
+        if (const auto offer = pop_offer(member.offers)) return offer;
+    }
+    for (Slot& slot : slots_) {
+        if (const auto offer = pop_offer(slot.offers)) return offer;
+    }
+    return std::nullopt;
 }
 
 // ---- slots and consumers ----
 
-void KeyGate::list(std::uint32_t index) {
-    Slot& slot = slots_[index];
-    if (slot.listed || slot.first == none || slot.owner == none || slot.owner != slot.wanted)
-        return;
-    slot.listed = true;
-    members_[slot.owner].slots.push_back(index);
-}
-
 void KeyGate::left(KeyNumber key) {
-    const std::uint32_t index = slot_of(key);
-    Slot& slot = slots_[index];
+    Slot& slot = slots_[slot_of(key)];
     FERRY_ASSERT(slot.in_flight > 0, "what is settled was delivered");
     if (--slot.in_flight > 0 || slot.owner == slot.wanted) return;
     slot.owner = slot.wanted;
-    list(index);
+    if (slot.settled()) append(members_[slot.owner].offers, slot.offers);
 }
 
 void KeyGate::choose_owners() {
-    for (Member& member : members_) member.slots.clear();
+    const Offers offers = take_all_offers();
     for (std::uint32_t i = 0; i < limits::key_slots; ++i) {
         Slot& slot = slots_[i];
         std::byte number[4];
@@ -136,9 +198,8 @@ void KeyGate::choose_owners() {
         const wire::HashRing::Member* chosen = ring_.find_hash(xxh64(number, ring_.seed()));
         slot.wanted = chosen == nullptr ? none : chosen->index;
         if (slot.in_flight == 0) slot.owner = slot.wanted;
-        slot.listed = false;
-        list(i);
     }
+    list_all(offers);
 }
 
 void KeyGate::add_member(Subscription& subscription, std::string_view name, std::uint32_t weight) {
@@ -151,7 +212,8 @@ void KeyGate::add_member(Subscription& subscription, std::string_view name, std:
     if (!ring_.add(unique, weight).ok()) return;
     const std::uint32_t index = ring_.member(unique)->index;
     if (members_.size() <= index) members_.resize(std::size_t{index} + 1);
-    members_[index] = Member{&subscription, unique, {}};
+    members_[index].subscription = &subscription;
+    members_[index].name = unique;
     subscription.gate_member = index;
     choose_owners();
 }
@@ -165,46 +227,15 @@ void KeyGate::remove_member(Subscription& subscription) {
         if (slot.owner == index) slot.owner = none;
     }
     ring_.remove(members_[index].name);
-    members_[index] = Member{};
-    choose_owners();
+    members_[index].subscription = nullptr;
+    members_[index].name.clear();
+    choose_owners();  // which gives its offers to others
 }
 
 Subscription* KeyGate::owner_of(KeyNumber key) const {
     const Slot& slot = slots_[slot_of(key)];
     if (slot.owner == none || slot.owner != slot.wanted) return nullptr;
     return members_[slot.owner].subscription;
-}
-
-std::optional<KeyGate::Offer> KeyGate::pop_offer(std::uint32_t index) {
-    Slot& slot = slots_[index];
-    while (slot.first != none) {
-        const Entry entry = entries_[pop(slot.first, slot.last)];
-        const HeldKeys::Held* held = keys_.find(entry.key);
-        // Expired or moved meanwhile: then the key is not its any more.
-        if (held != nullptr && held->by == entry.first)
-            return Offer{entry.key, entry.first, entry.place};
-    }
-    return std::nullopt;
-}
-
-std::optional<KeyGate::Offer> KeyGate::next_offer(const Subscription* subscription) {
-    if (subscription == nullptr) {
-        for (std::uint32_t i = 0; i < limits::key_slots; ++i) {
-            if (const auto offer = pop_offer(i)) return offer;
-        }
-        return std::nullopt;
-    }
-    if (subscription->gate_member == none) return std::nullopt;
-    std::deque<std::uint32_t>& slots = members_[subscription->gate_member].slots;
-    while (!slots.empty()) {
-        const std::uint32_t slot = slots.front();
-        slots.pop_front();
-        slots_[slot].listed = false;
-        const auto offer = pop_offer(slot);
-        list(slot);  // at the end: slots take turns
-        if (offer) return offer;
-    }
-    return std::nullopt;
 }
 
 KeyGate::Share KeyGate::share_of(const Subscription& subscription) const {
@@ -225,10 +256,10 @@ KeyGate::Standing KeyGate::standing_of(KeyNumber key) const {
     standing.in_flight = slot.in_flight;
     standing.owner = subscription_at(slot.owner);
     standing.wanted = subscription_at(slot.wanted);
-    const HeldKeys::Held* found = keys_.find(key);
-    if (found == nullptr) return standing;
+    const KeyHint at = keys_.find(key);
+    if (at == none || keys_[at].by == HeldKeys::nobody) return standing;
     standing.held = true;
-    standing.by = found->by;
+    standing.by = keys_[at].by;
     return standing;
 }
 

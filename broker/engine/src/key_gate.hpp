@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ struct Subscription;
 /// to move goes on to its new owner when the old one holds no message of it.
 ///
 /// Nothing of this is logged: it follows from what is in the queue. Threads: the engine's.
-/// Memory    24 KiB, 48 to 96 bytes per key that is held (as many as were held at once), 32 per run
+/// Memory    36 KiB, 48 to 64 bytes per key that is held (as many as were held at once), 24 per run
 ///           that waits.
 class KeyGate {
 public:
@@ -39,25 +38,32 @@ public:
     KeyGate& operator=(const KeyGate&) = delete;
 
     // -- keys --
-    /// True: the key was free, or held by this very message; now the message has it.
-    [[nodiscard]] bool claim(KeyNumber key, Position first);
-    /// The run lies aside behind others of its key. Requires a key that is held.
-    void park(const Extent& extent, AsideList::Place place);
-    /// The message has its key and lies aside until its consumer can take it.
-    void offer(KeyNumber key, Position first, AsideList::Place place);
+    struct Claim {
+        bool granted = false;  // the key was free, or held by this very message, which has it now
+        KeyHint hint = no_key_hint;  // right until the next change
+    };
+    [[nodiscard]] Claim claim(KeyNumber key, Position first);
+    /// The run lies aside behind others of its key. Requires what claim() gave.
+    void park(KeyHint at, const Extent& extent, AsideList::Place place);
+    /// The message that has the key lies aside until its consumer can take it. Requires what
+    /// claim() gave.
+    void offer(KeyHint at, AsideList::Place place);
     /// These messages left the queue, or are to leave it. If one of them held the key the next one
     /// that waits has it, and is offered.
-    void gone(const Extent& extent);
+    void gone(const Extent& extent, KeyHint hint = no_key_hint);
     /// Forgets every key. What is delivered has to be claimed again.
     void forget_keys();
     /// Who has many messages at hand says a little before which keys they have, so that the memory
-    /// of several is on its way at a time: first of the key, then of the runs that wait for it.
+    /// of several is on its way at a time: of messages to be looked at, first of the key's entry in
+    /// the table, then of what is known of it;
     void expect(KeyNumber key) const { keys_.expect(key); }
-    void expect_first(KeyNumber key) const { expect_entry(key, &HeldKeys::Held::first); }
-    void expect_last(KeyNumber key) const { expect_entry(key, &HeldKeys::Held::last); }
-    /// Then of the run itself, where it lies aside.
-    void expect_aside(KeyNumber key) const;
-    [[nodiscard]] std::size_t held_keys() const { return keys_.size(); }
+    void expect_held(KeyNumber key) const { keys_.expect_held(keys_.find(key)); }
+    /// of those that go, first of what is known of the key, then of the run that is next, then of
+    /// where it lies aside.
+    void expect_gone(KeyHint hint) const { keys_.expect_held(hint); }
+    void expect_next(KeyNumber key, KeyHint hint) const;
+    void expect_aside(KeyNumber key, KeyHint hint) const;
+    [[nodiscard]] std::size_t held_keys() const { return keys_.size() - vacant_; }
 
     // -- deliveries: what a consumer holds of a slot keeps the slot from moving --
     void taken(KeyNumber key) { ++slots_[slot_of(key)].in_flight; }
@@ -73,9 +79,9 @@ public:
     /// The next message that was offered to this consumer, or (null) to anybody, whoever it is. It
     /// still lies aside.
     struct Offer {
-        KeyNumber key = 0;
         Position first = 0;
         AsideList::Place place = 0;
+        KeyHint hint = no_key_hint;
     };
     [[nodiscard]] std::optional<Offer> next_offer(const Subscription* subscription);
 
@@ -111,33 +117,38 @@ public:
     [[nodiscard]] static KeyNumber number_of(std::string_view ordering_key);
 
 private:
-    struct Entry {
+    struct Entry {  // a run that waits for its key
         Position first = 0;
         Position end = 0;
-        KeyNumber key = 0;
         AsideList::Place place = 0;
         std::uint32_t next = none;
+    };
+    /// Keys whose messages are offered, in the order in which they were.
+    struct Offers {
+        KeyHint first = none;
+        KeyHint last = none;
     };
     struct Slot {
         std::uint32_t owner = none;   // index of a member
         std::uint32_t wanted = none;  // the ring's choice
         std::uint32_t in_flight = 0;
-        std::uint32_t first = none;  // entries of messages that are offered
-        std::uint32_t last = none;
-        bool listed = false;  // in its owner's list
+        Offers offers;  // while nobody has it, or it is to move; else its owner has them
+
+        [[nodiscard]] bool settled() const { return owner != none && owner == wanted; }
     };
     struct Member {
         Subscription* subscription = nullptr;  // null: no member has this index
         std::string name;
-        std::deque<std::uint32_t> slots;  // with offers
+        Offers offers;
     };
 
-    void expect_entry(KeyNumber key, std::uint32_t HeldKeys::Held::*which) const;
     std::uint32_t new_entry(const Entry& entry);
-    void append(std::uint32_t& first, std::uint32_t& last, const Entry& entry);
-    std::uint32_t pop(std::uint32_t& first, std::uint32_t& last);
-    void list(std::uint32_t slot);
-    std::optional<Offer> pop_offer(std::uint32_t slot);
+    void pop_first(HeldKeys::Held& held);
+    void list(KeyHint at);
+    void append(Offers& to, Offers& from);
+    Offers take_all_offers();
+    void list_all(Offers offers);
+    std::optional<Offer> pop_offer(Offers& offers);
     void choose_owners();
     [[nodiscard]] const Subscription* subscription_at(std::uint32_t member) const {
         return member == none ? nullptr : members_[member].subscription;
@@ -145,6 +156,7 @@ private:
 
     ReadyList* ready_;
     HeldKeys keys_;
+    std::size_t vacant_ = 0;  // of them: nobody has them, and they stand in a list still
     std::vector<Entry> entries_;
     std::uint32_t free_entry_ = none;
     std::array<Slot, limits::key_slots> slots_{};

@@ -24,7 +24,7 @@ constexpr std::uint32_t looks_per_turn_max = 65'536;
 // The memory of the next messages' keys is on its way while this one is looked at.
 void expect_keys_ahead(const Queue& queue) {
     if (const KeyNumber key = queue.ready.base().key_ahead(8)) queue.gate->expect(key);
-    if (const KeyNumber key = queue.ready.base().key_ahead(4)) queue.gate->expect_last(key);
+    if (const KeyNumber key = queue.ready.base().key_ahead(4)) queue.gate->expect_held(key);
 }
 
 bool someone_has_credit(Queue& queue) {
@@ -67,7 +67,7 @@ bool Engine::State::deliver_offered(Queue& queue, Subscription& s, bool any, Now
         });
         FERRY_ASSERT(taken.has_value(), "what is offered lies aside");
         if (worn_out(queue, *taken)) continue;
-        hand_out(queue, s, *taken, now);
+        hand_out(queue, s, *taken, now, offer->hint);
         return true;
     }
     return false;
@@ -117,11 +117,12 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
     Subscription* s = puller != nullptr ? puller : queue.gate->owner_of(key);
     const bool can_take = puller != nullptr || (s != nullptr && s->credit_messages() > 0);
     if (no_room && !can_take) return false;
-    if (!queue.gate->claim(key, front.first)) {
+    const KeyGate::Claim claim = queue.gate->claim(key, front.first);
+    if (!claim.granted) {
         if (no_room) return false;
         account(queue, [&](ReadyQueue& ready) {
             const ReadyList::Taken taken = ready.take(most, UINT64_MAX);
-            queue.gate->park(taken.extent, ready.base().set_aside(taken));
+            queue.gate->park(claim.hint, taken.extent, ready.base().set_aside(taken));
         });
         return true;
     }
@@ -129,11 +130,11 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
         account(queue, [&](ReadyQueue& ready) { return ready.take(1, UINT64_MAX); });
     if (worn_out(queue, taken)) return true;
     if (can_take) {
-        hand_out(queue, *s, taken, now);
+        hand_out(queue, *s, taken, now, claim.hint);
         return true;
     }
     account(queue, [&](ReadyQueue& ready) {
-        queue.gate->offer(key, taken.extent.first, ready.base().set_aside(taken));
+        queue.gate->offer(claim.hint, ready.base().set_aside(taken));
     });
     return true;
 }

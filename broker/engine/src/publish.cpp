@@ -604,7 +604,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             part_offset += messages[part++].size();
         Extent extent;
         extent.first = place.position + index;
-        extent.count = run.count;
+        extent.set_count(run.count);
         extent.index = static_cast<std::uint16_t>(index);
         extent.set_offset(static_cast<std::uint32_t>(offset));
         extent.bytes = run.bytes;

@@ -490,17 +490,27 @@ bool ReadyList::spilled(const std::vector<Extent>& extents, Position record,
         if (messages_in(here) != messages_in(extents) + messages_in(others)) return false;
         for (const Extent& e : without_holes(here, spans_of(others))) book(e);
     }
-    Piece rest;
-    rest.run.assign(upto, run.end());
     in_memory_ -= static_cast<std::size_t>(upto - from);
-    run.erase(from, run.end());
     for (const Extent& e : others) returned_.emplace(e.first, Returned{e, suspicions(e.first), 0});
     live_->add(record, 1, record_bytes);
     spilled_upto_ = std::max(spilled_upto_, end);
-    auto at = pieces_.begin() + static_cast<std::ptrdiff_t>(i) + 1;
-    at = pieces_.insert(at, std::move(block)) + 1;
-    if (!rest.run.empty()) pieces_.insert(at, std::move(rest));
-    if (pieces_[i].run.empty()) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
+    // The shorter side gets a deque of its own: the other one may be long.
+    Piece side;
+    const bool front_moves = from - run.begin() < run.end() - upto;
+    const auto here = pieces_.begin() + static_cast<std::ptrdiff_t>(i);
+    if (front_moves) {
+        side.run.assign(run.begin(), from);
+        run.erase(run.begin(), upto);
+        const auto at = pieces_.insert(here, std::move(block));
+        if (!side.run.empty()) pieces_.insert(at, std::move(side));
+        return true;
+    }
+    side.run.assign(upto, run.end());
+    run.erase(from, run.end());
+    const bool emptied = run.empty();
+    const auto at = pieces_.insert(std::next(here), std::move(block));
+    if (!side.run.empty()) pieces_.insert(std::next(at), std::move(side));
+    if (emptied) pieces_.erase(pieces_.begin() + static_cast<std::ptrdiff_t>(i));
     return true;
 }
 

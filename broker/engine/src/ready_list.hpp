@@ -78,8 +78,8 @@ public:
     /// Keeps messages that were taken, out of turn, until take_aside() asks for them.
     AsideList::Place set_aside(const Taken& taken);
     /// The first message in [first, end) that lies aside.
-    [[nodiscard]] std::optional<Position> next_aside(Position first, Position end,
-                                                     AsideList::Place place) const {
+    [[nodiscard]] std::optional<AsideList::Found> next_aside(Position first, Position end,
+                                                             AsideList::Place place) const {
         return aside_.next(first, end, place);
     }
     void expect_aside(AsideList::Place place) const { aside_.expect(place); }

@@ -17,6 +17,7 @@ static_assert(limits::queues_max < level_step);
 // Bits of an extent's index and its `exact`, below its level.
 constexpr unsigned index_bits = 18;  // and what goes with it: exact, and whether a key follows
 static_assert(limits::messages_per_frame_max * 4 <= 1U << index_bits);
+static_assert(limits::messages_per_frame_max <= Extent::count_max);
 }  // namespace
 
 namespace {
@@ -308,12 +309,12 @@ Extent get_extent(Reader& in, Position base) {
     Extent e;
     const std::uint64_t zigzag = in.varint();
     e.first = base + ((zigzag >> 1) ^ (~(zigzag & 1U) + 1));
-    e.count = in.bounded<std::uint32_t>(limits::messages_per_frame_max);
+    e.set_count(in.bounded<std::uint32_t>(limits::messages_per_frame_max));
     const auto index = in.bounded<std::uint32_t>(((limits::priority_max + 1ULL) << index_bits) - 1);
     e.level = static_cast<std::uint8_t>(index >> index_bits) & 0xfU;
     e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 2);
     e.exact = (index & 1U) != 0;
-    if ((index & 2U) != 0) e.set_key(in.bounded<KeyNumber>(key_number_max));
+    if ((index & 2U) != 0) e.set_key(in.bounded<KeyNumber>(UINT32_MAX));
     e.set_offset(in.bounded<std::uint32_t>(Extent::offset_max));
     e.bytes = in.bounded<std::uint32_t>(UINT32_MAX);
     return e;
@@ -436,7 +437,7 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
     if (count == extent.count) return extent;
     Extent part;
     part.first = extent.first + skip;
-    part.count = count;
+    part.set_count(count);
     part.set_key(extent.key());
     part.index = static_cast<std::uint16_t>(extent.index + skip);
     part.set_offset(skip == 0 ? extent.offset : 0);
@@ -447,16 +448,6 @@ Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
     const std::uint64_t upto = std::uint64_t{extent.bytes} * (skip + count) / extent.count;
     part.bytes = static_cast<std::uint32_t>(upto - before);
     return part;
-}
-
-bool join(Extent& extent, const Extent& next) {
-    const bool follows = extent.end() == next.first && extent.record() == next.record() &&
-                         extent.exact && next.exact && extent.level == next.level &&
-                         extent.key() == next.key() && extent.offset + extent.bytes == next.offset;
-    if (!follows) return false;
-    extent.count += next.count;
-    extent.bytes += next.bytes;
-    return true;
 }
 
 }  // namespace ferry::engine

@@ -159,6 +159,14 @@ void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ra
 /// The part [skip, skip + count) of `extent`; exact only when it is all of it.
 [[nodiscard]] Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count);
 /// Joins `next` to `extent` if it follows directly in the same record.
-[[nodiscard]] bool join(Extent& extent, const Extent& next);
+[[nodiscard]] inline bool join(Extent& extent, const Extent& next) {
+    const bool follows = extent.end() == next.first && extent.key() == next.key() &&
+                         extent.record() == next.record() && extent.exact && next.exact &&
+                         extent.level == next.level && extent.offset + extent.bytes == next.offset;
+    if (!follows) return false;
+    extent.set_count(extent.count + next.count);
+    extent.bytes += next.bytes;
+    return true;
+}
 
 }  // namespace ferry::engine

@@ -33,14 +33,14 @@ Subscription* Engine::State::subscription_of(SessionId session, std::uint64_t id
     return at == found->subscriptions.end() ? nullptr : at->second.get();
 }
 
-void Engine::State::book_ack(Queue& queue, const Extent& extent) {
+void Engine::State::book_ack(Queue& queue, const Extent& extent, KeyHint hint) {
     queue.acked += extent.count;
     totals.acked += extent.count;
-    book_gone(queue, extent);
+    book_gone(queue, extent, hint);
 }
 
-void Engine::State::book_gone(Queue& queue, const Extent& extent) {
-    if (queue.gate != nullptr) queue.gate->gone(extent);
+void Engine::State::book_gone(Queue& queue, const Extent& extent, KeyHint hint) {
+    if (queue.gate != nullptr) queue.gate->gone(extent, hint);
     live.remove(extent.record(), extent.count, extent.bytes);
     std::vector<Span>& spans = queue.acks;
     if (spans.empty()) acked_queues.push_back(queue.id);
@@ -179,12 +179,13 @@ void expect_next_of_keys(const Subscription& s, Range<Tag> tags) {
     const KeyGate& gate = *s.queue->gate;
     const auto each = [&](auto&& with) {
         s.chunks.visit(tags, [&](const ChunkList::Item& item) {
-            if (const KeyNumber key = item.chunk.extent.key(); key != 0) with(key);
+            if (const KeyNumber key = item.chunk.extent.key(); key != 0)
+                with(key, item.chunk.key_hint);
         });
     };
-    each([&](KeyNumber key) { gate.expect(key); });
-    each([&](KeyNumber key) { gate.expect_first(key); });
-    each([&](KeyNumber key) { gate.expect_aside(key); });
+    each([&](KeyNumber, KeyHint hint) { gate.expect_gone(hint); });
+    each([&](KeyNumber key, KeyHint hint) { gate.expect_next(key, hint); });
+    each([&](KeyNumber key, KeyHint hint) { gate.expect_aside(key, hint); });
 }
 constexpr const char* unknown_subscription = "there is no such subscription on this connection";
 constexpr const char* bad_ranges = "tags begin at 1 and a range's first is not above its last";
@@ -205,8 +206,9 @@ void Engine::ack(SessionId session, std::uint64_t request, std::uint64_t subscri
     std::vector<Range<Tag>> lost;
     for (const Range<Tag>& range : tags) {
         if (s->queue->gate != nullptr) expect_next_of_keys(*s, range);
-        take_parts(*s, range, lost,
-                   [&](Tag, const Chunk& part) { st.book_ack(*s->queue, part.extent); });
+        take_parts(*s, range, lost, [&](Tag, const Chunk& part) {
+            st.book_ack(*s->queue, part.extent, part.key_hint);
+        });
     }
     if (FERRY_PLANTED("engine-late-ack-accepted")) lost.clear();
     st.settle(session, request, std::move(lost), true);

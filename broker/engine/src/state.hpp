@@ -294,8 +294,8 @@ struct Engine::State {
 
     // -- settle.cpp --
     Subscription* subscription_of(SessionId session, std::uint64_t id);
-    void book_ack(Queue& queue, const Extent& extent);
-    void book_gone(Queue& queue, const Extent& extent);
+    void book_ack(Queue& queue, const Extent& extent, KeyHint hint = no_key_hint);
+    void book_gone(Queue& queue, const Extent& extent, KeyHint hint = no_key_hint);
     void flush_acks();
     void return_extents(Queue& queue,
                         std::span<const std::pair<Extent, std::uint32_t>> parts_to_return);
@@ -367,7 +367,8 @@ struct Engine::State {
     std::uint64_t deliver(Queue& queue, Subscription& subscription, std::uint64_t messages_max,
                           std::uint64_t bytes_max, Now now);
     void load_index_if_needed(Queue& queue);
-    void hand_out(Queue& queue, Subscription& subscription, const ReadyList::Taken& taken, Now now);
+    void hand_out(Queue& queue, Subscription& subscription, const ReadyList::Taken& taken, Now now,
+                  KeyHint key_hint = no_key_hint);
     bool join_delivery(Subscription& subscription, Extent extent);
     bool worn_out(Queue& queue, const ReadyList::Taken& taken);
     bool front_ready(Queue& queue, std::uint64_t& messages_max);

@@ -204,7 +204,7 @@ void Engine::State::write_transaction(const TransactionCommand& command, Produce
                 }
                 add_span(record.acks, queue.id, chunk.extent);
                 live.remove(chunk.extent.record(), chunk.extent.count, chunk.extent.bytes);
-                if (queue.gate != nullptr) queue.gate->gone(chunk.extent);
+                if (queue.gate != nullptr) queue.gate->gone(chunk.extent, chunk.key_hint);
                 queue.acked += chunk.extent.count;
                 totals.acked += chunk.extent.count;
             });

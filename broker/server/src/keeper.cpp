@@ -193,7 +193,7 @@ void Keeper::compact(Compaction& job) {
         if (!record.ranges.empty()) {
             auto& [first, count] = record.ranges.back();
             if (extent.index <= first + count) {
-                count = std::max(first + count, extent.index + extent.count) - first;
+                count = std::max<std::uint32_t>(first + count, extent.index + extent.count) - first;
                 continue;
             }
         }

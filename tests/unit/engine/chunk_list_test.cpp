@@ -13,7 +13,7 @@ namespace {
 Chunk chunk_of(Position first, std::uint32_t count) {
     Chunk chunk;
     chunk.extent.first = first;
-    chunk.extent.count = count;
+    chunk.extent.set_count(count);
     return chunk;
 }
 

@@ -14,7 +14,7 @@ namespace {
 Extent extent_at(Position first, std::uint32_t count = 1) {
     Extent e;
     e.first = first;
-    e.count = count;
+    e.set_count(count);
     e.bytes = 10 * count;
     return e;
 }

@@ -35,36 +35,40 @@ struct Range {
     bool operator==(const Range&) const = default;
 };
 
-/// What stands for an ordering key in an ordered queue's index: 19 bits of its hash, never 0. Two
+/// What stands for an ordering key in an ordered queue's index: 32 bits of its hash, never 0. Two
 /// keys with one number wait for each other as if they were one. 0: no key.
 using KeyNumber = std::uint32_t;
-constexpr KeyNumber key_number_max = (1U << 19) - 1;
 
 /// A run of messages that lie one behind another in one record. In ordered queues all of one key.
 struct Extent {
+    static constexpr std::uint32_t count_max = (1U << 19) - 1;
     static constexpr std::uint32_t offset_max = (1U << 24) - 1;
 
-    Position first = 0;  // position of the first message
-    std::uint32_t count = 0;
+    Position first = 0;            // position of the first message
+    std::uint32_t count : 19 = 0;  // a record has at most 65,536
+    std::uint32_t key_low : 13 = 0;
     // Of the first message's bytes in the record's body; 0: not known, walk.
     std::uint32_t offset : 24 = 0;
-    std::uint32_t key_high : 8 = 0;
+    std::uint32_t key_middle : 8 = 0;
     std::uint32_t bytes = 0;  // of all messages; an estimate unless `exact`
     std::uint16_t index = 0;  // of the first message in its record: record() = first - index
     bool exact : 1 = false;
     std::uint8_t level : 4 = 0;  // priority, in a queue that heeds it
-    std::uint16_t key_low : 11 = 0;
+    std::uint16_t key_high : 11 = 0;
 
     [[nodiscard]] Position record() const { return first - index; }
     [[nodiscard]] Position end() const { return first + count; }
-    /// Requires key <= key_number_max.
     void set_key(KeyNumber key) {
-        key_high = key >> 11 & 0xffU;
-        key_low = static_cast<std::uint16_t>(key & 0x7ffU) & 0x7ffU;
+        key_low = key & 0x1fffU;
+        key_middle = key >> 13 & 0xffU;
+        key_high = static_cast<std::uint16_t>(key >> 21) & 0x7ffU;
     }
     [[nodiscard]] KeyNumber key() const {
-        return static_cast<KeyNumber>(key_high) << 11 | static_cast<KeyNumber>(key_low);
+        return static_cast<KeyNumber>(key_high) << 21 | static_cast<KeyNumber>(key_middle) << 13 |
+               static_cast<KeyNumber>(key_low);
     }
+    /// Requires n <= count_max.
+    void set_count(std::uint32_t n) { count = n & count_max; }
     void set_offset(std::uint32_t at) { offset = at <= offset_max ? at & offset_max : 0; }
     bool operator==(const Extent&) const = default;
 };
