@@ -248,6 +248,13 @@ Status Source::next_some(Duration timeout, std::size_t at_most,
     return ok_status();
 }
 
+Status Source::next_late(Duration timeout, std::size_t at_most, std::vector<Incoming>& out) {
+    std::vector<transport::Received> received;
+    const Status got = next_some(timeout, at_most, received);
+    for (transport::Received& one : received) out.emplace_back(std::move(one));
+    return got;
+}
+
 transport::Answer<Done> ensure_queues(const std::string& url, const std::string& name,
                                       const std::vector<std::string>& queues, Duration patience,
                                       const transport::Security& security) {

@@ -1,5 +1,7 @@
 #include "ferry/consumer/incoming.hpp"
 
+#include <utility>
+
 #include "dead_letter.hpp"
 
 namespace ferry::consumer {
@@ -30,20 +32,48 @@ bool Incoming::redriven() const {
     return false;
 }
 
+Incoming::Incoming(transport::Received received) : received_(std::move(received)) {
+    look();
+}
+
+Incoming::Incoming(const transport::LateReceived& received)
+    : received_(received), late_(received.late), which_(received.which) {
+    if (late_ == nullptr) {
+        look();
+        return;
+    }
+    ordering_key_ = received.ordering_key;
+    published_at_ms_ = received.delivery.published_ms;
+}
+
+void Incoming::look() {
+    wire::PropertyViews seen;
+    malformed_ = !wire::view_properties(received_.delivery.message.properties, seen);
+    if (malformed_) return;
+    ordering_key_ = seen.ordering_key;
+    published_at_ms_ = seen.published_at_ms;
+}
+
+void Incoming::complete() const {
+    std::exchange(late_, nullptr)->read(which_, received_.delivery.message);
+}
+
 const wire::Properties& Incoming::read_now() const {
-    wire::Properties& read = properties_.emplace();
-    const Bytes bytes = received_.delivery.message.properties;
+    wire::Properties read;
+    const Bytes bytes = delivery().message.properties;
     if (!bytes.empty() && !wire::read_properties(bytes, read)) read = {};
-    return read;
+    properties_ = std::make_shared<const wire::Properties>(std::move(read));
+    return *properties_;
 }
 
 Result<Incoming> read_incoming(transport::Received received) {
-    wire::PropertyViews seen;
-    if (!wire::view_properties(received.delivery.message.properties, seen)) {
-        return Error{Errc::rejected, 0, received.delivery.position,
+    const std::uint64_t position = received.delivery.position;
+    Incoming incoming(std::move(received));
+    if (incoming.malformed()) {
+        return Error{Errc::rejected, 0, position,
                      "a known property of the message has the wrong type"};
     }
-    return Incoming(std::move(received), seen);
+    return incoming;
 }
 
 }  // namespace ferry::consumer

@@ -31,6 +31,10 @@ public:
                      std::vector<transport::Received>& out) override {
         return subscription_->next_some(timeout, at_most, out);
     }
+    Status next_late(Duration timeout, std::size_t at_most, std::vector<Incoming>& out) override {
+        return subscription_->next_late(
+            timeout, at_most, [&](const transport::LateReceived& one) { out.emplace_back(one); });
+    }
     Result<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags) override {
         auto lost = subscription_->settle(tags, options_.request_timeout);
         if (!lost.ok()) return lost.error().error();

@@ -76,9 +76,8 @@ void Runtime::Impl::accept(std::vector<transport::Received>& received) {
     std::size_t fresh = 0;
     std::vector<Aside> ones(received.size());
     for (std::size_t i = 0; i < ones.size(); ++i) {
-        wire::PropertyViews seen;
-        ones[i].poison = look_at(received[i], seen);
-        ones[i].message = Incoming(std::move(received[i]), seen);
+        ones[i].message = Incoming(std::move(received[i]));
+        ones[i].poison = poison_in(ones[i].message);
     }
     {
         const std::scoped_lock lock(mutex);
@@ -95,21 +94,17 @@ void Runtime::Impl::accept(std::vector<transport::Received>& received) {
     }
 }
 
-std::string Runtime::Impl::look_at(const transport::Received& received,
-                                   wire::PropertyViews& seen) const {
-    if (!wire::view_properties(received.delivery.message.properties, seen)) {
-        seen = {};
-        return "a known property of the message has the wrong type";
-    }
-    if (received.delivery.attempt > options.retry.deliveries_max) {
-        return "delivered " + std::to_string(received.delivery.attempt) +
+std::string Runtime::Impl::poison_in(const Incoming& received) const {
+    if (received.malformed()) return "a known property of the message has the wrong type";
+    if (received.attempt() > options.retry.deliveries_max) {
+        return "delivered " + std::to_string(received.attempt()) +
                " times without an end; its handler may be what ends the process";
     }
     return {};
 }
 
 bool Runtime::Impl::accept_one(Incoming&& incoming, std::string poison) {
-    const std::uint64_t now_at = incoming.delivery().tag.generation;
+    const std::uint64_t now_at = incoming.tag().generation;
     if (now_at > generation) {
         generation = now_at;
         lanes.drop_before(generation);

@@ -9,8 +9,7 @@ namespace ferry::consumer {
 /// The only worker is the receiver too: what can run at once does, without the lanes; they have
 /// what failed, and what stands behind that.
 void Runtime::Impl::take_and_handle() {
-    std::vector<transport::Received> received;
-    std::vector<Incoming> direct;
+    std::vector<Incoming> messages;
     std::vector<Handled> handled;
     std::vector<Aside> aside;
     std::unique_lock lock(mutex);
@@ -20,15 +19,16 @@ void Runtime::Impl::take_and_handle() {
         if (work_off_lanes(lock)) continue;
         const Duration wait = wait_for_more(now);
         lock.unlock();
-        received.clear();
-        const Status got = source->next_some(wait, options.batch, received);
-        sort_out(received, direct, aside);
-        if (!direct.empty()) handle_direct(direct, handled);
+        messages.clear();
+        const Status got = source->next_late(wait, options.batch, messages);
+        const bool nothing_came = messages.empty();
+        sort_out(messages, aside);
+        if (!messages.empty()) handle_direct(messages, handled);
         if (!got.ok() && got.error().code != Errc::would_block) {
             end("the source has ended: " + std::string(got.error().what));
         }
         lock.lock();
-        dry = received.empty();
+        dry = nothing_came;
         if (dry) ack_rest.notify_one();
         if (stopping) break;
         for (Aside& one : aside) accept_one(std::move(one.message), std::move(one.poison));
@@ -52,25 +52,22 @@ Duration Runtime::Impl::wait_for_more(Clock::time_point now) const {
 
 /// From the first one on that has to wait, all of them go the way of the lanes: the order of keys
 /// needs no other thought.
-void Runtime::Impl::sort_out(std::vector<transport::Received>& received,
-                             std::vector<Incoming>& direct, std::vector<Aside>& aside) {
-    direct.clear();
+void Runtime::Impl::sort_out(std::vector<Incoming>& received, std::vector<Aside>& aside) {
     aside.clear();
     const std::scoped_lock lock(mutex);
     // After stop() gave the waiting ones back: close() does it with these.
-    if (stopping) return;
-    for (transport::Received& one : received) {
-        wire::PropertyViews seen;
-        std::string poison = look_at(one, seen);
-        if (aside.empty() && poison.empty() &&
-            lanes.free_for(one.delivery.position, seen.ordering_key)) {
-            direct.emplace_back(std::move(one), seen);
-        } else {
-            aside.push_back({Incoming(std::move(one), seen), std::move(poison)});
-        }
+    if (stopping) return received.clear();
+    const auto waits = [this](const Incoming& one) {
+        return !lanes.free_for(one.position(), one.ordering_key()) || !poison_in(one).empty();
+    };
+    const auto first = std::find_if(received.begin(), received.end(), waits);
+    for (auto one = first; one != received.end(); ++one) {
+        std::string poison = poison_in(*one);
+        aside.push_back({std::move(*one), std::move(poison)});
     }
-    figures.received += direct.size();
-    direct_running = direct.size();
+    received.erase(first, received.end());
+    figures.received += received.size();
+    direct_running = received.size();
     direct_since = Clock::now();
 }
 

@@ -79,16 +79,14 @@ struct Runtime::Impl {
     bool work_off_lanes(std::unique_lock<std::mutex>& lock);
     void take_and_handle();
     [[nodiscard]] Duration wait_for_more(Clock::time_point now) const;
-    void sort_out(std::vector<transport::Received>& received, std::vector<Incoming>& direct,
-                  std::vector<Aside>& aside);
+    void sort_out(std::vector<Incoming>& received, std::vector<Aside>& aside);
     void handle_direct(std::vector<Incoming>& messages, std::vector<Handled>& handled);
     void keep_failed(std::vector<Incoming>& messages, std::vector<Handled>& handled,
                      Clock::time_point ended);
     void handle(std::vector<Lanes::Work>& works);
     void run_handler(std::span<const Incoming> messages, std::vector<Handled>& handled);
     /// Why it is poison unseen; empty: it is not.
-    [[nodiscard]] std::string look_at(const transport::Received& received,
-                                      wire::PropertyViews& seen) const;
+    [[nodiscard]] std::string poison_in(const Incoming& received) const;
     bool accept_one(Incoming&& incoming, std::string poison);
     bool is_quiet() const {
         return lanes.running() == 0 && direct_running == 0 && to_settle.empty() && !settling &&

@@ -65,7 +65,7 @@ void Runtime::Impl::run_handler(std::span<const Incoming> messages, std::vector<
     handled.resize(messages.size());
     if (FERRY_PLANTED("consumer-acks-before-the-effect")) {
         std::vector<transport::DeliveryTag> tags;
-        for (const Incoming& message : messages) tags.push_back(message.delivery().tag);
+        for (const Incoming& message : messages) tags.push_back(message.tag());
         static_cast<void>(source->settle(tags));
     }
     const auto fail_all = [&](const std::string& why) {
@@ -92,7 +92,7 @@ std::vector<transport::DeliveryTag> Runtime::Impl::tell_done(std::span<const Inc
     std::vector<transport::DeliveryTag> tags;
     tags.reserve(messages.size());
     for (std::size_t i = 0; i < messages.size(); ++i) {
-        if (handled[i].kind == Handled::Kind::done) tags.push_back(messages[i].delivery().tag);
+        if (handled[i].kind == Handled::Kind::done) tags.push_back(messages[i].tag());
     }
     if (!tags.empty()) source->done(tags);
     return tags;

@@ -116,6 +116,35 @@ consumer::Place FakeQueue::place_now() const {
     return {"queue", log_id, floor()};
 }
 
+/// Of one message.
+class FakeLate final : public transport::LateParts {
+public:
+    FakeLate(FakeQueue& queue, Received whole) : queue_(queue), whole_(std::move(whole)) {}
+
+    static transport::LateReceived hide(FakeQueue& queue, Received whole) {
+        transport::LateReceived out;
+        out.delivery = whole.delivery;
+        wire::PropertyViews seen;
+        static_cast<void>(wire::view_properties(whole.delivery.message.properties, seen));
+        out.ordering_key = seen.ordering_key;
+        out.delivery.published_ms = seen.published_at_ms;
+        out.delivery.message = {};
+        out.delivery.message.payload = whole.delivery.message.payload;
+        const auto late = std::make_shared<FakeLate>(queue, std::move(whole));
+        out.bytes = {late, late->whole_.bytes.get()};
+        out.late = late.get();
+        return out;
+    }
+    void read(std::size_t, wire::MessageView& view) override {
+        ++queue_.late_reads;
+        view = whole_.delivery.message;
+    }
+
+private:
+    FakeQueue& queue_;
+    const Received whole_;
+};
+
 class FakeSource final : public consumer::Source {
 public:
     FakeSource(FakeQueue& queue, std::size_t prefetch, bool keeps)
@@ -129,6 +158,15 @@ public:
         if (queue_.finished_ || closed_) return Error{Errc::not_found, 0, 0, "the queue is gone"};
         if (!found) return Error{Errc::would_block, 0, 0, "nothing"};
         return received;
+    }
+
+    Status next_late(Duration timeout, std::size_t at_most,
+                     std::vector<consumer::Incoming>& out) override {
+        if (!keeps_) return Source::next_late(timeout, at_most, out);
+        std::vector<Received> received;
+        const Status got = next_some(timeout, at_most, received);
+        for (Received& one : received) out.emplace_back(FakeLate::hide(queue_, std::move(one)));
+        return got;
     }
 
     Result<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags) override {

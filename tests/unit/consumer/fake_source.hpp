@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -58,12 +59,14 @@ public:
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> dead() const;  // payload, reason
     [[nodiscard]] std::uint64_t floor() const;
 
-    /// `keeps`: as Source::keeps_what_it_gave.
+    /// `keeps`: as Source::keeps_what_it_gave. Such a one gives its messages with late parts.
     std::unique_ptr<consumer::Source> source(std::size_t prefetch = 100, bool keeps = false);
     consumer::Place place_now() const;
     std::string log_id = "log-1";
     /// As Source::settle_pause. Set before there is a source.
     consumer::Duration settle_pause{0};
+    /// How often late parts were read.
+    std::atomic<std::size_t> late_reads{0};
     /// How often acks came.
     [[nodiscard]] std::size_t settles() const;
 

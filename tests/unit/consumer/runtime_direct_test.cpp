@@ -49,6 +49,50 @@ TEST(RuntimeDirect, HandlesEveryMessageOnceInBatchesAndAcksIt) {
     EXPECT_EQ(handled, 300U);
     EXPECT_EQ(queue.unsettled(), 0U);
     EXPECT_EQ(largest, 20U);
+    EXPECT_EQ(queue.late_reads, 0U);  // nobody asked
+}
+
+TEST(RuntimeDirect, ReadsWhatIsLateWhenAHandlerAsksAndBeforeAMessageIsKept) {
+    FakeQueue queue;
+    const std::uint64_t now = system_clock().now().wall_ms;
+    queue.send({.payload = "reads", .id = "id-1", .key = "a", .published_at_ms = now});
+    queue.send({.payload = "fails", .id = "id-2", .key = "b", .headers = {{"n", true}}});
+    std::atomic<std::size_t> before{0};
+    std::atomic<std::size_t> asked{0};
+    std::atomic<std::size_t> kept{0};
+    std::atomic<int> failures{0};
+    auto runtime = Runtime::start(
+        queue.source(window, true),
+        [&](const Incoming& message) {
+            const std::string_view payload = message.payload();
+            if (payload == "reads") {
+                before = queue.late_reads.load();
+                EXPECT_EQ(message.ordering_key(), "a");
+                EXPECT_EQ(message.published_at_ms(), now);
+                EXPECT_EQ(message.tag().generation, 1U);
+                const std::uint64_t position = message.position();
+                EXPECT_EQ(queue.late_reads, before);
+                EXPECT_EQ(message.id(), "id-1");
+                EXPECT_EQ(message.routing_key(), "queue");
+                EXPECT_EQ(message.delivery().position, position);
+                EXPECT_EQ(payload, "reads");
+                asked = queue.late_reads.load();
+                return Handled::done();
+            }
+            if (failures++ == 0) return Handled::retry("once");
+            kept = queue.late_reads.load();
+            EXPECT_EQ(message.properties().headers.size(), 1U);
+            EXPECT_EQ(message.id(), "id-2");
+            EXPECT_EQ(message.ordering_key(), "b");
+            return Handled::done();
+        },
+        single(1));
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return queue.unsettled() == 0; }));
+    EXPECT_EQ(before, 0U);
+    EXPECT_EQ(asked, 1U);
+    EXPECT_EQ(kept, 2U);
+    EXPECT_EQ(queue.late_reads, 2U);
 }
 
 TEST(RuntimeDirect, GoesOnInThePlaceOfWhatIsDoneWhileItsAckWaits) {

@@ -80,6 +80,16 @@ protected:
         return all;
     }
 
+    static std::vector<LateReceived> take_late(Subscription& from, std::size_t count) {
+        std::vector<LateReceived> all;
+        const auto deadline = Clock::now() + milliseconds(20'000);
+        while (all.size() < count && Clock::now() < deadline) {
+            static_cast<void>(from.next_late(milliseconds(100), count - all.size(),
+                                             [&](const LateReceived& one) { all.push_back(one); }));
+        }
+        return all;
+    }
+
     rd_kafka_t* host_ = nullptr;
     rd_kafka_mock_cluster_t* cluster_ = nullptr;
     std::string brokers_;
@@ -259,6 +269,83 @@ TEST_F(KafkaMock, ANackWithRequeueIsHandedOutAgainHere) {
     ASSERT_EQ(second.size(), 1U);
     EXPECT_EQ(second[0].delivery.attempt, 2U);
     EXPECT_TRUE(in->ack(second[0].delivery.tag).ok());
+}
+
+TEST_F(KafkaMock, WhatIsLateIsReadWhenAskedForAlsoAfterTheSubscription) {
+    auto out = publisher();
+    Message sent = message("c1", "hello");
+    sent.properties.id = "shop:1:1";
+    sent.properties.headers = {{"n", std::int64_t{5}}};
+    sent.properties.published_at_ms = 1'700'000'000'000;
+    ASSERT_TRUE(out->publish_async(sent, {}).ok());
+    publish(*out, "c1", "");
+    ASSERT_TRUE(out->flush(milliseconds(10'000)).ok());
+    auto in = reader();
+    auto all = take_late(*in, 2);
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_EQ(payload_of(all[0]), "hello");
+    EXPECT_EQ(all[0].ordering_key, "c1");
+    EXPECT_EQ(all[0].delivery.published_ms, sent.properties.published_at_ms);
+    EXPECT_TRUE(all[0].delivery.message.properties.empty());
+    auto copy = all[0];
+    const std::string_view payload = as_text(copy.delivery.message.payload);
+    copy.complete();
+    Message got;
+    ASSERT_TRUE(transport::to_message(copy.delivery.message, got));
+    EXPECT_EQ(payload, "hello");
+    EXPECT_EQ(got.routing_key, "orders");
+    EXPECT_EQ(got.properties.id, "shop:1:1");
+    EXPECT_EQ(got.properties.ordering_key, "c1");
+    EXPECT_EQ(got.properties.headers, sent.properties.headers);
+    EXPECT_NE(in->metrics().find("ferry_kafka_received_total{client=\"consumer\"} 2"),
+              std::string::npos);
+    // What is late is not lost with the subscription.
+    auto again = reader();
+    in->close();
+    auto others = take_late(*again, 2);
+    ASSERT_EQ(others.size(), 2U);
+    again.reset();
+    for (LateReceived& one : others) one.complete();
+    ASSERT_TRUE(transport::to_message(others[0].delivery.message, got));
+    EXPECT_EQ(got.properties.id, "shop:1:1");
+    EXPECT_EQ(got.payload, "hello");
+    ASSERT_TRUE(transport::to_message(others[1].delivery.message, got));
+    EXPECT_EQ(got.properties.ordering_key, "c1");
+    EXPECT_EQ(got.payload, "");
+}
+
+TEST_F(KafkaMock, WhatIsLateGoesAlongWhenAMessageIsGivenBack) {
+    auto out = publisher();
+    for (const char* const id : {"to-retry", "stays"}) {
+        Message sent = message("k", id);
+        sent.properties.id = id;
+        sent.properties.headers = {{"n", true}};
+        ASSERT_TRUE(out->publish_async(sent, {}).ok());
+    }
+    ASSERT_TRUE(out->flush(milliseconds(10'000)).ok());
+    SubscriptionOptions options;
+    options.retry_topic = "orders.retry";
+    auto in = reader(options);
+    const auto first = take_late(*in, 2);
+    ASSERT_EQ(first.size(), 2U);
+    ASSERT_TRUE(in->nack(first[1].delivery.tag, true).ok());
+    const auto stays = take(*in, 1);  // by the other way: it is whole
+    ASSERT_EQ(stays.size(), 1U);
+    ASSERT_TRUE(in->nack_later(first[0].delivery.tag, milliseconds(100)).ok());
+    auto retried = take_late(*in, 1);
+    ASSERT_EQ(retried.size(), 1U);
+    EXPECT_EQ(retried[0].delivery.attempt, 2U);
+    retried[0].complete();
+    const std::vector<Received> both{stays[0], retried[0]};
+    for (const Received& one : both) {
+        Message got;
+        ASSERT_TRUE(transport::to_message(one.delivery.message, got));
+        EXPECT_EQ(got.properties.id, payload_of(one));
+        EXPECT_EQ(got.properties.headers.size(), 1U);
+        EXPECT_EQ(got.routing_key, "orders");
+        EXPECT_TRUE(in->ack(one.delivery.tag).ok());
+    }
+    EXPECT_EQ(payload_of(stays[0]), "stays");
 }
 
 TEST_F(KafkaMock, ATopicWithAnotherNumberOfPartitionsIsRefusedAtTheStart) {  // G126

@@ -51,7 +51,7 @@ std::uint64_t Ledger::add(PartitionId id, std::int64_t offset) {
     const std::uint64_t tag = ++last_tag_;
     Out& out = open(tag);
     if (spare_.empty()) {
-        out.received = std::make_unique<Received>();
+        out.received = std::make_unique<LateReceived>();
     } else {
         out.received = std::move(spare_.back());
         spare_.pop_back();
@@ -111,6 +111,7 @@ void Ledger::close(std::uint64_t tag, Out& out) {
 void Ledger::let_go(Out& out) {
     if (out.received == nullptr) return;
     out.received->bytes.reset();
+    out.received->late = nullptr;
     spare_.push_back(std::move(out.received));
 }
 

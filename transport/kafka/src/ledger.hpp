@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "ferry/transport/message.hpp"
+#include "ferry/transport/late.hpp"
 #include "ferry/wire/limits.hpp"
 
 namespace ferry::transport::kafka {
@@ -33,7 +33,7 @@ public:
         bool open = false;        // not settled yet
         bool done = false;        // acked, and somebody asks later whether that is durable
         std::uint64_t entry = 0;  // of its partition
-        std::unique_ptr<Received> received;  // while it is open; stays where it is
+        std::unique_ptr<LateReceived> received;  // while it is open; stays where it is
     };
     struct Commit {
         PartitionId at;
@@ -121,7 +121,7 @@ private:
     std::uint64_t row_first_ = 1;
     std::uint64_t row_end_ = 1;
     std::unordered_map<std::uint64_t, Out> old_;
-    std::vector<std::unique_ptr<Received>> spare_;  // for their memory
+    std::vector<std::unique_ptr<LateReceived>> spare_;  // for their memory
     std::size_t open_ = 0;
     std::size_t done_ = 0;
     std::uint64_t last_tag_ = 0;

@@ -3,9 +3,8 @@
 namespace ferry::transport::kafka {
 
 void read_record(const rd_kafka_message_t& message, RecordView& out) {
-    out.key = {static_cast<const char*>(message.key), message.key == nullptr ? 0 : message.key_len};
-    out.payload = {static_cast<const char*>(message.payload),
-                   message.payload == nullptr ? 0 : message.len};
+    out.key = key_of(message);
+    out.payload = payload_of(message);
     out.timestamp_ms = rd_kafka_message_timestamp(&message, nullptr);
     out.fields.clear();
     rd_kafka_headers_t* headers = nullptr;

@@ -84,19 +84,12 @@ wire::HeaderValue value_of(char type, std::string_view text) {
     return std::string(text);
 }
 
-std::string short_text(std::string_view text) {
-    return text.size() <= size::short_text_bytes_max && valid_utf8(text) ? std::string(text)
-                                                                         : std::string();
+bool is_plain(std::string_view text) {
+    return text.size() <= size::short_text_bytes_max && valid_utf8(text);
 }
 
-/// FNV-1a: equal keys stay equal, and nothing depends on who computes it.
-std::string ordering_key(std::string_view key) {
-    if (key.size() <= size::short_text_bytes_max && valid_utf8(key)) return std::string(key);
-    std::uint64_t hash = 14695981039346656037ULL;
-    for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "key:%016llx", static_cast<unsigned long long>(hash));
-    return text.data();
+std::string short_text(std::string_view text) {
+    return is_plain(text) ? std::string(text) : std::string();
 }
 
 /// True: it is one of ours, and was taken.
@@ -130,6 +123,16 @@ bool take_own(std::string_view name, std::string_view value, wire::Message& out,
 }
 
 }  // namespace
+
+// FNV-1a: equal keys stay equal, and nothing depends on who computes it.
+std::string_view ordering_key(std::string_view key, HashedKey& hashed) {
+    if (is_plain(key)) return key;
+    std::uint64_t hash = 14695981039346656037ULL;
+    for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+    std::snprintf(hashed.data(), hashed.size(), "key:%016llx",
+                  static_cast<unsigned long long>(hash));
+    return {hashed.data(), hashed_key_bytes};
+}
 
 std::string_view unsupported(const wire::Properties& properties) {
     if (properties.deliver_at_ms != 0) {
@@ -189,7 +192,8 @@ void to_message(const RecordView& record, wire::Message& out, RecordExtras& extr
     if (out.exchange.empty() && out.routing_key.empty()) {
         out.routing_key = std::string(record.topic);
     }
-    out.properties.ordering_key = ordering_key(record.key);
+    HashedKey hashed;
+    out.properties.ordering_key = ordering_key(record.key, hashed);
     if (record.timestamp_ms > 0) {
         out.properties.published_at_ms = static_cast<std::uint64_t>(record.timestamp_ms);
     }
@@ -210,13 +214,10 @@ void to_message(const RecordView& record, wire::Message& out, RecordExtras& extr
 }
 
 bool to_views(const RecordView& record, wire::PropertyViews& out) {
-    const auto plain = [](std::string_view text) {
-        return text.size() <= size::short_text_bytes_max && valid_utf8(text);
-    };
-    if (!plain(record.key)) return false;
+    if (!is_plain(record.key)) return false;
     out = {};
     for (const auto& [name, value] : record.fields) {
-        if (!plain(value)) return false;
+        if (!is_plain(value)) return false;
         if (name == id_header) {
             out.id = value;
         } else if (name == content_type_header) {

@@ -38,7 +38,10 @@ bool passes(rd_kafka_resp_err_t error) {
 }  // namespace
 
 KafkaSubscription::KafkaSubscription(SubscriptionOptions options, Settings settings)
-    : options_(std::move(options)), settings_(std::move(settings)), watch_("consumer", this) {
+    : options_(std::move(options)),
+      settings_(std::move(settings)),
+      watch_("consumer", this),
+      lent_(std::make_shared<LentRecords>(watch_.headers_over)) {
     watch_.on_event = options_.on_event;
     topics_.push_back(settings_.topic_of(options_.queue));
     if (!options_.retry_topic.empty()) topics_.push_back(options_.retry_topic);
@@ -115,6 +118,8 @@ void KafkaSubscription::close() {
     copies_.reset();
     // A reader that is still in librdkafka leaves it first; the next one sees that it is over.
     const std::scoped_lock no_fetch(fetch_mutex_);
+    destroy_spent(spent_.size());
+    lent_->take_back();
     const std::scoped_lock lock(mutex_);
     queue_.reset();
     events_.reset();
@@ -234,6 +239,7 @@ Status KafkaSubscription::copy_away(std::uint64_t tag, const std::string& topic,
         const std::scoped_lock lock(mutex_);
         Ledger::Out* const out = ledger_.find(tag);
         if (out == nullptr) return no_such_delivery();
+        out->received->complete();
         received = *out->received;
     }
     const MessageView& view = received.delivery.message;

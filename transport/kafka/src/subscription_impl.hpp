@@ -17,6 +17,7 @@
 #include "ferry/transport/kafka/records.hpp"
 #include "ferry/transport/kafka/subscription.hpp"
 #include "handle.hpp"
+#include "late_batch.hpp"
 #include "ledger.hpp"
 #include "produce.hpp"
 
@@ -36,6 +37,8 @@ public:
 
     Result<Received> next(Timeout timeout) override;
     Status next_some(Timeout timeout, std::size_t at_most, std::vector<Received>& out) override;
+    Status next_late(Timeout timeout, std::size_t at_most,
+                     const std::function<void(const LateReceived&)>& put) override;
     Status ack(const DeliveryTag& tag) override;
     Status nack(const DeliveryTag& tag, bool requeue) override;
     Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
@@ -56,6 +59,7 @@ public:
 
 private:
     using Clock = std::chrono::steady_clock;
+    enum class Reading : std::uint8_t { whole, late };
     struct OwnedWatch : Watch {
         OwnedWatch(const char* role, KafkaSubscription* whose) : Watch(role), owner(whose) {}
         KafkaSubscription* owner;
@@ -79,17 +83,21 @@ private:
     rd_kafka_resp_err_t commit();
     /// Null: none.
     Ledger::Out* first_ready_locked();
-    const Received& hand_out_locked(Ledger::Out& first);
-    Result<Ledger::Out*> wait_for_ready(std::unique_lock<std::mutex>& lock, Timeout timeout);
+    template <class Put>
+    Status hand_out(Timeout timeout, std::size_t at_most, Reading how, const Put& put);
+    Result<Ledger::Out*> wait_for_ready(std::unique_lock<std::mutex>& lock, Timeout timeout,
+                                        Reading how);
     [[nodiscard]] std::size_t room_locked() const;
     /// So much room is worth a look into Kafka; less, after a moment.
     [[nodiscard]] std::size_t low_water() const;
     void acked_locked();
     /// Reads up to `room` messages into the ledger, waits at most so long for the first.
-    void fetch(std::size_t room, std::chrono::milliseconds wait);
-    void take(rd_kafka_message_t** messages, std::size_t count);
-    /// The topic is in record_.
-    void enter(const rd_kafka_message_t& one, PartitionId from, std::uint64_t now);
+    void fetch(std::size_t room, std::chrono::milliseconds wait, Reading how);
+    void take(std::span<rd_kafka_message_t* const> messages, Reading how);
+    /// True: the batch keeps the record.
+    bool enter(rd_kafka_message_t& one, PartitionId from, std::uint64_t now, Reading how);
+    RecordExtras read_whole(const rd_kafka_message_t& one, PartitionId from, LateReceived& to);
+    void destroy_spent(std::size_t at_most);
     void wake_reader_locked();
     void prompt();
     void answer_prompt();
@@ -114,8 +122,11 @@ private:
     std::mutex fetch_mutex_;
     mutable std::mutex mutex_;
     bool fetching_ = false;  // somebody is in fetch()
-    RecordView record_;      // of fetch(), as batch_: for their capacity
+    RecordView record_;      // of fetch(), as the next three: for their capacity
     Batch batch_;
+    std::shared_ptr<LateBatch> late_;
+    std::vector<rd_kafka_message_t*> spent_;
+    const std::shared_ptr<LentRecords> lent_;
     bool was_full_ = false;     // of fetch(): librdkafka had read as far ahead as it may
     bool was_flowing_ = false;  // of fetch(): the last one had messages
     std::atomic<bool> prompted_{false};

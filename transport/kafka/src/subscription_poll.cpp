@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "ferry/platform/clock.hpp"
 #include "read.hpp"
@@ -57,34 +58,44 @@ Ledger::Out* KafkaSubscription::first_ready_locked() {
     return nullptr;
 }
 
-const Received& KafkaSubscription::hand_out_locked(Ledger::Out& first) {
-    ready_.pop_front();
-    first.handed = true;
-    return *first.received;
-}
-
-Result<Received> KafkaSubscription::next(Timeout timeout) {
+template <class Put>
+Status KafkaSubscription::hand_out(Timeout timeout, std::size_t at_most, Reading how,
+                                   const Put& put) {
     std::unique_lock lock(mutex_);
-    const auto first = wait_for_ready(lock, timeout);
-    if (!first.ok()) return first.error();
-    return hand_out_locked(*first.value());
-}
-
-Status KafkaSubscription::next_some(Timeout timeout, std::size_t at_most,
-                                    std::vector<Received>& out) {
-    std::unique_lock lock(mutex_);
-    const auto first = wait_for_ready(lock, timeout);
+    const auto first = wait_for_ready(lock, timeout, how);
     if (!first.ok()) return first.error();
     Ledger::Out* next = first.value();
     for (std::size_t taken = 0; next != nullptr && taken < at_most; ++taken) {
-        out.push_back(hand_out_locked(*next));
+        ready_.pop_front();
+        next->handed = true;
+        if (how == Reading::whole) next->received->complete();
+        put(*next->received);
         next = first_ready_locked();
     }
     return ok_status();
 }
 
+Result<Received> KafkaSubscription::next(Timeout timeout) {
+    Received received;
+    const Status got =
+        hand_out(timeout, 1, Reading::whole, [&](const LateReceived& one) { received = one; });
+    if (!got.ok()) return got.error();
+    return received;
+}
+
+Status KafkaSubscription::next_some(Timeout timeout, std::size_t at_most,
+                                    std::vector<Received>& out) {
+    return hand_out(timeout, at_most, Reading::whole,
+                    [&](const LateReceived& one) { out.push_back(one); });
+}
+
+Status KafkaSubscription::next_late(Timeout timeout, std::size_t at_most,
+                                    const std::function<void(const LateReceived&)>& put) {
+    return hand_out(timeout, at_most, Reading::late, put);
+}
+
 Result<Ledger::Out*> KafkaSubscription::wait_for_ready(std::unique_lock<std::mutex>& lock,
-                                                       Timeout timeout) {
+                                                       Timeout timeout, Reading how) {
     if (Ledger::Out* const first = first_ready_locked()) return first;
     const auto deadline = Clock::now() + timeout;
     bool gathered = false;  // room, for a moment
@@ -105,7 +116,7 @@ Result<Ledger::Out*> KafkaSubscription::wait_for_ready(std::unique_lock<std::mut
         }
         fetching_ = true;
         lock.unlock();
-        fetch(room, wait);
+        fetch(room, wait, how);
         lock.lock();
         fetching_ = false;
         gathered = false;
@@ -113,7 +124,7 @@ Result<Ledger::Out*> KafkaSubscription::wait_for_ready(std::unique_lock<std::mut
     }
 }
 
-void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait) {
+void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait, Reading how) {
     std::array<rd_kafka_message_t*, batch_messages> messages;
     const std::scoped_lock no_rebalance(fetch_mutex_);
     if (stopping_) return;
@@ -124,6 +135,7 @@ void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait) 
     const auto first = std::min(wait, std::chrono::milliseconds(dry_ms));
     messages[0] = rd_kafka_consume_queue(queue_.get(), static_cast<int>(first.count()));
     if (messages[0] == nullptr && wait > first) {
+        destroy_spent(batch_messages);
         if (was_flowing_) prompt();
         was_flowing_ = false;
         const auto rest = wait - first;
@@ -137,7 +149,7 @@ void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait) 
             rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data() + 1, room - 1);
         if (more > 0) count += static_cast<std::size_t>(more);
     }
-    take(messages.data(), count);
+    take({messages.data(), count}, how);
 }
 
 // librdkafka reads no further while its queue is full, and up to 2.2 looks at it again only when
@@ -181,67 +193,99 @@ void KafkaSubscription::acked_locked() {
     if (!fetching_ && room_locked() == low_water()) arrived_.notify_one();
 }
 
-void KafkaSubscription::take(rd_kafka_message_t** messages, std::size_t count) {
-    std::size_t payloads = 0;
-    for (std::size_t i = 0; i < count; ++i) payloads += messages[i]->len;
-    batch_.begin(count, payloads);
+/// One by one between other work: many together would keep librdkafka's threads, whose memory it
+/// is, from the allocator.
+void KafkaSubscription::destroy_spent(std::size_t at_most) {
+    for (; !spent_.empty() && at_most > 0; --at_most) {
+        rd_kafka_message_destroy(spent_.back());
+        spent_.pop_back();
+    }
+}
+
+void KafkaSubscription::take(std::span<rd_kafka_message_t* const> messages, Reading how) {
+    if (how == Reading::late) {
+        std::size_t bytes = 0;
+        for (const rd_kafka_message_t* const one : messages) bytes += LateBatch::bytes_of(*one);
+        late_ = std::make_shared<LateBatch>(lent_, messages.size(), bytes);
+        lent_->take_spent(spent_);
+        batch_.begin(0, 0);
+    } else {
+        std::size_t payloads = 0;
+        for (const rd_kafka_message_t* const one : messages) payloads += one->len;
+        batch_.begin(messages.size(), payloads);
+    }
     const std::uint64_t now = system_clock().now().wall_ms;
-    std::vector<rd_kafka_message_t*> kept;  // errors, and one of each topic, for its name
+    std::vector<rd_kafka_message_t*> errors;
     const rd_kafka_topic_t* topic = nullptr;
     PartitionId from;
     {
         const std::scoped_lock lock(mutex_);
-        for (std::size_t i = 0; i < count; ++i) {
-            rd_kafka_message_t& one = *messages[i];
-            bool keep = topic == nullptr || topic != one.rkt;
-            if (keep) {
-                topic = one.rkt;
-                record_.topic = topic == nullptr ? "" : rd_kafka_topic_name(topic);
-                from = id_of(record_.topic, one.partition);
+        for (rd_kafka_message_t* const one : messages) {
+            if (topic == nullptr || topic != one->rkt) {
+                topic = one->rkt;
+                from = id_of(topic == nullptr ? "" : rd_kafka_topic_name(topic), one->partition);
             }
-            from.partition = one.partition;
-            if (one.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-                enter(one, from, now);
-            } else if (one.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            from.partition = one->partition;
+            destroy_spent(1);
+            if (one->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+                if (enter(*one, from, now, how)) continue;
+            } else if (one->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
                 ended_partitions_.insert(from);
             } else {
-                keep = true;
+                errors.push_back(one);
+                continue;
             }
-            // At once: many together would keep librdkafka's threads, whose memory it is, from the
-            // allocator.
-            keep ? kept.push_back(&one) : rd_kafka_message_destroy(&one);
+            rd_kafka_message_destroy(one);
         }
         batch_.show();
     }
-    watch_.received.fetch_add(batch_.size(), std::memory_order_relaxed);
-    for (rd_kafka_message_t* const one : kept) {
-        const bool fine =
-            one->err == RD_KAFKA_RESP_ERR_NO_ERROR || one->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
-        if (!fine) trouble(*one);
+    const std::size_t late = late_ == nullptr ? 0 : late_->size();
+    late_.reset();
+    watch_.received.fetch_add(batch_.size() + late, std::memory_order_relaxed);
+    for (rd_kafka_message_t* const one : errors) {
+        trouble(*one);
         rd_kafka_message_destroy(one);
     }
 }
 
-void KafkaSubscription::enter(const rd_kafka_message_t& one, PartitionId from, std::uint64_t now) {
+bool KafkaSubscription::enter(rd_kafka_message_t& one, PartitionId from, std::uint64_t now,
+                              Reading how) {
     if (!ended_partitions_.empty()) ended_partitions_.erase(from);
     const std::uint64_t tag = ledger_.add(from, one.offset);
-    if (tag == 0) return;
-    read_record(one, record_);
+    if (tag == 0) return false;
     Ledger::Out& out = *ledger_.find(tag);
-    const RecordExtras extras = batch_.write(record_, *out.received);
-    watch_.headers_over.fetch_add(extras.dropped, std::memory_order_relaxed);
+    // What comes from the retry topic says in its headers which attempt it is, and when.
+    const bool retry = from.topic != 0;
+    const bool late = how == Reading::late && !retry;
+    RecordExtras extras;
+    if (late) {
+        late_->add(&one, topics_[from.topic], *out.received, late_);
+    } else {
+        const RecordExtras read = read_whole(one, from, *out.received);
+        if (retry) extras = read;
+    }
     out.attempt = extras.attempt;
     Delivery& delivery = out.received->delivery;
     delivery.tag = {1, tag, 1};
     delivery.position = position_of(from, one.offset);
     delivery.attempt = extras.attempt;
-    delivery.published_ms =
-        record_.timestamp_ms > 0 ? static_cast<std::uint64_t>(record_.timestamp_ms) : 0;
+    const std::int64_t published = rd_kafka_message_timestamp(&one, nullptr);
+    delivery.published_ms = published > 0 ? static_cast<std::uint64_t>(published) : 0;
     if (extras.due_ms > now) {
         due_.emplace(extras.due_ms, tag);
     } else {
         ready_.push_back(tag);
     }
+    return late;
+}
+
+RecordExtras KafkaSubscription::read_whole(const rd_kafka_message_t& one, PartitionId from,
+                                           LateReceived& to) {
+    read_record(one, record_);
+    record_.topic = topics_[from.topic];
+    const RecordExtras extras = batch_.write(record_, to);
+    watch_.headers_over.fetch_add(extras.dropped, std::memory_order_relaxed);
+    return extras;
 }
 
 void KafkaSubscription::trouble(const rd_kafka_message_t& message) {

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "ferry/transport/late.hpp"
 #include "ferry/transport/message.hpp"
 
 namespace ferry::consumer {
@@ -26,39 +27,52 @@ inline constexpr std::uint32_t reason_bytes_max = 500;  // of what a handler say
 
 /// A message as a handler sees it.
 ///
-/// Threads   One at a time, properties() and id() too: they read the properties when they are first
-///           asked for. Cheap to move; the bytes live as long as it does.
+/// Threads   One at a time, properties(), id(), delivery() and routing_key() too: what costs more
+/// to
+///           read than most handlers have a use for is read when it is first asked for. Cheap to
+///           move; the bytes live as long as it does.
 class Incoming {
 public:
     Incoming() = default;
     Incoming(transport::Received received, wire::Properties properties)
-        : received_(std::move(received)), properties_(std::move(properties)) {}
+        : received_(std::move(received)),
+          properties_(std::make_shared<const wire::Properties>(std::move(properties))) {}
     /// The same with what wire::view_properties saw in its bytes.
     Incoming(transport::Received received, const wire::PropertyViews& seen)
         : received_(std::move(received)),
           ordering_key_(seen.ordering_key),
           published_at_ms_(seen.published_at_ms) {}
 
-    [[nodiscard]] const transport::Delivery& delivery() const { return received_.delivery; }
+    /// Looks at its properties where they lie.
+    explicit Incoming(transport::Received received);
+    /// The same, unless they are read later.
+    explicit Incoming(const transport::LateReceived& received);
+
+    [[nodiscard]] const transport::Delivery& delivery() const {
+        if (late_ != nullptr) complete();
+        return received_.delivery;
+    }
+    /// Of delivery(), there without reading anything.
+    [[nodiscard]] const transport::DeliveryTag& tag() const { return received_.delivery.tag; }
+    [[nodiscard]] std::uint64_t position() const { return received_.delivery.position; }
     /// Copied from the message's bytes by the first call: leave it to those who need it. Without
     /// any if one of the known ones has the wrong type.
     [[nodiscard]] const wire::Properties& properties() const {
-        return properties_.has_value() ? *properties_ : read_now();
+        return properties_ != nullptr ? *properties_ : read_now();
     }
+    /// A known property has the wrong type.
+    [[nodiscard]] bool malformed() const { return malformed_; }
     /// As in properties(), but there without a copy.
     [[nodiscard]] std::string_view ordering_key() const {
-        return properties_.has_value() ? std::string_view(properties_->ordering_key)
-                                       : ordering_key_;
+        return properties_ != nullptr ? std::string_view(properties_->ordering_key) : ordering_key_;
     }
     [[nodiscard]] std::uint64_t published_at_ms() const {
-        return properties_.has_value() ? properties_->published_at_ms : published_at_ms_;
+        return properties_ != nullptr ? properties_->published_at_ms : published_at_ms_;
     }
     [[nodiscard]] std::string_view payload() const {
         return as_text(received_.delivery.message.payload);
     }
-    [[nodiscard]] std::string_view routing_key() const {
-        return received_.delivery.message.routing_key;
-    }
+    [[nodiscard]] std::string_view routing_key() const { return delivery().message.routing_key; }
     /// What producer, relay and broker call this message on its whole way. Empty: the publisher
     /// gave none.
     [[nodiscard]] const std::string& id() const { return properties().id; }
@@ -85,12 +99,17 @@ public:
 
 private:
     const wire::Properties& read_now() const;
+    void complete() const;
+    void look();
 
-    transport::Received received_;
+    mutable transport::Received received_;
+    mutable transport::LateParts* late_ = nullptr;
+    std::size_t which_ = 0;  // of the late parts
     // In the received bytes.
     std::string_view ordering_key_;
     std::uint64_t published_at_ms_ = 0;
-    mutable std::optional<wire::Properties> properties_;
+    mutable std::shared_ptr<const wire::Properties> properties_;
+    bool malformed_ = false;
     std::uint64_t failures_ = 0;
 };
 

@@ -33,6 +33,9 @@ public:
     /// Appends the next one and what else is there, up to `at_most`; errors of the first as next().
     virtual Status next_some(Duration timeout, std::size_t at_most,
                              std::vector<transport::Received>& out);
+    /// The same for whoever handles them at once. What most handlers have no use for may still be
+    /// to be read, and costs the source memory until it is read or the message is gone.
+    virtual Status next_late(Duration timeout, std::size_t at_most, std::vector<Incoming>& out);
     /// Acks and waits until that is on the broker's disk. Returns the tags whose lease was lost
     /// before: these messages come again. unreachable, indeterminate: so may all of them.
     virtual Result<std::vector<transport::DeliveryTag>> settle(

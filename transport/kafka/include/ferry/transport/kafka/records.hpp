@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -63,6 +65,12 @@ struct RecordExtras {
     std::uint64_t due_ms = 0;
     std::uint32_t dropped = 0;  // headers that were over our limits
 };
+
+inline constexpr std::size_t hashed_key_bytes = 20;
+using HashedKey = std::array<char, hashed_key_bytes + 1>;
+/// The ordering key that a record's key makes: itself or, if it is not one within our limits, its
+/// hash. A view of one of the two.
+[[nodiscard]] std::string_view ordering_key(std::string_view key, HashedKey& hashed);
 
 /// Any record makes a message within our limits: headers over them are left out and counted, a key
 /// of more than 255 bytes becomes its hash (equal keys stay equal). The payload is left where it

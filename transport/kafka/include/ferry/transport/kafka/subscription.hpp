@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ferry/transport/kafka/settings.hpp"
+#include "ferry/transport/late.hpp"
 #include "ferry/transport/port.hpp"
 
 namespace ferry::transport::kafka {
@@ -46,6 +47,11 @@ class Subscription : public Consumer {
 public:
     /// Appends the next message and what else is there, up to `at_most`; errors as next().
     virtual Status next_some(Timeout timeout, std::size_t at_most, std::vector<Received>& out) = 0;
+    /// next_some() for whoever has a use for payload and key alone of most messages: their other
+    /// parts are read when asked for. Until then, or until they are gone, librdkafka keeps what it
+    /// read them from; so complete() what is kept for long.
+    virtual Status next_late(Timeout timeout, std::size_t at_most,
+                             const std::function<void(const LateReceived&)>& put) = 0;
     /// Acks, commits and waits for that. Returns tags that were lost before. An ack behind an open
     /// message of its partition is kept here and is not in Kafka yet.
     ///
