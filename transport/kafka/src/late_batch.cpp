@@ -10,22 +10,10 @@ namespace ferry::transport::kafka {
 
 // ---- LentRecords ----
 
-void LentRecords::take_spent(std::vector<rd_kafka_message_t*>& out) {
-    const std::scoped_lock lock(mutex_);
-    if (out.empty()) {
-        std::swap(out, spent_);
-        return;
-    }
-    out.insert(out.end(), spent_.begin(), spent_.end());
-    spent_.clear();
-}
-
 void LentRecords::take_back() {
     const std::scoped_lock lock(mutex_);
     for (LateBatch* const batch : batches_) batch->complete_locked();
     batches_.clear();
-    for (rd_kafka_message_t* const record : spent_) rd_kafka_message_destroy(record);
-    spent_.clear();
 }
 
 // ---- LateBatch ----
@@ -41,7 +29,7 @@ LateBatch::LateBatch(std::shared_ptr<LentRecords> lent, std::size_t messages, st
 LateBatch::~LateBatch() {
     const std::scoped_lock lock(lent_->mutex_);
     lent_->batches_.erase(this);
-    for (const Lent& one : records_) lent_->spent_.push_back(one.record);
+    for (const Lent& one : records_) rd_kafka_message_destroy(one.record);
 }
 
 std::size_t LateBatch::bytes_of(const rd_kafka_message_t& record) {

@@ -18,8 +18,8 @@ namespace ferry::transport::kafka {
 
 class LateBatch;
 
-/// A subscription's records that messages still have a use for, and those that they have none for
-/// any more. All of them go back to librdkafka before its handle goes.
+/// A subscription's records that messages still have a use for. All of them go back to librdkafka
+/// before its handle goes.
 ///
 /// Threads   Any.
 class LentRecords {
@@ -27,9 +27,6 @@ public:
     /// Headers that were over our limits are counted there, until take_back().
     explicit LentRecords(std::atomic<std::uint64_t>& headers_over) : headers_over_(headers_over) {}
 
-    /// What nobody needs any more, to be destroyed. One by one between other work: many together
-    /// would keep librdkafka's threads, whose memory it is, from the allocator.
-    void take_spent(std::vector<rd_kafka_message_t*>& out);
     /// Reads what is unread, destroys all: the messages that are still there do without.
     void take_back();
 
@@ -39,13 +36,15 @@ private:
     std::atomic<std::uint64_t>& headers_over_;
     std::mutex mutex_;  // of the batches too
     std::set<LateBatch*> batches_;
-    std::vector<rd_kafka_message_t*> spent_;
 };
 
 /// Records that were read together become messages that have a copy of the payload and the key. For
 /// a look at a record's headers librdkafka allocates, even where there are none, which takes a
 /// fourth of the time of reading it: so it is not asked before somebody asks us. Then for all of
 /// them: who wants one's will want the next one's.
+///
+/// Records go back together: librdkafka's thread, which allocates meanwhile, meets us in the
+/// allocator less often than if they went one by one between other work.
 class LateBatch final : public LateParts {
 public:
     /// With memory for all that will be added: `bytes` payloads and keys.

@@ -118,7 +118,6 @@ void KafkaSubscription::close() {
     copies_.reset();
     // A reader that is still in librdkafka leaves it first; the next one sees that it is over.
     const std::scoped_lock no_fetch(fetch_mutex_);
-    destroy_spent(spent_.size());
     lent_->take_back();
     const std::scoped_lock lock(mutex_);
     queue_.reset();

@@ -97,7 +97,6 @@ private:
     /// True: the batch keeps the record.
     bool enter(rd_kafka_message_t& one, PartitionId from, std::uint64_t now, Reading how);
     RecordExtras read_whole(const rd_kafka_message_t& one, PartitionId from, LateReceived& to);
-    void destroy_spent(std::size_t at_most);
     void wake_reader_locked();
     void prompt();
     void answer_prompt();
@@ -122,10 +121,9 @@ private:
     std::mutex fetch_mutex_;
     mutable std::mutex mutex_;
     bool fetching_ = false;  // somebody is in fetch()
-    RecordView record_;      // of fetch(), as the next three: for their capacity
+    RecordView record_;      // of fetch(), as batch_: for their capacity
     Batch batch_;
     std::shared_ptr<LateBatch> late_;
-    std::vector<rd_kafka_message_t*> spent_;
     const std::shared_ptr<LentRecords> lent_;
     bool was_full_ = false;     // of fetch(): librdkafka had read as far ahead as it may
     bool was_flowing_ = false;  // of fetch(): the last one had messages

@@ -135,7 +135,6 @@ void KafkaSubscription::fetch(std::size_t room, std::chrono::milliseconds wait, 
     const auto first = std::min(wait, std::chrono::milliseconds(dry_ms));
     messages[0] = rd_kafka_consume_queue(queue_.get(), static_cast<int>(first.count()));
     if (messages[0] == nullptr && wait > first) {
-        destroy_spent(batch_messages);
         if (was_flowing_) prompt();
         was_flowing_ = false;
         const auto rest = wait - first;
@@ -193,21 +192,11 @@ void KafkaSubscription::acked_locked() {
     if (!fetching_ && room_locked() == low_water()) arrived_.notify_one();
 }
 
-/// One by one between other work: many together would keep librdkafka's threads, whose memory it
-/// is, from the allocator.
-void KafkaSubscription::destroy_spent(std::size_t at_most) {
-    for (; !spent_.empty() && at_most > 0; --at_most) {
-        rd_kafka_message_destroy(spent_.back());
-        spent_.pop_back();
-    }
-}
-
 void KafkaSubscription::take(std::span<rd_kafka_message_t* const> messages, Reading how) {
     if (how == Reading::late) {
         std::size_t bytes = 0;
         for (const rd_kafka_message_t* const one : messages) bytes += LateBatch::bytes_of(*one);
         late_ = std::make_shared<LateBatch>(lent_, messages.size(), bytes);
-        lent_->take_spent(spent_);
         batch_.begin(0, 0);
     } else {
         std::size_t payloads = 0;
@@ -226,7 +215,6 @@ void KafkaSubscription::take(std::span<rd_kafka_message_t* const> messages, Read
                 from = id_of(topic == nullptr ? "" : rd_kafka_topic_name(topic), one->partition);
             }
             from.partition = one->partition;
-            destroy_spent(1);
             if (one->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
                 if (enter(*one, from, now, how)) continue;
             } else if (one->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
