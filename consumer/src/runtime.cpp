@@ -158,23 +158,35 @@ void Runtime::Impl::settle_some(ToSettle& some) {
     FERRY_FAULT_POINT("consumer.before_ack");
     const auto settled = source->settle(some.tags);
     FERRY_FAULT_POINT("consumer.after_ack");
-    if (!settled.ok()) {
-        // Unknown for all of them: those that were not settled come again and are known then.
-        if (options.inbox != nullptr) options.inbox->unsettled(some.ids);
-        std::unique_lock lock(mutex);
-        figures.leases_lost += some.tags.size();
-        ack_ready.wait_for(lock, settle_pause, [this] { return leaving; });
-        return;
-    }
+    if (!settled.ok()) return settle_later(some, settled.error());
     const std::size_t all = some.tags.size();
     const auto gone = take_out(some, settled.value());
     if (options.inbox != nullptr) {
         options.inbox->settled(some.ids);
         options.inbox->unsettled(gone.ids);
     }
+    settle_failed = false;
     const std::scoped_lock lock(mutex);
     figures.acks_settled += all - gone.tags.size();
     figures.leases_lost += gone.tags.size();
+}
+
+/// What stays ours is asked for again, but nobody who wants to leave waits for that. Of others it
+/// is unknown for all of them: those that were not settled come again and are known then.
+void Runtime::Impl::settle_later(ToSettle& some, const Error& why) {
+    const bool first = !std::exchange(settle_failed, true);
+    std::unique_lock lock(mutex);
+    const bool again = source->keeps_what_it_gave() && !stopping && !leaving;
+    if (again) {
+        to_settle.add(some);
+    } else {
+        figures.leases_lost += some.tags.size();
+    }
+    lock.unlock();
+    if (!again && options.inbox != nullptr) options.inbox->unsettled(some.ids);
+    if (again && first) say("acks failed and are tried again: " + std::string(why.what));
+    lock.lock();
+    ack_ready.wait_for(lock, settle_pause, [this] { return leaving; });
 }
 
 // ---- keeper ----

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <iterator>
 #include <mutex>
 #include <span>
 #include <string>
@@ -62,6 +64,10 @@ struct ToSettle {
         tags.clear();
         ids.clear();
     }
+    void add(ToSettle& more) {
+        tags.insert(tags.end(), more.tags.begin(), more.tags.end());
+        std::move(more.ids.begin(), more.ids.end(), std::back_inserter(ids));
+    }
 };
 
 struct Runtime::Impl {
@@ -111,6 +117,7 @@ struct Runtime::Impl {
     void rest_between_settles();
     void settle();
     void settle_some(ToSettle& some);
+    void settle_later(ToSettle& some, const Error& why);
     void keep();
     void extend_leases();
     void tend_inbox();
@@ -139,6 +146,7 @@ struct Runtime::Impl {
     Lanes lanes;
     ToSettle to_settle;
     bool settling = false;
+    bool settle_failed = false;  // the last one; the acker's alone
     bool acker_waits = false;
     bool dry = false;       // the single worker found nothing to take
     bool stopping = false;  // nothing new begins

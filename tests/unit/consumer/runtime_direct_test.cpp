@@ -127,6 +127,47 @@ TEST(RuntimeDirect, WhatIsDoneIsSettledWhenNothingComesAnyMore) {
     EXPECT_EQ(queue.unsettled(), 0U);
 }
 
+TEST(RuntimeDirect, AsksAgainForAcksThatWereRefusedAndLosesNone) {
+    FakeQueue queue;
+    queue.refuse_acks(true);
+    for (int i = 0; i < 30; ++i) queue.send({std::to_string(i)});
+    std::atomic<std::size_t> handled{0};
+    std::mutex mutex;
+    std::vector<std::string> said;
+    auto options = single(10);
+    options.on_event = [&](std::string_view text) {
+        const std::scoped_lock lock(mutex);
+        said.emplace_back(text);
+    };
+    auto runtime = Runtime::start_batched(
+        queue.source(window, true),
+        [&](std::span<const Incoming> messages, std::span<Handled>) { handled += messages.size(); },
+        options);
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return handled == 30 && queue.settles() > 3; }));
+    EXPECT_EQ(runtime.value()->figures().acks_settled, 0U);
+    queue.refuse_acks(false);
+    EXPECT_TRUE(eventually([&] { return runtime.value()->figures().acks_settled == 30; }));
+    EXPECT_EQ(queue.unsettled(), 0U);
+    EXPECT_EQ(runtime.value()->figures().leases_lost, 0U);
+    EXPECT_EQ(handled, 30U);
+    const std::scoped_lock lock(mutex);
+    ASSERT_EQ(said.size(), 1U);  // not for each time
+    EXPECT_NE(said[0].find("no connection"), std::string::npos);
+}
+
+TEST(RuntimeDirect, EndsAlsoWhenItsAcksAreRefusedForEver) {
+    FakeQueue queue;
+    queue.refuse_acks(true);
+    queue.send({"x"});
+    auto runtime = Runtime::start(
+        queue.source(window, true), [](const Incoming&) { return Handled::done(); }, single(1));
+    ASSERT_TRUE(runtime.ok());
+    ASSERT_TRUE(eventually([&] { return queue.settles() > 1; }));
+    EXPECT_TRUE(runtime.value()->stop(Duration(10'000)).ok());
+    EXPECT_EQ(runtime.value()->figures().leases_lost, 1U);
+}
+
 TEST(RuntimeDirect, CountsTheTimeToTheEffectOfEachMessageOfABatchThatIsDone) {
     FakeQueue queue;
     const std::uint64_t now = system_clock().now().wall_ms;

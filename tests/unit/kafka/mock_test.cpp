@@ -146,6 +146,29 @@ TEST_F(KafkaMock, WhatWasNotAckedComesToTheNextConsumerAndNothingElse) {  // G12
     EXPECT_TRUE(take(*in, 1, milliseconds(500)).empty());
 }
 
+TEST_F(KafkaMock, WhatIsDoneIsNotLostByACommitThatFails) {
+    constexpr std::int16_t offset_commit = 8;
+    auto out = publisher();
+    publish(*out, "k", "x");
+    ASSERT_TRUE(out->flush(milliseconds(10'000)).ok());
+    SubscriptionOptions options;
+    options.commit_every_ms = 60'000;  // only when it is asked to
+    auto in = reader(options);
+    const auto all = take(*in, 1);
+    ASSERT_EQ(all.size(), 1U);
+    const std::vector<DeliveryTag> tags{all[0].delivery.tag};
+    in->done(tags);
+    rd_kafka_mock_push_request_errors(cluster_, offset_commit, 1,
+                                      RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE);
+    EXPECT_FALSE(in->settle(tags, milliseconds(10'000)).ok());
+    const auto again = in->settle(tags, milliseconds(10'000));
+    ASSERT_TRUE(again.ok()) << again.error().text;
+    EXPECT_TRUE(again.value().empty());
+    const auto twice = in->settle(tags, milliseconds(10'000));
+    ASSERT_TRUE(twice.ok());
+    EXPECT_EQ(twice.value().size(), 1U);  // it is no more ours to ask for
+}
+
 TEST_F(KafkaMock, WhatKafkaCannotDoIsRefusedWhenItIsAskedFor) {  // G120
     auto out = publisher();
     Message late = message("", "x");

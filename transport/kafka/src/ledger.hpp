@@ -64,6 +64,11 @@ public:
     bool ack(std::uint64_t tag);
     /// Acks it and keeps the tag for an ack() that asks whether it was lost since.
     bool done(std::uint64_t tag);
+    /// done(), and not asked for since.
+    [[nodiscard]] bool is_done(std::uint64_t tag) {
+        const Out* const out = look_up(tag);
+        return out != nullptr && out->done;
+    }
     /// The delivery ends, the message does not: it will be handed out under the tag returned.
     std::uint64_t again(std::uint64_t tag);
 

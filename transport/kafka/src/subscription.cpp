@@ -138,22 +138,35 @@ Answer<std::vector<DeliveryTag>> KafkaSubscription::settle(std::span<const Deliv
                                                            Timeout timeout) {
     const auto deadline = Clock::now() + timeout;
     std::vector<DeliveryTag> lost;
+    std::vector<DeliveryTag> done;
+    done.reserve(tags.size());
     {
         const std::scoped_lock lock(mutex_);
         for (const DeliveryTag& tag : tags) {
-            if (!ledger_.ack(tag.tag)) lost.push_back(tag);
+            if (ledger_.is_done(tag.tag)) {
+                done.push_back(tag);
+            } else if (!ledger_.ack(tag.tag)) {
+                lost.push_back(tag);
+            }
         }
         settled_.notify_all();
         arrived_.notify_one();
     }
     for (;;) {
         const auto error = commit();
-        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return lost;
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
         if (!passes(error) || Clock::now() >= deadline || stopping_) {
             return client_error(error, "committing offsets of " + topics_.front());
         }
         std::this_thread::sleep_for(commit_again_after);
     }
+    // Not before: after an error they are asked for again.
+    const std::scoped_lock lock(mutex_);
+    for (const DeliveryTag& tag : done) {
+        if (!ledger_.ack(tag.tag)) lost.push_back(tag);
+    }
+    arrived_.notify_one();
+    return lost;
 }
 
 void KafkaSubscription::done(std::span<const DeliveryTag> tags) {

@@ -60,7 +60,8 @@ public:
     virtual std::vector<transport::DeliveryTag> lost() = 0;
     [[nodiscard]] virtual bool connected() const = 0;
     /// What was handed out stays ours however long it takes, without extending anything: a runtime
-    /// with one thread may then take messages and handle them in turns.
+    /// with one thread may then take messages and handle them in turns. And what is done() is asked
+    /// for again when settle() fails.
     [[nodiscard]] virtual bool keeps_what_it_gave() const { return false; }
     /// In the text format of Prometheus, beside those of the runtime.
     [[nodiscard]] virtual std::string metrics() const { return {}; }
