@@ -6,6 +6,7 @@
 #include "ferry/consumer/inbox.hpp"
 #include "ferry/platform/clock.hpp"
 #include "ferry/platform/fault_point.hpp"
+#include "ferry/wire/limits.hpp"
 #include "runtime_impl.hpp"
 
 namespace ferry::consumer {
@@ -17,6 +18,7 @@ constexpr std::size_t receive_at_once = 256;
 constexpr Duration keeper_wait{250};
 constexpr Duration tend_every{1'000};
 constexpr Duration settle_pause{50};  // after a settle that failed
+constexpr std::size_t gathered_max = ferry::limits::window_messages_max / 2;
 
 /// Those of `some` whose leases were lost; the others stay.
 ToSettle take_out(ToSettle& some, const std::vector<DeliveryTag>& lost) {
@@ -142,16 +144,19 @@ void Runtime::Impl::settle() {
 
 void Runtime::Impl::wake_acker() {
     if (acker_waits && !to_settle.empty()) ack_ready.notify_one();
+    if (to_settle.tags.size() >= gathered_max) ack_rest.notify_one();
 }
 
-/// What gathers meanwhile is settled at once. Nobody rests while stop() waits for it, or when
-/// nothing more gathers.
+/// What gathers meanwhile is settled at once. Nobody rests while stop() waits for it, when nothing
+/// more gathers, or when so much has that a source would soon wait for it.
 void Runtime::Impl::rest_between_settles() {
     const Duration rest = source->settle_pause();
     if (rest.count() == 0) return;
     std::unique_lock lock(mutex);
-    ack_rest.wait_for(lock, rest,
-                      [this] { return leaving || stopping || (dry && !to_settle.empty()); });
+    ack_rest.wait_for(lock, rest, [this] {
+        return leaving || stopping || (dry && !to_settle.empty()) ||
+               to_settle.tags.size() >= gathered_max;
+    });
 }
 
 void Runtime::Impl::settle_some(ToSettle& some) {

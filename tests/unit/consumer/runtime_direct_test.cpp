@@ -9,6 +9,7 @@
 #include "ferry/consumer/runtime.hpp"
 #include "ferry/platform/clock.hpp"
 #include "ferry/platform/random.hpp"
+#include "ferry/wire/limits.hpp"
 
 // One worker that takes and handles in turns, for sources that keep what they gave.
 namespace ferry::consumer {
@@ -125,6 +126,63 @@ TEST(RuntimeDirect, WhatIsDoneIsSettledWhenNothingComesAnyMore) {
         ASSERT_TRUE(eventually([&] { return runtime.value()->figures().acks_settled == i; })) << i;
     }
     EXPECT_EQ(queue.unsettled(), 0U);
+}
+
+/// More than its window of messages, which it gives as fast as they are taken.
+class FullSource final : public Source {
+public:
+    Result<transport::Received> next(Duration) override {
+        return Error{Errc::would_block, 0, 0, "all came"};
+    }
+    Status next_late(Duration timeout, std::size_t at_most, std::vector<Incoming>& out) override {
+        // What comes first is settled at once; the pause begins then.
+        if (given_ == at_most) eventually([&] { return settled > 0; });
+        if (given_ == ferry::limits::window_messages_max) {
+            went_on = eventually([&] { return settled >= given_ / 2; });
+        }
+        if (given_ > ferry::limits::window_messages_max) return next(timeout).error();
+        for (std::size_t i = 0; i < at_most; ++i) {
+            transport::LateReceived one;
+            one.delivery.tag = {1, ++given_, 1};
+            one.delivery.position = given_;
+            one.delivery.message.properties = as_bytes("\x80");  // an empty map
+            out.emplace_back(one);
+        }
+        return ok_status();
+    }
+    Result<std::vector<transport::DeliveryTag>> settle(
+        std::span<const transport::DeliveryTag> tags) override {
+        settled += tags.size();
+        return std::vector<transport::DeliveryTag>{};
+    }
+    [[nodiscard]] Duration settle_pause() const override { return Duration{3'600'000}; }
+    Status give_back(const transport::DeliveryTag&, Duration) override { return ok_status(); }
+    Status extend(std::span<const transport::DeliveryTag>, Duration) override {
+        return ok_status();
+    }
+    Status dead_letter(const Incoming&, std::string_view) override { return ok_status(); }
+    Result<Place> place() override { return Place{}; }
+    std::vector<transport::DeliveryTag> lost() override { return {}; }
+    [[nodiscard]] bool connected() const override { return true; }
+    [[nodiscard]] bool keeps_what_it_gave() const override { return true; }
+    void close() override {}
+
+    std::atomic<std::size_t> settled{0};
+    std::atomic<bool> went_on{false};
+
+private:
+    std::uint64_t given_ = 0;
+};
+
+TEST(RuntimeDirect, SettlesBeforeAWindowIsFullHoweverLongThePause) {
+    auto owned = std::make_unique<FullSource>();
+    FullSource& source = *owned;
+    auto runtime = Runtime::start_batched(
+        std::move(owned), [](std::span<const Incoming>, std::span<Handled>) {}, single(1'000));
+    ASSERT_TRUE(runtime.ok());
+    constexpr std::size_t all = ferry::limits::window_messages_max + 1'000;
+    EXPECT_TRUE(eventually([&] { return source.settled == all; }));
+    EXPECT_TRUE(source.went_on);
 }
 
 TEST(RuntimeDirect, AsksAgainForAcksThatWereRefusedAndLosesNone) {
