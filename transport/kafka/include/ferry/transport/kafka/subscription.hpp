@@ -59,8 +59,8 @@ public:
     virtual Answer<std::vector<DeliveryTag>> settle(std::span<const DeliveryTag> tags,
                                                     Timeout timeout) = 0;
     /// Acks them, as settle() will, without waiting: others may come in their place meanwhile. Each
-    /// is given to settle() later, which says whether it was lost; after an error of settle(), again.
-    /// Without that they would take room for ever.
+    /// is given to settle() later, which says whether it was lost; after an error of settle(),
+    /// again. Without that they would take room for ever.
     virtual void done(std::span<const DeliveryTag> tags) = 0;
     /// It goes to the retry topic with its attempt counted, and is acked here when it is there.
     /// Does not wait. A delay of 0 or without a retry topic: it stays here and is handed out again.
