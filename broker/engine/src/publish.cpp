@@ -18,7 +18,7 @@
 namespace ferry::engine {
 namespace {
 
-constexpr std::size_t targets_per_record_max = 256 * 1024;
+constexpr std::size_t targets_per_record_max = std::size_t{256} * 1024;
 // What a client could not decode is not taken from another one.
 bool check_headers(wire::Cursor& cursor) {
     const std::size_t before = cursor.remaining();

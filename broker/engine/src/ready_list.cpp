@@ -420,6 +420,7 @@ bool covers(const std::deque<Extent>& run, const Shares& shares) {
 template <class Extents>
 std::vector<Span> spans_of(const Extents& extents) {
     std::vector<Span> spans;
+    spans.reserve(extents.size());
     for (const Extent& e : extents) spans.push_back({e.first, e.count});
     return spans;
 }
