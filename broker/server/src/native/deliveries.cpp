@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t reads_max = 2;              // per session
 constexpr std::size_t look_ahead_max = 512;         // entries looked at for something to read
-constexpr std::size_t flush_bytes = 64U << 10;     // let the kernel work while more is rendered
+constexpr std::size_t flush_bytes = 64U << 10;      // let the kernel work while more is rendered
 constexpr std::size_t some_message_bytes_max = 18;  // position and time of one
 constexpr std::uint32_t deliver_head_bytes = 128;   // a deliver frame without its messages, at most
 
