@@ -115,7 +115,7 @@ struct Inbox::Impl {
     Status known_place(const Place& place);
     sqlite::Status tidy(const Place& place, std::uint64_t now_ms);
     sqlite::Status raise_cursors(std::uint64_t queue_floor, std::uint64_t now_ms);
-    sqlite::Status keep_lost(std::uint64_t now_ms);
+    sqlite::Status keep_lost(std::uint64_t queue_floor, std::uint64_t now_ms);
 
     const InboxOptions options;
     sqlite::Database database;

@@ -123,7 +123,7 @@ sqlite::Status Inbox::Impl::tidy(const Place& now, std::uint64_t now_ms) {
             .bind(4, now.floor);
         if (auto done = update.value().run(); !done.ok()) return done;
     }
-    if (auto kept = keep_lost(now_ms); !kept.ok()) return kept;
+    if (auto kept = keep_lost(now.floor, now_ms); !kept.ok()) return kept;
     if (auto raised = raise_cursors(now.floor, now_ms); !raised.ok()) return raised;
     const auto retention = static_cast<std::uint64_t>(options.id_retention.count());
     auto dropped =
@@ -142,7 +142,7 @@ sqlite::Status Inbox::Impl::tidy(const Place& now, std::uint64_t now_ms) {
     return sqlite::ok_status();
 }
 
-sqlite::Status Inbox::Impl::keep_lost(std::uint64_t now_ms) {
+sqlite::Status Inbox::Impl::keep_lost(std::uint64_t queue_floor, std::uint64_t now_ms) {
     std::vector<Origin> unsure;
     {
         const std::scoped_lock lock(notes);
@@ -153,8 +153,16 @@ sqlite::Status Inbox::Impl::keep_lost(std::uint64_t now_ms) {
             }
         }
     }
+    // On Kafka there is no floor, and all is kept exactly. What is unsure would have rows of its
+    // own there for ever, and divide its neighbours: so all of them are.
+    const bool all = queue_floor == 0 && !unsure.empty();
+    if (all) {
+        if (auto kept = marks->keep_all_exact(); !kept.ok()) return kept;
+    }
     for (const Origin& origin : unsure) {
-        if (auto kept = marks->keep_exact(origin); !kept.ok()) return kept;
+        if (!all) {
+            if (auto kept = marks->keep_exact(origin); !kept.ok()) return kept;
+        }
         // A crash or failure before the commit leaves a little more than needed, never less.
         const std::scoped_lock lock(notes);
         streams[{origin.producer, origin.epoch}].lost.erase(origin.sequence);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "ferry/consumer/inbox.hpp"
+#include "ferry/platform/sim/sim_clock.hpp"
 #include "inbox_rig.hpp"
 #include "marks.hpp"
 
@@ -102,6 +103,32 @@ TEST(InboxForgets, AnAppliedMessageWhoseAckWasLostStaysKnownWhenSentBack) {
                         .duplicate)
             << crash;
     }
+}
+
+// Kafka has no floor. Acks that were lost there must not take a row each, for ever.
+TEST(InboxForgets, WithoutAFloorLostAcksTakeNoRowsOfTheirOwn) {
+    InboxRig rig;
+    sim::SimClock clock;
+    InboxOptions options = InboxRig::named("c");
+    options.clock = &clock;
+    auto inbox = rig.inbox(options);
+    for (std::uint64_t i = 1; i <= 100; ++i) {
+        inbox->apply(make_incoming(with_floor(i, 1), 1000 + i), InboxRig::effect);
+        const std::vector<std::string> ids{outbox_id(i)};
+        i % 2 == 0 ? inbox->unsettled(ids) : inbox->settled(ids);
+    }
+    EXPECT_EQ(rig.ranges(), 1);
+    clock.advance_ms(61'000);
+    ASSERT_TRUE(inbox->tend(place(0)).ok());
+    EXPECT_EQ(rig.ranges(), 1);
+    // Where a floor is told one day nevertheless, they stay known.
+    apply_and_settle(*inbox, with_floor(101, 101), 1101);
+    ASSERT_TRUE(inbox->tend(place(1102)).ok());
+    for (const std::uint64_t i : {1U, 2U, 100U}) {
+        const Sent back = sent_back(with_floor(i, 1));
+        EXPECT_TRUE(inbox->apply(make_incoming(back, 1200 + i), InboxRig::effect).duplicate) << i;
+    }
+    EXPECT_EQ(rig.effects(), 101);
 }
 
 TEST(InboxForgets, OlderEpochsWhenTheyAreSettled) {
