@@ -93,6 +93,9 @@ TEST_F(Gate, KeysWithHalfTheirHashInCommonDoNotWaitForEachOther) {
         gate.gone(extent_of(key, 200));
     }
     EXPECT_GT(twins, 1'000);
+    KeyNumber bits = 0;
+    for (const auto& [low, key] : by_low_bits) bits |= key;
+    EXPECT_EQ(bits, UINT32_MAX) << "all of them tell keys apart";
     EXPECT_EQ(gate.held_keys(), 0U);
     Extent extent = extent_of(UINT32_MAX, 1);
     EXPECT_EQ(extent.key(), UINT32_MAX);
