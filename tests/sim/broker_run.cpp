@@ -411,7 +411,8 @@ void Broker::Run::written(std::size_t operations) {
 }
 
 void Broker::Run::note_space() {
-    if (log.space() == space_) return;
+    // A write that is not known to be done yet must not confirm anything: written() looks again.
+    if (writing_ || log.space() == space_) return;
     space_ = log.space();
     log_moved();
     end_turn();
