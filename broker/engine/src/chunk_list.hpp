@@ -96,21 +96,21 @@ public:
     void add(Tag first, const Chunk& chunk) {
         Page& page = page_of(first / page_tags);
         std::vector<Item>& items = page.items;
-        auto at = items.end();
-        if (!items.empty() && items.back().first >= first) {
-            at = std::partition_point(items.begin(), items.end(),
-                                      [&](const Item& item) { return item.first < first; });
+        ++page.held;
+        // Of single messages the page will be full: it grows once, and not seven times.
+        if (items.size() == items_few) items.reserve(page_tags);
+        if (items.empty() || items.back().first < first) {
+            items.push_back({first, chunk});
+            return;
         }
-        if (at != items.end() && at->first == first) {
+        const auto at = std::partition_point(items.begin(), items.end(),
+                                             [&](const Item& item) { return item.first < first; });
+        if (at->first == first) {
             FERRY_ASSERT(at->chunk.extent.count == 0, "a tag is held once");
             at->chunk = chunk;
         } else {
-            const auto index = at - items.begin();
-            // Of single messages the page will be full: it grows once, and not seven times.
-            if (items.size() == items_few) items.reserve(page_tags);
-            items.insert(items.begin() + index, Item{first, chunk});
+            items.insert(at, Item{first, chunk});
         }
-        ++page.held;
     }
 
     /// Calls visit(item) for what has some of `tags`, in order.
@@ -126,7 +126,8 @@ public:
         }
     }
 
-    /// Takes what has some of `tags` out, whole or in part: on_part(first tag, chunk), in order.
+    /// Takes what has some of `tags` out, whole or in part: on_part(first tag, chunk), in order,
+    /// which leaves this list alone.
     template <class OnPart>
     void take(Range<Tag> tags, OnPart&& on_part) {
         for (auto page = first_page(pages_, tags.first);
@@ -183,6 +184,12 @@ private:
         auto at = static_cast<std::size_t>(reaching(items, tags.first) - items.cbegin());
         for (; at < items.size() && items[at].first <= tags.last; ++at) {
             if (items[at].chunk.extent.count == 0) continue;
+            if (items[at].first >= tags.first && items[at].end() <= tags.last + 1) {
+                on_part(items[at].first, std::as_const(items[at].chunk));
+                items[at].chunk.extent.count = 0;
+                --page.held;
+                continue;
+            }
             const Item whole = items[at];
             const Tag from = std::max(whole.first, tags.first);
             const Tag end = std::min(whole.end(), tags.last + 1);

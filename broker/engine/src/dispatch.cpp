@@ -24,19 +24,22 @@ constexpr std::size_t delivery_runs_max = 511;  // that go out together
 
 }  // namespace
 
-void Engine::State::spill(Queue& queue) {
-    if (replaying) return;
+// How much of one queue's index may be in memory.
+std::size_t Engine::State::extents_allowed() const {
     constexpr std::size_t comfortable = 8192;
     const std::uint64_t most = settings.extents_in_memory_max;
     // While there is plenty, a queue may have much of it: what need not be written and read again
     // costs an ordered queue a tenth less.
-    const std::size_t roomy = std::max<std::uint64_t>(comfortable, most / 8);
+    if (extents_in_memory < most / 2) return std::max<std::uint64_t>(comfortable, most / 4);
+    if (extents_in_memory < most / 4 * 3) return comfortable;
+    return extents_in_memory < most ? 1024 : 32;
+}
+
+void Engine::State::spill(Queue& queue) {
+    if (replaying) return;
     // One block is enough for one more extent; in an ordered queue a publish brings many.
     for (;;) {
-        const std::size_t allowed = extents_in_memory < most / 4   ? roomy
-                                    : extents_in_memory < most / 2 ? comfortable
-                                    : extents_in_memory < most     ? 1024
-                                                                   : 32;
+        const std::size_t allowed = extents_allowed();
         if (queue.ready.extents_in_memory() < allowed) return;
         const std::vector<Extent> extents = queue.ready.to_spill(allowed);
         if (extents.empty()) return;

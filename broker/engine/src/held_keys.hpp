@@ -89,12 +89,6 @@ public:
     }
     [[nodiscard]] std::size_t size() const { return size_; }
 
-    /// The key will be looked for soon; what is known of it will be looked at soon.
-    void expect(KeyNumber key) const { __builtin_prefetch(&table_[home(key)]); }
-    void expect_held(KeyHint hint) const {
-        if (hint < held_.size()) __builtin_prefetch(&held_[hint]);
-    }
-
 private:
     static constexpr std::size_t table_min = 64;  // a power of two, as all later sizes
     struct Entry {

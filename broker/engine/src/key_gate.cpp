@@ -91,11 +91,6 @@ void KeyGate::gone(const Extent& extent, KeyHint hint) {
     ++vacant_;
 }
 
-void KeyGate::expect_next(KeyNumber key, KeyHint hint) const {
-    const KeyHint at = keys_.find(key, hint);
-    if (at != none && keys_[at].first != none) __builtin_prefetch(&entries_[keys_[at].first]);
-}
-
 void KeyGate::expect_aside(KeyNumber key, KeyHint hint) const {
     const KeyHint at = keys_.find(key, hint);
     if (at != none && keys_[at].first != none)

@@ -43,6 +43,14 @@ public:
         KeyHint hint = no_key_hint;  // right until the next change
     };
     [[nodiscard]] Claim claim(KeyNumber key, Position first);
+    /// Where the key is if another message than this one has it; else no_key_hint, and nothing is
+    /// changed.
+    [[nodiscard]] KeyHint held_before(KeyNumber key, Position first) const {
+        const KeyHint at = keys_.find(key);
+        if (at == none) return none;
+        const Position by = keys_[at].by;
+        return by == HeldKeys::nobody || by == first ? none : at;
+    }
     /// The run lies aside behind others of its key. Requires what claim() gave.
     void park(KeyHint at, const Extent& extent, AsideList::Place place);
     /// The message that has the key lies aside until its consumer can take it. Requires what
@@ -53,15 +61,8 @@ public:
     void gone(const Extent& extent, KeyHint hint = no_key_hint);
     /// Forgets every key. What is delivered has to be claimed again.
     void forget_keys();
-    /// Who has many messages at hand says a little before which keys they have, so that the memory
-    /// of several is on its way at a time: of messages to be looked at, first of the key's entry in
-    /// the table, then of what is known of it;
-    void expect(KeyNumber key) const { keys_.expect(key); }
-    void expect_held(KeyNumber key) const { keys_.expect_held(keys_.find(key)); }
-    /// of those that go, first of what is known of the key, then of the run that is next, then of
-    /// where it lies aside.
-    void expect_gone(KeyHint hint) const { keys_.expect_held(hint); }
-    void expect_next(KeyNumber key, KeyHint hint) const;
+    /// The message of this key is settled soon: the next one lies anywhere aside, so the memory of
+    /// several should be on its way at a time.
     void expect_aside(KeyNumber key, KeyHint hint) const;
     [[nodiscard]] std::size_t held_keys() const { return keys_.size() - vacant_; }
 

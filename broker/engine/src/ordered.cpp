@@ -21,12 +21,6 @@ constexpr std::uint32_t looks_per_load = 64;
 // Others want their turn too.
 constexpr std::uint32_t looks_per_turn_max = 65'536;
 
-// The memory of the next messages' keys is on its way while this one is looked at.
-void expect_keys_ahead(const Queue& queue) {
-    if (const KeyNumber key = queue.ready.base().key_ahead(8)) queue.gate->expect(key);
-    if (const KeyNumber key = queue.ready.base().key_ahead(4)) queue.gate->expect_held(key);
-}
-
 bool someone_has_credit(Queue& queue) {
     const std::size_t n = queue.active_subscriptions();
     for (std::size_t i = 0; i < n; ++i) {
@@ -85,6 +79,26 @@ std::size_t Engine::State::runs_passed_max(const Queue& queue, const Subscriptio
     return ordered_ahead_busy;
 }
 
+// Of messages without a key several may go at once, as in other queues.
+bool Engine::State::hand_out_keyless(Queue& queue, Subscription* puller, const Credit& credit,
+                                     std::uint64_t most, Now now) {
+    Subscription* s = puller != nullptr ? puller : next_with_credit(queue);
+    if (s == nullptr) return false;
+    const std::uint64_t share =
+        queue.ready.messages() / std::max<std::size_t>(1, queue.active_subscriptions());
+    const std::uint64_t wanted =
+        puller != nullptr ? credit.messages
+                          : std::min(s->credit_messages(), std::max<std::uint64_t>(1, share));
+    const std::uint64_t bytes = puller != nullptr ? credit.bytes : s->credit_bytes();
+    const ReadyList::Taken taken = account(
+        queue, [&](ReadyQueue& ready) { return ready.take(std::min(wanted, most), bytes); });
+    // Only this one: what comes behind it may have a key.
+    if (worn_out(queue, taken)) return true;
+    hand_out(queue, *s, taken, now);
+    if (puller == nullptr) ++queue.next_subscription;
+    return true;
+}
+
 // Looks at the message at the front of the queue: it goes out, or lies aside until its turn comes.
 // False: nothing can be looked at now. `puller`: takes whatever may go out, of any key.
 bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Credit& credit,
@@ -93,26 +107,10 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
     if (!front_ready(queue, most)) return false;
     const Extent front = queue.ready.base().front_extent();
     const KeyNumber key = front.key();
-    if (key == 0) {
-        Subscription* s = puller != nullptr ? puller : next_with_credit(queue);
-        if (s == nullptr) return false;
-        const std::uint64_t share =
-            queue.ready.messages() / std::max<std::size_t>(1, queue.active_subscriptions());
-        const std::uint64_t wanted =
-            puller != nullptr ? credit.messages
-                              : std::min(s->credit_messages(), std::max<std::uint64_t>(1, share));
-        const std::uint64_t bytes = puller != nullptr ? credit.bytes : s->credit_bytes();
-        const ReadyList::Taken taken = account(
-            queue, [&](ReadyQueue& ready) { return ready.take(std::min(wanted, most), bytes); });
-        // Only this one: what comes behind it may have a key.
-        if (worn_out(queue, taken)) return true;
-        hand_out(queue, *s, taken, now);
-        if (puller == nullptr) ++queue.next_subscription;
-        return true;
-    }
+    if (key == 0) return hand_out_keyless(queue, puller, credit, most, now);
     // What came back is in memory anyway, so it never has to wait for room.
     const std::size_t aside = queue.ready.base().aside_extents();
-    const bool no_room = !queue.ready.front_was_returned() && aside >= ordered_ahead_busy &&
+    const bool no_room = aside >= ordered_ahead_busy && !queue.ready.front_was_returned() &&
                          aside >= runs_passed_max(queue, puller);
     Subscription* s = puller != nullptr ? puller : queue.gate->owner_of(key);
     const bool can_take = puller != nullptr || (s != nullptr && s->credit_messages() > 0);
@@ -120,10 +118,9 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
     const KeyGate::Claim claim = queue.gate->claim(key, front.first);
     if (!claim.granted) {
         if (no_room) return false;
-        account(queue, [&](ReadyQueue& ready) {
-            const ReadyList::Taken taken = ready.take(most, UINT64_MAX);
-            queue.gate->park(claim.hint, taken.extent, ready.base().set_aside(taken));
-        });
+        const ReadyList::Aside waiting =
+            account(queue, [&](ReadyQueue& ready) { return ready.base().front_to_aside(most); });
+        queue.gate->park(claim.hint, waiting.extent, waiting.place);
         return true;
     }
     const ReadyList::Taken taken =
@@ -139,6 +136,29 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
     return true;
 }
 
+// As looking at each of them, for what most often lies at the front of a queue with a backlog:
+// messages whose key another one has, while there is room for them.
+std::uint32_t Engine::State::pass_held_keys(Queue& queue, std::uint32_t most) {
+    const Position below =
+        queue.options.durable ? std::min(visible(queue), queue.horizon_durable) : UINT64_MAX;
+    ReadyList& ready = queue.ready.base();
+    std::uint32_t passed = 0;
+    KeyHint hint = no_key_hint;
+    const auto wanted = [&](const Extent& extent) {
+        const KeyNumber key = extent.key();
+        if (passed == most || ready.aside_extents() >= ordered_ahead_busy || key == 0 ||
+            extent.end() > below)
+            return false;
+        hint = queue.gate->held_before(key, extent.first);
+        return hint != no_key_hint;
+    };
+    ready.fronts_to_aside(wanted, [&](const ReadyList::Aside& aside) {
+        queue.gate->park(hint, aside.extent, aside.place);
+        ++passed;
+    });
+    return passed;
+}
+
 void Engine::State::dispatch_ordered(Queue& queue, Now now) {
     if (!someone_has_credit(queue)) return;
     if (token_floor >= durable) return await_log(queue, token_floor);
@@ -149,10 +169,14 @@ void Engine::State::dispatch_ordered(Queue& queue, Now now) {
         }
     }
     std::uint32_t looks = 0;
+    std::uint32_t look_again = 0;  // for an index block
     for (; someone_has_credit(queue) && looks < looks_per_turn_max; ++looks) {
-        if (!queue.ready.front_was_returned()) expect_keys_ahead(queue);
+        looks += pass_held_keys(queue, std::min(looks_per_load, looks_per_turn_max - looks - 1));
         if (!look_at_front(queue, nullptr, {}, now)) break;
-        if (looks % looks_per_load == 0) load_index_if_needed(queue);
+        if (looks >= look_again) {
+            load_index_if_needed(queue);
+            look_again = looks + looks_per_load;
+        }
     }
     // What lies aside now counts for the queue's limits.
     const bool trims = looks > 0 && queue.options.policy.trims();

@@ -58,6 +58,9 @@ bool check_properties(Bytes properties, Wishes& wishes) {
                     cursor.read_str(wishes.id) && wishes.id.size() <= limits::short_text_bytes_max;
                 break;
             case wire::Property::ordering_key:
+                fits = cursor.read_str(wishes.ordering_key) &&
+                       wishes.ordering_key.size() <= limits::short_text_bytes_max;
+                break;
             case wire::Property::content_type:
             case wire::Property::reply_to:
             case wire::Property::correlation_id: {
@@ -202,7 +205,9 @@ struct Engine::State::Planning {
 Engine::State::RouteTraits Engine::State::traits_of(const Route& route) const {
     RouteTraits traits;
     for (const QueueId id : route.queues) {
-        const QueuePolicy& policy = queue_table[id]->options.policy;
+        const Queue& queue = *queue_table[id];
+        const QueuePolicy& policy = queue.options.policy;
+        traits.ordered = traits.ordered || queue.gate != nullptr;
         traits.guarded = traits.guarded || policy.rejects_publish();
         traits.priorities = traits.priorities || policy.priorities;
         traits.all_heed = traits.all_heed && policy.priorities;
@@ -313,6 +318,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         plan.count = 1;
         plan.offset = offset;
         plan.bytes = static_cast<std::uint32_t>(message.whole.size());
+        if (planning.traits.ordered)
+            planned_keys.add({offset, plan.bytes, KeyGate::number_of(wishes.ordering_key)});
         const Sequence sequence = command.first + i;
         const Sequence mark =
             producer.mark -
@@ -523,6 +530,7 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
         refuse(command, all, Code::sequence_gap, false);
         return true;
     }
+    const PlannedKeys::Command keys(planned_keys, command.messages);
     if (!plan_publish(command, *producer, now)) {
         forget_planned_ids();
         return false;
@@ -540,20 +548,47 @@ bool Engine::State::publish(const PublishCommand& command, Now now) {
     return true;
 }
 
-void Engine::State::enter(Queue& queue, const Run& run, const Extent& extent,
+void Engine::State::enter(Queue& queue, const Run& run, std::span<const Extent> extents,
                           std::uint64_t wall_ms) {
-    if (run.expires_at != 0 || queue.options.policy.message_ttl_ms != 0)
-        note_expiry(queue, run, extent, wall_ms);
-    if (run.deliver_at != 0) {
-        schedule(queue, run, extent);
-    } else {
-        account(queue, [&](ReadyQueue& ready) { ready.append(extent); });
+    if (run.expires_at != 0 || queue.options.policy.message_ttl_ms != 0) {
+        for (const Extent& extent : extents) note_expiry(queue, run, extent, wall_ms);
     }
+    if (run.deliver_at != 0) {
+        for (const Extent& extent : extents) schedule(queue, run, extent);
+    } else {
+        account(queue, [&](ReadyQueue& ready) {
+            for (const Extent& extent : extents) ready.append(extent);
+        });
+    }
+}
+
+void Engine::State::add_keyed(const Extent& run, std::uint32_t at, std::size_t offset,
+                              std::size_t bytes, KeyNumber key) {
+    Extent one;
+    one.first = run.first + at;
+    one.count = 1;
+    one.index = static_cast<std::uint16_t>(run.index + at);
+    one.set_offset(run.offset + static_cast<std::uint32_t>(offset));
+    one.bytes = static_cast<std::uint32_t>(bytes);
+    one.exact = true;
+    one.set_key(key);
+    if (keyed_extents.empty() || !join(keyed_extents.back(), one)) keyed_extents.push_back(one);
+}
+
+// Without reading the messages once more. False: that was not planned, or not by this command.
+bool Engine::State::split_as_planned(Bytes messages, const Extent& run) {
+    const std::span<const PlannedKeys::Message> planned = planned_keys.find(messages, run.count);
+    for (std::uint32_t i = 0; i < planned.size(); ++i) {
+        const PlannedKeys::Message& message = planned[i];
+        add_keyed(run, i, message.offset - planned.front().offset, message.bytes, message.key);
+    }
+    return !planned.empty();
 }
 
 // A run as the index of an ordered queue has it: one extent per run of one key.
 void Engine::State::split_by_key(Bytes messages, const Extent& run) {
     keyed_extents.clear();
+    if (split_as_planned(messages, run)) return;
     wire::Cursor cursor(messages);
     wire::MessageView message;
     for (std::uint32_t i = 0; i < run.count; ++i) {
@@ -561,16 +596,9 @@ void Engine::State::split_by_key(Bytes messages, const Extent& run) {
             replay_broken = true;  // live: checked when the publish was planned
             return;
         }
-        Extent one;
-        one.first = run.first + i;
-        one.count = 1;
-        one.index = static_cast<std::uint16_t>(run.index + i);
-        one.set_offset(run.offset +
-                       static_cast<std::uint32_t>(message.whole.data() - messages.data()));
-        one.bytes = static_cast<std::uint32_t>(message.whole.size());
-        one.exact = true;
-        one.set_key(KeyGate::number_of(wire::ordering_key_of(message.properties)));
-        if (keyed_extents.empty() || !join(keyed_extents.back(), one)) keyed_extents.push_back(one);
+        add_keyed(run, i, static_cast<std::size_t>(message.whole.data() - messages.data()),
+                  message.whole.size(),
+                  KeyGate::number_of(wire::ordering_key_of(message.properties)));
     }
 }
 
@@ -630,11 +658,8 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
                 split_by_key(bytes_of_run(messages, part, offset - part_offset, run.bytes), extent);
                 split = true;
             }
-            if (queue->gate == nullptr) {
-                enter(*queue, run, extent, r.wall_ms);
-            } else {
-                for (const Extent& keyed : keyed_extents) enter(*queue, run, keyed, r.wall_ms);
-            }
+            const std::span<const Extent> whole(&extent, 1);
+            enter(*queue, run, queue->gate == nullptr ? whole : keyed_extents, r.wall_ms);
             if (run.deliver_at != 0) continue;
             if (queue->options.policy.trims() && !replaying) mark_dirty(*queue);
             if (target.immediate) queue->carry_horizon(extent.end());

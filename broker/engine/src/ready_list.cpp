@@ -122,6 +122,19 @@ AsideList::Place ReadyList::set_aside(const Taken& taken) {
     return aside_.add({taken.extent, taken.attempts, taken.gate});
 }
 
+ReadyList::Aside ReadyList::front_to_aside(std::uint64_t messages_max) {
+    if (!front_is_fresh() || pieces_.front().run.front().count > messages_max) {
+        const Taken taken = take(messages_max, UINT64_MAX);
+        return {taken.extent, set_aside(taken)};
+    }
+    std::deque<Extent>& run = pieces_.front().run;
+    const Aside aside{run.front(), aside_.add({run.front(), 0, 0})};
+    run.pop_front();
+    --in_memory_;
+    if (run.empty()) drop_empty_front();
+    return aside;
+}
+
 ReadyList::Taken ReadyList::taken_from_aside(const AsideList::Item& item) {
     messages_ -= item.extent.count;
     bytes_ -= item.extent.bytes;

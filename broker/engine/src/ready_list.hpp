@@ -77,18 +77,28 @@ public:
     }
     /// Keeps messages that were taken, out of turn, until take_aside() asks for them.
     AsideList::Place set_aside(const Taken& taken);
+    /// As set_aside(take(messages_max, UINT64_MAX)). Requires the same as take().
+    struct Aside {
+        Extent extent;
+        AsideList::Place place = 0;
+    };
+    Aside front_to_aside(std::uint64_t messages_max);
+    /// While wanted(extent) of the run at the front says so, as front_to_aside() of it, and then
+    /// done(aside). Only of runs in memory that were never returned.
+    template <class Wanted, class Done>
+    void fronts_to_aside(Wanted&& wanted, Done&& done) {
+        if (!front_is_fresh()) return;
+        std::deque<Extent>& run = pieces_.front().run;
+        for (; !run.empty() && wanted(std::as_const(run.front())); run.pop_front(), --in_memory_)
+            done(Aside{run.front(), aside_.add({run.front(), 0, 0})});
+        if (run.empty()) drop_empty_front();
+    }
     /// The first message in [first, end) that lies aside.
     [[nodiscard]] std::optional<AsideList::Found> next_aside(Position first, Position end,
                                                              AsideList::Place place) const {
         return aside_.next(first, end, place);
     }
     void expect_aside(AsideList::Place place) const { aside_.expect(place); }
-    /// The key of the n-th run behind the front; 0: it has none, or lies elsewhere.
-    [[nodiscard]] KeyNumber key_ahead(std::size_t n) const {
-        if (pieces_.empty()) return 0;
-        const std::deque<Extent>& run = pieces_.front().run;
-        return n < run.size() ? run[n].key() : 0;
-    }
     /// The message at this position, if it lies aside.
     std::optional<Taken> take_aside(Position position, AsideList::Place place);
     /// Takes up to `messages_max` messages that lie aside, one run at a time; nothing if none does.
@@ -211,6 +221,11 @@ private:
         std::uint32_t count = 0;
         for (auto at = suspects_.rbegin(); at != suspects_.rend() && first < *at; ++at) ++count;
         return count;
+    }
+    /// The run at the front is in memory, and was certainly never delivered.
+    [[nodiscard]] bool front_is_fresh() const {
+        if (!returned_.empty() || pieces_.empty() || pieces_.front().run.empty()) return false;
+        return suspects_.empty() || pieces_.front().run.front().first >= suspects_.back();
     }
     using Apart = std::map<Position, Returned>;
     std::uint64_t cut_returned(Position first, std::uint32_t count, bool release,

@@ -432,9 +432,8 @@ std::vector<Range<Sequence>> get_ranges(Reader& in) {
     return ranges;
 }
 
-Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
+Extent inner_part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
     FERRY_ASSERT(count > 0 && skip + count <= extent.count, "a part lies inside its extent");
-    if (count == extent.count) return extent;
     Extent part;
     part.first = extent.first + skip;
     part.set_count(count);

@@ -157,7 +157,10 @@ void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ra
 [[nodiscard]] std::vector<Range<Sequence>> get_ranges(Reader& in);
 
 /// The part [skip, skip + count) of `extent`; exact only when it is all of it.
-[[nodiscard]] Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count);
+[[nodiscard]] Extent inner_part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count);
+[[nodiscard]] inline Extent part_of(const Extent& extent, std::uint32_t skip, std::uint32_t count) {
+    return count == extent.count && skip == 0 ? extent : inner_part_of(extent, skip, count);
+}
 /// Joins `next` to `extent` if it follows directly in the same record.
 [[nodiscard]] inline bool join(Extent& extent, const Extent& next) {
     const bool follows = extent.end() == next.first && extent.key() == next.key() &&

@@ -173,19 +173,13 @@ bool well_formed(std::span<const Range<Tag>> tags) {
     });
 }
 
-// Each message that is settled lets the next of its key out, which lies anywhere. Three passes over
-// all of them wait for their memory together.
+// Each message that is settled lets the next of its key out, which lies anywhere.
 void expect_next_of_keys(const Subscription& s, Range<Tag> tags) {
     const KeyGate& gate = *s.queue->gate;
-    const auto each = [&](auto&& with) {
-        s.chunks.visit(tags, [&](const ChunkList::Item& item) {
-            if (const KeyNumber key = item.chunk.extent.key(); key != 0)
-                with(key, item.chunk.key_hint);
-        });
-    };
-    each([&](KeyNumber, KeyHint hint) { gate.expect_gone(hint); });
-    each([&](KeyNumber key, KeyHint hint) { gate.expect_next(key, hint); });
-    each([&](KeyNumber key, KeyHint hint) { gate.expect_aside(key, hint); });
+    s.chunks.visit(tags, [&](const ChunkList::Item& item) {
+        if (const KeyNumber key = item.chunk.extent.key(); key != 0)
+            gate.expect_aside(key, item.chunk.key_hint);
+    });
 }
 constexpr const char* unknown_subscription = "there is no such subscription on this connection";
 constexpr const char* bad_ranges = "tags begin at 1 and a range's first is not above its last";

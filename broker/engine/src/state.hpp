@@ -14,6 +14,7 @@
 #include "ferry/wire/message.hpp"
 #include "live_space.hpp"
 #include "locks.hpp"
+#include "planned_keys.hpp"
 #include "prepared.hpp"
 #include "producers.hpp"
 #include "queue.hpp"
@@ -63,6 +64,7 @@ struct Wishes {
     std::uint64_t expires_at = 0;
     std::uint8_t priority = 0;
     std::string_view id;
+    std::string_view ordering_key;
 };
 
 /// A message of a publish command that was read and is not planned yet.
@@ -184,6 +186,7 @@ struct Engine::State {
     std::vector<Bytes> parts;
     std::vector<std::byte> head;
     std::vector<std::byte> body;
+    PlannedKeys planned_keys;
     std::vector<Extent> keyed_extents;
     std::vector<std::byte> run_bytes;
     std::vector<TransactionPart> joined_parts;  // of the transactions of one command
@@ -238,6 +241,7 @@ struct Engine::State {
         bool priorities = false;  // some queue heeds them
         bool all_heed = true;     // every queue does
         bool dedupes = false;     // some queue remembers ids
+        bool ordered = false;     // some queue keeps the order of keys
     };
     [[nodiscard]] RouteTraits traits_of(const Route& route) const;
     const ReadMessage* read_next(Planning& planning, std::uint32_t index);
@@ -248,12 +252,17 @@ struct Engine::State {
     [[nodiscard]] bool has_consumer(const Route& route) const;
     void open_sequences(Producer& producer, Range<Sequence> sequences);
     void log_open_sequences(Producer& producer);
-    void enter(Queue& queue, const Run& run, const Extent& extent, std::uint64_t wall_ms);
+    void enter(Queue& queue, const Run& run, std::span<const Extent> extents,
+               std::uint64_t wall_ms);
     void split_by_key(Bytes messages, const Extent& run);
+    [[nodiscard]] bool split_as_planned(Bytes messages, const Extent& run);
+    void add_keyed(const Extent& run, std::uint32_t at, std::size_t offset, std::size_t bytes,
+                   KeyNumber key);
     Bytes bytes_of_run(std::span<const Bytes> messages, std::size_t part, std::size_t skip,
                        std::size_t size);
     void apply_publish(const Journal::Place& place, const PublishRecord& record,
                        std::span<const Bytes> messages);
+    [[nodiscard]] std::size_t extents_allowed() const;
     void spill(Queue& queue);
 
     // -- dedupe.cpp --
@@ -383,6 +392,9 @@ struct Engine::State {
     };
     [[nodiscard]] std::size_t runs_passed_max(const Queue& queue, const Subscription* puller) const;
     bool look_at_front(Queue& queue, Subscription* puller, const Credit& credit, Now now);
+    std::uint32_t pass_held_keys(Queue& queue, std::uint32_t most);
+    bool hand_out_keyless(Queue& queue, Subscription* puller, const Credit& credit,
+                          std::uint64_t most, Now now);
     Subscription* next_with_credit(Queue& queue);
     bool serve_pull_ordered(Queue& queue, Subscription& subscription, const WaitingPull& pull,
                             Now now);
