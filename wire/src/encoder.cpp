@@ -1,6 +1,8 @@
 #include "ferry/wire/encoder.hpp"
 
+#include <array>
 #include <bit>
+#include <cstring>
 
 #ifndef MSGPACK_NO_BOOST
 #define MSGPACK_NO_BOOST
@@ -23,6 +25,23 @@ struct Sink {
     void write(const char* data, std::size_t size) {
         const auto* begin = reinterpret_cast<const std::byte*>(data);
         out.insert(out.end(), begin, begin + size);
+    }
+};
+
+// Many numbers go through it, and then to the buffer together.
+struct Gathered {
+    static constexpr std::size_t number_bytes_max = 9;
+    std::array<char, 64 * number_bytes_max> bytes;
+    std::size_t used = 0;
+
+    void write(const char* data, std::size_t size) {
+        std::memcpy(bytes.data() + used, data, size);
+        used += size;
+    }
+    [[nodiscard]] bool full() const { return used + number_bytes_max > bytes.size(); }
+    void move_to(Buffer& out) {
+        Sink{out}.write(bytes.data(), used);
+        used = 0;
     }
 };
 
@@ -80,6 +99,17 @@ Encoder& Encoder::bin(Bytes bytes) {
 }
 Encoder& Encoder::array(std::uint32_t count) {
     pack(out_, [&](auto& p) { p.pack_array(count); });
+    return *this;
+}
+Encoder& Encoder::array(std::span<const std::uint64_t> numbers) {
+    array(static_cast<std::uint32_t>(numbers.size()));
+    Gathered gathered;
+    msgpack::packer<Gathered> packer(gathered);
+    for (const std::uint64_t number : numbers) {
+        if (gathered.full()) gathered.move_to(out_);
+        packer.pack_uint64(number);
+    }
+    gathered.move_to(out_);
     return *this;
 }
 Encoder& Encoder::map(std::uint32_t count) {

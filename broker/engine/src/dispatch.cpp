@@ -21,6 +21,7 @@ constexpr std::uint64_t immediate_bytes_max = 4ULL << 20;
 constexpr Position overtaking_bytes_max = 16ULL << 20;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::size_t delivery_runs_max = 511;  // that go out together
+constexpr std::size_t delivery_runs_few = 8;
 
 }  // namespace
 
@@ -165,6 +166,8 @@ bool Engine::State::join_delivery(Subscription& s, Extent extent) {
     Extent& last = open->more.empty() ? open->extent : open->more.back();
     const bool joined = join(last, extent);
     if (!joined) {
+        // Where there are a few there will be many: it grows once.
+        if (open->more.size() == delivery_runs_few) open->more.reserve(delivery_runs_max);
         open->more.push_back(extent);
     } else if (open->more.empty()) {
         return true;

@@ -147,7 +147,6 @@ Deliveries::Sent Deliveries::send(engine::Deliver& deliver) {
 // As much of it as can be had: the rest stays what it is, with the tags that follow.
 Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
     some_.clear();
-    some_bytes_.clear();
     some_copies_.clear();
     NearRecords records(hub_.bodies);
     std::size_t bytes = 0;
@@ -172,7 +171,8 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
         bytes += messages.value().size();
         add_bytes(messages.value());
         for (std::uint32_t i = 0; i < extent.count; ++i)
-            some_.push_back({extent.first + i, record.published_ms});
+            some_.positions.push_back(extent.first + i);
+        some_.published_ms.resize(some_.size(), record.published_ms);
     }
     if (taken == 0) {
         const engine::Position record = deliver.extent.record();
@@ -180,7 +180,7 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
         look_ahead();
         return Sent::waits;
     }
-    write_deliver_some(link_.out(), deliver, some_, some_bytes_);
+    write_deliver_some(link_.out(), deliver, some_);
     link_.sent();
     note_sent(deliver, some_.size());
     if (taken == extents) return Sent::sent;
@@ -199,13 +199,13 @@ Deliveries::Sent Deliveries::send_some(engine::Deliver& deliver) {
 }
 
 void Deliveries::add_bytes(Bytes bytes) {
+    std::vector<Bytes>& pieces = some_.bytes;
     if (bytes.data() == hub_.scratch.data()) {  // which the next message may want
-        some_bytes_.push_back(some_copies_.emplace_back(bytes.begin(), bytes.end()));
-    } else if (!some_bytes_.empty() &&
-               some_bytes_.back().data() + some_bytes_.back().size() == bytes.data()) {
-        some_bytes_.back() = Bytes(some_bytes_.back().data(), bytes.data() + bytes.size());
+        pieces.push_back(some_copies_.emplace_back(bytes.begin(), bytes.end()));
+    } else if (!pieces.empty() && pieces.back().data() + pieces.back().size() == bytes.data()) {
+        pieces.back() = Bytes(pieces.back().data(), bytes.data() + bytes.size());
     } else {
-        some_bytes_.push_back(bytes);
+        pieces.push_back(bytes);
     }
 }
 

@@ -76,8 +76,7 @@ private:
     bool pumping_ = false;
     bool some_at_a_time_ = false;
     // Scratch memory of send_some(): what goes into the frame.
-    std::vector<SomeMessage> some_;
-    std::vector<Bytes> some_bytes_;
+    SomeMessages some_;
     std::vector<wire::Buffer> some_copies_;
     Error damage_{};
     // Sent without wanting acks: settled when the pump stops.

@@ -206,20 +206,16 @@ void expect(Bytes bytes) {
 }
 }  // namespace
 
-void write_deliver_some(Buffer& out, const engine::Deliver& deliver,
-                        std::span<const SomeMessage> some, std::span<const Bytes> messages) {
+void write_deliver_some(Buffer& out, const engine::Deliver& deliver, const SomeMessages& some) {
     const std::size_t mark = begin_frame(out, Verb::deliver_some, 6);
     Encoder encoder(out);
-    const auto count = static_cast<std::uint32_t>(some.size());
-    encoder.uint(deliver.subscription).uint(deliver.first_tag).array(count);
-    for (const SomeMessage& one : some) encoder.uint(one.position);
-    encoder.array(count);
-    for (const SomeMessage& one : some) encoder.uint(one.published_ms);
-    encoder.array(count);
-    for (std::size_t i = 0; i < messages.size(); ++i) {
+    encoder.uint(deliver.subscription).uint(deliver.first_tag);
+    encoder.array(some.positions).array(some.published_ms);
+    encoder.array(static_cast<std::uint32_t>(some.size()));
+    for (std::size_t i = 0; i < some.bytes.size(); ++i) {
         // They lie all over the log's memory: the next ones are on their way meanwhile.
-        if (i + messages_ahead < messages.size()) expect(messages[i + messages_ahead]);
-        encoder.raw(messages[i]);
+        if (i + messages_ahead < some.bytes.size()) expect(some.bytes[i + messages_ahead]);
+        encoder.raw(some.bytes[i]);
     }
     end_frame(out, mark);
 }

@@ -26,14 +26,22 @@ void write_answer(wire::Buffer& out, const engine::Reply& reply);
 void write_deliver(wire::Buffer& out, const engine::Deliver& deliver, std::uint32_t skip,
                    std::uint32_t count, std::uint64_t published_ms, Bytes messages);
 
-/// Where one message of a deliver_some frame lies, and when the broker took it.
-struct SomeMessage {
-    engine::Position position = 0;
-    std::uint64_t published_ms = 0;
+/// The messages of a deliver_some frame.
+struct SomeMessages {
+    std::vector<std::uint64_t> positions;     // of each, where it lies
+    std::vector<std::uint64_t> published_ms;  // of each, when the broker took it
+    std::vector<Bytes> bytes;                 // of all, in pieces
+
+    [[nodiscard]] std::size_t size() const { return positions.size(); }
+    [[nodiscard]] bool empty() const { return positions.empty(); }
+    void clear() {
+        positions.clear();
+        published_ms.clear();
+        bytes.clear();
+    }
 };
-/// `messages`: their bytes, in pieces.
 void write_deliver_some(wire::Buffer& out, const engine::Deliver& deliver,
-                        std::span<const SomeMessage> some, std::span<const Bytes> messages);
+                        const SomeMessages& some);
 
 /// Begins `[ok, request, {` with `entries` entries to come. Returns the mark for wire::end_frame().
 [[nodiscard]] std::size_t begin_ok(wire::Buffer& out, std::uint64_t request, std::uint32_t entries);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,8 @@ public:
     Encoder& str(std::string_view text);
     Encoder& bin(Bytes bytes);
     Encoder& array(std::uint32_t count);
+    /// As array() and uint() of each.
+    Encoder& array(std::span<const std::uint64_t> numbers);
     Encoder& map(std::uint32_t count);
     /// Bytes that are msgpack already.
     Encoder& raw(Bytes bytes);
