@@ -195,28 +195,13 @@ void write_deliver(Buffer& out, const engine::Deliver& deliver, std::uint32_t sk
     end_frame(out, mark);
 }
 
-namespace {
-constexpr std::size_t messages_ahead = 8;
-
-void expect(Bytes bytes) {
-    constexpr std::size_t line = 64;
-    constexpr std::size_t lines_max = 4;  // behind them the processor sees the direction itself
-    for (std::size_t at = 0; at < std::min(bytes.size(), lines_max * line); at += line)
-        __builtin_prefetch(bytes.data() + at);
-}
-}  // namespace
-
 void write_deliver_some(Buffer& out, const engine::Deliver& deliver, const SomeMessages& some) {
     const std::size_t mark = begin_frame(out, Verb::deliver_some, 6);
     Encoder encoder(out);
     encoder.uint(deliver.subscription).uint(deliver.first_tag);
     encoder.array(some.positions).array(some.published_ms);
     encoder.array(static_cast<std::uint32_t>(some.size()));
-    for (std::size_t i = 0; i < some.bytes.size(); ++i) {
-        // They lie all over the log's memory: the next ones are on their way meanwhile.
-        if (i + messages_ahead < some.bytes.size()) expect(some.bytes[i + messages_ahead]);
-        encoder.raw(some.bytes[i]);
-    }
+    for (const Bytes& bytes : some.bytes) encoder.raw(bytes);
     end_frame(out, mark);
 }
 
