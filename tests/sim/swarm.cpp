@@ -22,6 +22,11 @@ const char* name_of(Feature feature) {
 
 namespace {
 
+constexpr std::uint64_t heal_ns = 400 * second;
+// Thirty sagas on the way back, and workers that take two commands a second: what waited too long
+// was sent again and lies in their queue, too, so all is through much later.
+constexpr std::uint64_t saga_heal_ns = 4'000 * second;
+
 // From dice of their own: what seeds decided before there were these they decide as ever.
 void draw_features(Swarm& s, const Diet& diet) {
     World dice(mix(s.seed, 0xFEA7));
@@ -128,7 +133,7 @@ Swarm draw(std::uint64_t seed, const Diet& diet) {
     draw_clients(dice, s, diet);
     s.duration_ns = dice.spread(10 * second, 120 * second);
     s.pause_ns_max = 2 * s.duration_ns * s.batch_max / (2 * std::max(1U, s.messages));
-    s.heal_ns = 400 * second;
+    s.heal_ns = heal_ns;
     // A quarter of all runs is quiet: they show what must hold when nothing is wrong.
     if (!dice.chance(250)) {
         const std::uint64_t share = dice.between(50, 700);
@@ -143,6 +148,7 @@ Swarm draw(std::uint64_t seed, const Diet& diet) {
     s.weather.window_bytes = dice.spread(2U << 10, 256U << 10);
     if (s.weather.chunk_max < 1024) s.weather.delay_ns_max = std::min(s.weather.delay_ns_max, ms);
     draw_features(s, diet);
+    if (s.has(Feature::sagas)) s.heal_ns = saga_heal_ns;
     draw_library(s, diet);
     if (!dice.chance(60)) return s;
     // Byte by byte: few and small messages, or nothing else would be done any more.
