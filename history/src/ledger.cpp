@@ -144,6 +144,7 @@ void Ledger::note_publish(const Event& event, At at) {
     of.asked_first = std::min(of.asked_first, at);  // an answer whose question nobody noted
     if (of.open != 0) --of.open;
     if (event.type == Type::ok) {
+        if (of.confirmed == never) of.producer = event.process;
         of.confirmed = std::min(of.confirmed, at);
         add_position(of, event.position, at);
     }

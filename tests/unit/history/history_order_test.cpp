@@ -96,6 +96,25 @@ TEST(Order, OfCommitsOfOneKeyIsKept) {
     expect_clean(committed(0));
 }
 
+TEST(Order, IsThatOfTheProducerWhosePublishWasConfirmedAlsoIfAnotherAskedMeanwhile) {
+    Story story;
+    const auto by = [&](std::uint32_t who) { story.history.back().process = who; };
+    story.ask(21);
+    by(7);
+    // The other one tries the same, in vain, and then what comes to lie before it.
+    story.ask(21);
+    by(8);
+    story.ask(20);
+    by(8);
+    story.told(21, Type::fail);
+    by(8);
+    story.told(20);
+    by(8);
+    story.told(21);
+    by(7);
+    expect_clean(story.deliver(20).ack(20).deliver(21).ack(21).drained());
+}
+
 TEST(Order, IsThatOfTheProducerWhosePublishWasConfirmed) {
     Story story;
     // The one that is asked first comes to lie behind the other.
