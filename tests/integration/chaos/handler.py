@@ -40,7 +40,7 @@ def main():
             else:
                 apply(db, kind, each[3])
             if kind != "right":
-                time.sleep(0.01)
+                time.sleep(0.03)
             if kind == "ack-first":
                 apply(db, kind, each[3])
             else:
