@@ -46,15 +46,6 @@ private:
     std::array<Record, 32> records_;
 };
 
-// Single messages lie all over the log's memory: those of a frame are on their way together while
-// it is put together, and are there when it is written.
-void expect(Bytes bytes) {
-    constexpr std::size_t line = 64;
-    constexpr std::size_t lines_max = 4;  // behind them the processor sees the direction itself
-    for (std::size_t at = 0; at < std::min(bytes.size(), lines_max * line); at += line)
-        __builtin_prefetch(bytes.data() + at);
-}
-
 std::uint64_t bytes_of(const engine::Deliver& deliver) {
     std::uint64_t bytes = deliver.extent.bytes;
     for (const engine::Extent& extent : deliver.more) bytes += extent.bytes;
@@ -215,7 +206,6 @@ void Deliveries::add_bytes(Bytes bytes) {
         pieces.back() = Bytes(pieces.back().data(), bytes.data() + bytes.size());
     } else {
         pieces.push_back(bytes);
-        expect(bytes);
     }
 }
 
