@@ -72,7 +72,7 @@ void records(Bytes bytes) {
         extent.first = 100;
         extent.index = static_cast<std::uint16_t>(body.size() % 3);
         extent.count = 1 + static_cast<std::uint32_t>(body.size() % 4);
-        extent.offset = static_cast<std::uint32_t>(body.size() % 60) & 0xFFFFFFU;
+        extent.set_offset(static_cast<std::uint32_t>(body.size() % 60));
         engine::message_bytes(body, extent, 0, extent.count, scratch).ignore("any answer will do");
         engine::extents_of_block(body).ignore("any answer will do");
         const std::pair<std::uint32_t, std::uint32_t> ranges[] = {{0, 1}, {2, 2}};

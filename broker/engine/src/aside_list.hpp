@@ -25,24 +25,27 @@ class AsideList {
 public:
     using Place = std::uint32_t;
     struct Item {
-        Extent extent;  // count 0: a gap
-        std::uint32_t attempts = 0;
-        Position gate = 0;
+        Extent extent;               // count 0: a gap
+        std::uint32_t attempts = 0;  // deliveries so far
+        Position gate = 0;           // record that returned it; 0: never returned
     };
 
     /// Requires that none of its messages lies here.
-    Place add(const Item& item) {
+    Place add(const Extent& extent, std::uint32_t attempts, Position gate) {
         ++runs_;
-        messages_ += item.extent.count;
-        if (places() == 0 || items_.back().extent.first < item.extent.first) {
-            items_.push_back(item);
+        messages_ += extent.count;
+        if (places() == 0 || items_.back().extent.first < extent.first) {
+            Item& item = items_.emplace_back();
+            item.extent = extent;
+            item.attempts = attempts;
+            item.gate = gate;
             return place_of(items_.size() - 1);
         }
-        auto at = items_.begin() + (behind(item.extent.first) - items_.cbegin());
+        auto at = items_.begin() + (behind(extent.first) - items_.cbegin());
         // A gap inside of it would hide it from who looks for its later messages.
-        while (at != items_.end() && at->extent.count == 0 && at->extent.first < item.extent.end())
+        while (at != items_.end() && at->extent.count == 0 && at->extent.first < extent.end())
             at = items_.erase(at);
-        at = items_.insert(at, item);
+        at = items_.insert(at, Item{extent, attempts, gate});
         return place_of(static_cast<std::size_t>(at - items_.begin()));
     }
     struct Found {
@@ -146,17 +149,17 @@ private:
             return items_.end();
         return std::prev(next);
     }
-    Item cut(Items::iterator at, std::uint32_t skip, std::uint32_t count) {
-        const Item whole = *at;
+    std::optional<Item> cut(Items::iterator at, std::uint32_t skip, std::uint32_t count) {
+        std::optional<Item> taken(*at);
         messages_ -= count;
-        if (count == whole.extent.count) {
+        if (count == taken->extent.count) {
             at->extent.count = 0;
             --runs_;
             close_gaps();
-            return whole;
+            return taken;
         }
-        Item taken = whole;
-        taken.extent = part_of(whole.extent, skip, count);
+        const Item whole = *at;
+        taken->extent = part_of(whole.extent, skip, count);
         const std::uint32_t behind_it = whole.extent.count - skip - count;
         if (skip == 0) {
             at->extent = part_of(whole.extent, count, behind_it);

@@ -95,14 +95,14 @@ Result<Bytes> message_bytes(Bytes body, const Extent& extent, std::uint32_t skip
     if (body[0] == static_cast<std::byte>(RecordType::slice)) {
         return from_slice(body, extent, extent.index + skip, count, scratch);
     }
-    if (extent.offset != 0 && extent.offset <= body.size()) {
+    if (extent.offset() != 0 && extent.offset() <= body.size()) {
         if (skip == 0 && count == extent.count && extent.exact) {
-            if (extent.bytes > body.size() - extent.offset)
+            if (extent.bytes > body.size() - extent.offset())
                 return damaged(extent, "the record is too short");
-            return body.subspan(extent.offset, extent.bytes);
+            return body.subspan(extent.offset(), extent.bytes);
         }
         const bool begun = offsets != nullptr && offsets->known(extent.record()) >= extent.index;
-        if (!begun) return walk(extent, body.subspan(extent.offset), skip, count);
+        if (!begun) return walk(extent, body.subspan(extent.offset()), skip, count);
     }
     if (offsets != nullptr) {
         const Bytes found = offsets->find(extent.record(), body, extent.index + skip, count);

@@ -93,24 +93,27 @@ public:
     [[nodiscard]] Iterator end() const { return {pages_.end(), pages_.end()}; }
 
     /// Requires that none of its tags is here.
-    void add(Tag first, const Chunk& chunk) {
+    void add(Tag first, const Chunk& chunk) { add(first, chunk.extent) = chunk; }
+    /// The same for who writes the rest of the chunk where it lies. Holds until the next change.
+    Chunk& add(Tag first, const Extent& extent) {
         Page& page = page_of(first / page_tags);
         std::vector<Item>& items = page.items;
         ++page.held;
         // Of single messages the page will be full: it grows once, and not seven times.
         if (items.size() == items_few) items.reserve(page_tags);
         if (items.empty() || items.back().first < first) {
-            items.push_back({first, chunk});
-            return;
+            Item& item = items.emplace_back();
+            item.first = first;
+            item.chunk.extent = extent;
+            return item.chunk;
         }
-        const auto at = std::partition_point(items.begin(), items.end(),
-                                             [&](const Item& item) { return item.first < first; });
-        if (at->first == first) {
-            FERRY_ASSERT(at->chunk.extent.count == 0, "a tag is held once");
-            at->chunk = chunk;
-        } else {
-            items.insert(at, Item{first, chunk});
-        }
+        auto at = std::partition_point(items.begin(), items.end(),
+                                       [&](const Item& item) { return item.first < first; });
+        if (at->first != first) at = items.insert(at, Item{first, {}});
+        FERRY_ASSERT(at->chunk.extent.count == 0, "a tag is held once");
+        at->chunk = {};
+        at->chunk.extent = extent;
+        return at->chunk;
     }
 
     /// Calls visit(item) for what has some of `tags`, in order.

@@ -152,8 +152,17 @@ bool Engine::State::worn_out(Queue& queue, const ReadyList::Taken& taken) {
     return true;
 }
 
+namespace {
+// To whom it is delivered the key means nothing.
+Extent without_key(const Extent& extent) {
+    Extent one = extent;
+    one.key = 0;
+    return one;
+}
+}  // namespace
+
 // Single messages of many keys go out together, or every one of them would be a frame.
-bool Engine::State::join_delivery(Subscription& s, Extent extent) {
+bool Engine::State::join_delivery(Subscription& s, const Extent& extent) {
     if (!s.options.some_at_a_time || s.open_delivery >= effects.size()) return false;
     auto* open = std::get_if<Deliver>(&effects[s.open_delivery]);
     if (open == nullptr || open->session != s.session || open->subscription != s.id ||
@@ -162,13 +171,12 @@ bool Engine::State::join_delivery(Subscription& s, Extent extent) {
         open->more.size() >= delivery_runs_max) {
         return false;
     }
-    extent.set_key(0);
     Extent& last = open->more.empty() ? open->extent : open->more.back();
-    const bool joined = join(last, extent);
+    const bool joined = last.end() == extent.first && join(last, without_key(extent));
     if (!joined) {
         // Where there are a few there will be many: it grows once.
         if (open->more.size() == delivery_runs_few) open->more.reserve(delivery_runs_max);
-        open->more.push_back(extent);
+        open->more.emplace_back(extent).key = 0;
     } else if (open->more.empty()) {
         return true;
     }
@@ -184,14 +192,13 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
     const bool unfenced = FERRY_PLANTED("engine-lease-without-fencing");
     const Position token =
         taken.attempts == 0 || unfenced ? extent.first : std::max(taken.gate, token_floor);
-    if (extent.key() == 0 || taken.attempts != 0 || !join_delivery(s, extent)) {
+    if (extent.key == 0 || taken.attempts != 0 || !join_delivery(s, extent)) {
         s.open_delivery = effects.size();
         Deliver& deliver = std::get<Deliver>(effects.emplace_back(Deliver{}));
         deliver.session = s.session;
         deliver.subscription = s.id;
         deliver.first_tag = s.next_tag;
-        deliver.extent = extent;
-        deliver.extent.set_key(0);
+        deliver.extent = without_key(extent);
         deliver.attempt = taken.attempts + 1;
         deliver.token = token;
         deliver.no_ack = s.options.no_ack;
@@ -202,8 +209,12 @@ void Engine::State::hand_out(Queue& queue, Subscription& s, const ReadyList::Tak
     // Without acks the driver settles a delivery when it has sent it: until then the window holds
     // for it too.
     const Instant deadline{now.mono.ns + s.options.lease_ms * ns_per_ms};
-    s.chunks.add(s.next_tag,
-                 Chunk{extent, taken.attempts + 1, key_hint, token, now.mono, deadline});
+    Chunk& chunk = s.chunks.add(s.next_tag, extent);
+    chunk.attempts = taken.attempts + 1;
+    chunk.key_hint = key_hint;
+    chunk.token = token;
+    chunk.taken = now.mono;
+    chunk.deadline = deadline;
     s.hold(extent);
     arm_lease(s, deadline);
     s.next_tag += extent.count;

@@ -17,14 +17,14 @@ KeyNumber KeyGate::number_of(std::string_view ordering_key) {
 
 // ---- runs that wait ----
 
-std::uint32_t KeyGate::new_entry(const Entry& entry) {
+std::uint32_t KeyGate::new_entry() {
     if (free_entry_ == none) {
-        entries_.push_back(entry);
+        entries_.emplace_back();
         return static_cast<std::uint32_t>(entries_.size() - 1);
     }
     const std::uint32_t at = free_entry_;
     free_entry_ = entries_[at].next;
-    entries_[at] = entry;
+    entries_[at].next = none;
     return at;
 }
 
@@ -51,10 +51,14 @@ KeyGate::Claim KeyGate::claim(KeyNumber key, Position first) {
 
 void KeyGate::park(KeyHint at, const Extent& extent, AsideList::Place place) {
     HeldKeys::Held& held = keys_[at];
-    FERRY_ASSERT(held.key == extent.key(), "messages wait for a key that is held");
-    const std::uint32_t entry = new_entry({extent.first, extent.end(), place, none});
-    (held.first == none ? held.first : entries_[held.last].next) = entry;
-    held.last = entry;
+    FERRY_ASSERT(held.key == extent.key, "messages wait for a key that is held");
+    const std::uint32_t at_entry = new_entry();
+    Entry& entry = entries_[at_entry];
+    entry.first = extent.first;
+    entry.end = extent.end();
+    entry.place = place;
+    (held.first == none ? held.first : entries_[held.last].next) = at_entry;
+    held.last = at_entry;
 }
 
 void KeyGate::offer(KeyHint at, AsideList::Place place) {
@@ -65,7 +69,7 @@ void KeyGate::offer(KeyHint at, AsideList::Place place) {
 }
 
 void KeyGate::gone(const Extent& extent, KeyHint hint) {
-    const KeyNumber key = extent.key();
+    const KeyNumber key = extent.key;
     if (key == 0) return;
     const KeyHint at = keys_.find(key, hint);
     if (at == none) return;
@@ -147,6 +151,7 @@ std::optional<KeyGate::Offer> KeyGate::pop_offer(Offers& offers) {
         HeldKeys::Held& held = keys_[at];
         offers.first = held.next;
         if (offers.first == none) offers.last = none;
+        if (offers.first != none) ready_->expect_aside(keys_[offers.first].place);
         held.listed = false;
         if (held.offered) {
             held.offered = false;

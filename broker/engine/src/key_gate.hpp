@@ -143,7 +143,7 @@ private:
         Offers offers;
     };
 
-    std::uint32_t new_entry(const Entry& entry);
+    std::uint32_t new_entry();
     void pop_first(HeldKeys::Held& held);
     void list(KeyHint at);
     void append(Offers& to, Offers& from);

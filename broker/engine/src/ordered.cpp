@@ -40,7 +40,7 @@ void Engine::State::hold_keys_of_waiting(Queue& queue) {
     if (queue.gate == nullptr) return;
     const auto hold = [&](const Extent& extent) {
         // Not the first of its key: its turn comes when it is due and the other one is settled.
-        if (extent.key() != 0) static_cast<void>(queue.gate->claim(extent.key(), extent.first));
+        if (extent.key != 0) static_cast<void>(queue.gate->claim(extent.key, extent.first));
     };
     if (queue.extras != nullptr)
         queue.extras->retries.visit([&](const TimerList::Entry& e) { hold(e.extent); });
@@ -106,7 +106,7 @@ bool Engine::State::look_at_front(Queue& queue, Subscription* puller, const Cred
     std::uint64_t most = UINT64_MAX;
     if (!front_ready(queue, most)) return false;
     const Extent front = queue.ready.base().front_extent();
-    const KeyNumber key = front.key();
+    const KeyNumber key = front.key;
     if (key == 0) return hand_out_keyless(queue, puller, credit, most, now);
     // What came back is in memory anyway, so it never has to wait for room.
     const std::size_t aside = queue.ready.base().aside_extents();
@@ -145,15 +145,15 @@ std::uint32_t Engine::State::pass_held_keys(Queue& queue, std::uint32_t most) {
     std::uint32_t passed = 0;
     KeyHint hint = no_key_hint;
     const auto wanted = [&](const Extent& extent) {
-        const KeyNumber key = extent.key();
+        const KeyNumber key = extent.key;
         if (passed == most || ready.aside_extents() >= ordered_ahead_busy || key == 0 ||
             extent.end() > below)
             return false;
         hint = queue.gate->held_before(key, extent.first);
         return hint != no_key_hint;
     };
-    ready.fronts_to_aside(wanted, [&](const ReadyList::Aside& aside) {
-        queue.gate->park(hint, aside.extent, aside.place);
+    ready.fronts_to_aside(wanted, [&](const Extent& extent, AsideList::Place place) {
+        queue.gate->park(hint, extent, place);
         ++passed;
     });
     return passed;

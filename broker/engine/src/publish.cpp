@@ -310,8 +310,8 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         const ReadMessage* const next = read_next(planning, i);
         if (next == nullptr) return false;
         const wire::MessageView& message = next->view;
-        Wishes wishes = next->wishes;
-        if (wishes.deliver_at <= now.wall_ms) wishes.deliver_at = 0;
+        const Wishes& wishes = next->wishes;
+        const std::uint64_t deliver_at = wishes.deliver_at <= now.wall_ms ? 0 : wishes.deliver_at;
         const Route* route = find_route(planning, message);
         PublishPlan plan;
         plan.route = route;
@@ -327,7 +327,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         if (sequence <= mark && !producer.open.contains(sequence)) {
             plan.fate = PublishPlan::Fate::duplicate;
         } else {
-            plan.code = refusal_of(planning, message, *route, wishes.deliver_at);
+            plan.code = refusal_of(planning, message, *route, deliver_at);
             const bool by_id = planning.traits.dedupes && !wishes.id.empty();
             IdHash id;
             if (by_id && plan.code == Code::ok) {
@@ -346,7 +346,7 @@ bool Engine::State::plan_publish(const PublishCommand& command, const Producer& 
         }
         if (plan.fate == PublishPlan::Fate::store) {
             plans_sortable = plans_sortable && planning.traits.all_heed;
-            plan.deliver_at = wishes.deliver_at;
+            plan.deliver_at = deliver_at;
             plan.expires_at = wishes.expires_at;
             if (planning.traits.priorities) plan.priority = wishes.priority;
             if (plan.deliver_at != 0 && !wishes.id.empty()) plan.id_hash = hash_of_id(wishes.id);
@@ -556,23 +556,27 @@ void Engine::State::enter(Queue& queue, const Run& run, std::span<const Extent> 
     if (run.deliver_at != 0) {
         for (const Extent& extent : extents) schedule(queue, run, extent);
     } else {
-        account(queue, [&](ReadyQueue& ready) {
-            for (const Extent& extent : extents) ready.append(extent);
-        });
+        account(queue, [&](ReadyQueue& ready) { ready.append(extents); });
     }
 }
 
+// `at`, `offset`: in the run.
 void Engine::State::add_keyed(const Extent& run, std::uint32_t at, std::size_t offset,
                               std::size_t bytes, KeyNumber key) {
-    Extent one;
+    if (!keyed_extents.empty() && keyed_extents.back().key == key) {
+        Extent& last = keyed_extents.back();
+        last.set_count(last.count + 1);
+        last.bytes += static_cast<std::uint32_t>(bytes);
+        return;
+    }
+    Extent& one = keyed_extents.emplace_back();
     one.first = run.first + at;
-    one.count = 1;
-    one.index = static_cast<std::uint16_t>(run.index + at);
-    one.set_offset(run.offset + static_cast<std::uint32_t>(offset));
     one.bytes = static_cast<std::uint32_t>(bytes);
+    one.key = key;
+    one.count = 1;
     one.exact = true;
-    one.set_key(key);
-    if (keyed_extents.empty() || !join(keyed_extents.back(), one)) keyed_extents.push_back(one);
+    one.set_offset(run.offset() + static_cast<std::uint32_t>(offset));
+    one.index = static_cast<std::uint16_t>(run.index + at);
 }
 
 // Without reading the messages once more. False: that was not planned, or not by this command.
@@ -653,7 +657,7 @@ void Engine::State::apply_publish(const Journal::Place& place, const PublishReco
             extent.level = levels ? run.priority & 0xfU : 0U;
             if (replaying && (r.producer != 0 || r.submits()) &&
                 queue->options.policy.dedupe_window_ms != 0)
-                replay_ids(*queue, run, extent.offset);
+                replay_ids(*queue, run, extent.offset());
             if (queue->gate != nullptr && !split) {
                 split_by_key(bytes_of_run(messages, part, offset - part_offset, run.bytes), extent);
                 split = true;

@@ -120,13 +120,13 @@ struct Subscription {
         unacked += extent.count;
         unacked_bytes += extent.bytes;
         queue->unacked += extent.count;
-        if (extent.key() != 0 && queue->gate != nullptr) queue->gate->taken(extent.key());
+        if (extent.key != 0 && queue->gate != nullptr) queue->gate->taken(extent.key);
     }
     void let_go(const Extent& extent) {
         unacked -= extent.count;
         unacked_bytes -= extent.bytes;
         queue->unacked -= extent.count;
-        if (extent.key() != 0 && queue->gate != nullptr) queue->gate->left(extent.key());
+        if (extent.key != 0 && queue->gate != nullptr) queue->gate->left(extent.key);
     }
     [[nodiscard]] std::uint64_t credit_messages() const {
         if (pull_only || unacked >= options.window_messages) return 0;

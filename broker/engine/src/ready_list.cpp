@@ -23,6 +23,18 @@ void ReadyList::append(const Extent& extent) {
     ++in_memory_;
 }
 
+void ReadyList::append(std::span<const Extent> extents) {
+    append(extents.front());
+    const std::span<const Extent> others = extents.subspan(1);
+    for (const Extent& extent : others) {
+        messages_ += extent.count;
+        bytes_ += extent.bytes;
+    }
+    std::deque<Extent>& run = pieces_.back().run;
+    run.insert(run.end(), others.begin(), others.end());
+    in_memory_ += others.size();
+}
+
 Position ReadyList::back_end() const {
     if (pieces_.empty() || (!pieces_.back().on_disk && pieces_.back().run.empty())) return 0;
     return pieces_.back().end_position();
@@ -119,7 +131,7 @@ void ReadyList::count_out(const Extent& extent, bool release) {
 AsideList::Place ReadyList::set_aside(const Taken& taken) {
     messages_ += taken.extent.count;
     bytes_ += taken.extent.bytes;
-    return aside_.add({taken.extent, taken.attempts, taken.gate});
+    return aside_.add(taken.extent, taken.attempts, taken.gate);
 }
 
 ReadyList::Aside ReadyList::front_to_aside(std::uint64_t messages_max) {
@@ -128,27 +140,29 @@ ReadyList::Aside ReadyList::front_to_aside(std::uint64_t messages_max) {
         return {taken.extent, set_aside(taken)};
     }
     std::deque<Extent>& run = pieces_.front().run;
-    const Aside aside{run.front(), aside_.add({run.front(), 0, 0})};
+    const Aside aside{run.front(), aside_.add(run.front(), 0, 0)};
     run.pop_front();
     --in_memory_;
     if (run.empty()) drop_empty_front();
     return aside;
 }
 
-ReadyList::Taken ReadyList::taken_from_aside(const AsideList::Item& item) {
-    messages_ -= item.extent.count;
-    bytes_ -= item.extent.bytes;
-    return {item.extent, item.attempts, item.gate};
+void ReadyList::count_taken(const std::optional<Taken>& taken) {
+    if (!taken) return;
+    messages_ -= taken->extent.count;
+    bytes_ -= taken->extent.bytes;
 }
 
 std::optional<ReadyList::Taken> ReadyList::take_aside(Position position, AsideList::Place place) {
-    const auto item = aside_.take(position, place);
-    return item ? std::optional(taken_from_aside(*item)) : std::nullopt;
+    const std::optional<Taken> taken = aside_.take(position, place);
+    count_taken(taken);
+    return taken;
 }
 
 std::optional<ReadyList::Taken> ReadyList::take_any_aside(std::uint64_t messages_max) {
-    const auto item = aside_.take_front(messages_max);
-    return item ? std::optional(taken_from_aside(*item)) : std::nullopt;
+    const std::optional<Taken> taken = aside_.take_front(messages_max);
+    count_taken(taken);
+    return taken;
 }
 
 std::uint64_t ReadyList::cut_aside(Position first, std::uint32_t count, bool release,

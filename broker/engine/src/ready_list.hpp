@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "aside_list.hpp"
@@ -28,11 +29,7 @@ namespace ferry::engine {
 /// Of an index block that is not in memory only the hole is remembered.
 class ReadyList {
 public:
-    struct Taken {
-        Extent extent;
-        std::uint32_t attempts = 0;  // deliveries before this one
-        Position gate = 0;           // record that returned it; 0: never returned
-    };
+    using Taken = AsideList::Item;
     enum class Front : std::uint8_t {
         empty,
         waits_for_log,    // the first message (or its return) is not durable
@@ -44,6 +41,8 @@ public:
 
     /// New messages, behind all others. Requires extent.first past everything appended before.
     void append(const Extent& extent);
+    /// The same for one or more of one record, in order, of which none would join the next.
+    void append(std::span<const Extent> extents);
     [[nodiscard]] Front front(Position durable) const;
     /// Requires front() == ready. At most `messages_max` (> 0), stopping before `below` (a position
     /// limit for messages never returned).
@@ -84,13 +83,13 @@ public:
     };
     Aside front_to_aside(std::uint64_t messages_max);
     /// While wanted(extent) of the run at the front says so, as front_to_aside() of it, and then
-    /// done(aside). Only of runs in memory that were never returned.
+    /// done(extent, place). Only of runs in memory that were never returned.
     template <class Wanted, class Done>
     void fronts_to_aside(Wanted&& wanted, Done&& done) {
         if (!front_is_fresh()) return;
         std::deque<Extent>& run = pieces_.front().run;
         for (; !run.empty() && wanted(std::as_const(run.front())); run.pop_front(), --in_memory_)
-            done(Aside{run.front(), aside_.add({run.front(), 0, 0})});
+            done(std::as_const(run.front()), aside_.add(run.front(), 0, 0));
         if (run.empty()) drop_empty_front();
     }
     /// The first message in [first, end) that lies aside.
@@ -232,7 +231,7 @@ private:
                                std::uint32_t* attempts_of);
     std::uint64_t cut_aside(Position first, std::uint32_t count, bool release,
                             std::uint32_t* attempts_of);
-    [[nodiscard]] Taken taken_from_aside(const AsideList::Item& item);
+    void count_taken(const std::optional<Taken>& taken);
     std::uint64_t cut_memory(Piece& piece, Position first, Position end, bool release);
     std::uint64_t cut_disk(Piece& piece, Position first, Position end, bool release);
     bool add_hole(Piece& piece, Span hole, bool release);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,10 @@ public:
     [[nodiscard]] const ReadyList& base() const { return base_; }
 
     void append(const Extent& extent) { level(extent.level).append(extent); }
+    /// One of any level, or several as ReadyList::append() wants them.
+    void append(std::span<const Extent> extents) {
+        extents.size() == 1 ? append(extents.front()) : base_.append(extents);
+    }
     /// Chooses where take() takes from.
     [[nodiscard]] Front front(Position durable) {
         return more_.empty() ? base_.front(durable) : choose(durable);

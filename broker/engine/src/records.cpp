@@ -287,11 +287,11 @@ void put_numbers_of(const Extent& e, Position base, Put&& put) {
     const auto step = static_cast<std::int64_t>(e.first - base);
     put((static_cast<std::uint64_t>(step) << 1) ^ static_cast<std::uint64_t>(step >> 63));
     put(e.count);
-    const KeyNumber key = e.key();
+    const KeyNumber key = e.key;
     put(std::uint64_t{e.level} << index_bits | std::uint64_t{e.index} << 2 | (key != 0 ? 2U : 0U) |
         (e.exact ? 1U : 0U));
     if (key != 0) put(key);
-    put(e.offset);
+    put(e.offset());
     put(e.bytes);
 }
 }  // namespace
@@ -314,7 +314,7 @@ Extent get_extent(Reader& in, Position base) {
     e.level = static_cast<std::uint8_t>(index >> index_bits) & 0xfU;
     e.index = static_cast<std::uint16_t>((index & ((1U << index_bits) - 1)) >> 2);
     e.exact = (index & 1U) != 0;
-    if ((index & 2U) != 0) e.set_key(in.bounded<KeyNumber>(UINT32_MAX));
+    if ((index & 2U) != 0) e.key = in.bounded<KeyNumber>(UINT32_MAX);
     e.set_offset(in.bounded<std::uint32_t>(Extent::offset_max));
     e.bytes = in.bounded<std::uint32_t>(UINT32_MAX);
     return e;
@@ -437,9 +437,9 @@ Extent inner_part_of(const Extent& extent, std::uint32_t skip, std::uint32_t cou
     Extent part;
     part.first = extent.first + skip;
     part.set_count(count);
-    part.set_key(extent.key());
+    part.key = extent.key;
     part.index = static_cast<std::uint16_t>(extent.index + skip);
-    part.set_offset(skip == 0 ? extent.offset : 0);
+    part.set_offset(skip == 0 ? extent.offset() : 0);
     part.exact = false;
     part.level = extent.level;
     // Shares add up to the whole: what the left parts took is what the right parts do not have.

@@ -163,9 +163,9 @@ void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ra
 }
 /// Joins `next` to `extent` if it follows directly in the same record.
 [[nodiscard]] inline bool join(Extent& extent, const Extent& next) {
-    const bool follows = extent.end() == next.first && extent.key() == next.key() &&
+    const bool follows = extent.end() == next.first && extent.key == next.key &&
                          extent.record() == next.record() && extent.exact && next.exact &&
-                         extent.level == next.level && extent.offset + extent.bytes == next.offset;
+                         extent.level == next.level && extent.offset() + extent.bytes == next.offset();
     if (!follows) return false;
     extent.set_count(extent.count + next.count);
     extent.bytes += next.bytes;

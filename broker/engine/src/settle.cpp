@@ -49,7 +49,10 @@ void Engine::State::book_gone(Queue& queue, const Extent& extent, KeyHint hint) 
         spans.back().count += extent.count;
         return;
     }
-    spans.push_back({extent.first, extent.count, extent.level});
+    Span& span = spans.emplace_back();
+    span.first = extent.first;
+    span.count = extent.count;
+    span.level = extent.level;
     if (++ack_spans >= ack_spans_per_record_max) flush_acks();
 }
 
@@ -177,7 +180,7 @@ bool well_formed(std::span<const Range<Tag>> tags) {
 void expect_next_of_keys(const Subscription& s, Range<Tag> tags) {
     const KeyGate& gate = *s.queue->gate;
     s.chunks.visit(tags, [&](const ChunkList::Item& item) {
-        if (const KeyNumber key = item.chunk.extent.key(); key != 0)
+        if (const KeyNumber key = item.chunk.extent.key; key != 0)
             gate.expect_aside(key, item.chunk.key_hint);
     });
 }

@@ -378,7 +378,7 @@ struct Engine::State {
     void load_index_if_needed(Queue& queue);
     void hand_out(Queue& queue, Subscription& subscription, const ReadyList::Taken& taken, Now now,
                   KeyHint key_hint = no_key_hint);
-    bool join_delivery(Subscription& subscription, Extent extent);
+    bool join_delivery(Subscription& subscription, const Extent& extent);
     bool worn_out(Queue& queue, const ReadyList::Taken& taken);
     bool front_ready(Queue& queue, std::uint64_t& messages_max);
     bool serve_pull(Queue& queue, const WaitingPull& pull, Now now);

@@ -23,7 +23,7 @@ std::optional<Engine::State::Explainer::Place> Engine::State::Explainer::find_re
     q.ready.visit_memory([&](const Extent& e, std::uint32_t attempts) {
         found = holds(e, at);
         place.deliveries = attempts;
-        place.key = e.key();
+        place.key = e.key;
         place.ahead += found ? at - e.first : e.count;
         return !found;
     });

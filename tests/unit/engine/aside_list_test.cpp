@@ -11,13 +11,12 @@
 namespace ferry::engine {
 namespace {
 
-AsideList::Item item_at(Position first, std::uint32_t count) {
-    AsideList::Item item;
-    item.extent.first = first;
-    item.extent.set_count(count);
-    item.extent.bytes = 10 * count;
-    item.attempts = static_cast<std::uint32_t>(first % 3);
-    return item;
+AsideList::Place lay(AsideList& list, Position first, std::uint32_t count) {
+    Extent extent;
+    extent.first = first;
+    extent.set_count(count);
+    extent.bytes = 10 * count;
+    return list.add(extent, static_cast<std::uint32_t>(first % 3), 0);
 }
 
 class Simple {
@@ -49,7 +48,7 @@ TEST(AsideList, GivesBackWhatLiesThereWhateverTheOrderAndTheHints) {
                 while (simple.next(first, first + count) && count > 0) --count;
                 if (count == 0) continue;
             }
-            simple.add(first, count, list.add(item_at(first, count)));
+            simple.add(first, count, lay(list, first, count));
             end = std::max(end, first + count + random.below(2));
         } else {
             // One of the older ones or of all: some lie here long, and gaps are closed around them.
@@ -84,7 +83,7 @@ TEST(AsideList, GivesBackWhatLiesThereWhateverTheOrderAndTheHints) {
 TEST(AsideList, AHintHoldsWhileTheOldestGoAndIsOnlyAHintAfterwards) {
     AsideList list;
     std::map<Position, AsideList::Place> places;
-    for (Position at = 0; at < 100'000; at += 2) places[at] = list.add(item_at(at, 1));
+    for (Position at = 0; at < 100'000; at += 2) places[at] = lay(list, at, 1);
     // The first stays, so gaps lie behind it until they are closed.
     for (Position at = 2; at < 90'000; at += 2)
         ASSERT_TRUE(list.take(at, places[at]).has_value()) << at;
@@ -98,7 +97,7 @@ TEST(AsideList, AHintHoldsWhileTheOldestGoAndIsOnlyAHintAfterwards) {
     }
     ASSERT_TRUE(list.take_front(5).has_value());
     EXPECT_TRUE(list.empty());
-    const auto place = list.add(item_at(7, 2));
+    const auto place = lay(list, 7, 2);
     EXPECT_EQ(list.take(8, place)->extent.first, 8U);
     EXPECT_EQ(list.front().first, 7U);
 }

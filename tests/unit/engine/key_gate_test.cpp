@@ -47,7 +47,7 @@ protected:
         Extent extent;
         extent.first = first;
         extent.set_count(1);
-        extent.set_key(key);
+        extent.key = key;
         return extent;
     }
     KeyHint claim(KeyNumber key, Position first) {
@@ -98,10 +98,12 @@ TEST_F(Gate, KeysWithHalfTheirHashInCommonDoNotWaitForEachOther) {
     EXPECT_EQ(bits, UINT32_MAX) << "all of them tell keys apart";
     EXPECT_EQ(gate.held_keys(), 0U);
     Extent extent = extent_of(UINT32_MAX, 1);
-    EXPECT_EQ(extent.key(), UINT32_MAX);
-    extent.set_key(0x89abcdef);
-    EXPECT_EQ(extent.key(), 0x89abcdefU);
+    EXPECT_EQ(extent.key, UINT32_MAX);
+    extent.set_offset(Extent::offset_max - 0x1234);
+    EXPECT_EQ(extent.offset(), Extent::offset_max - 0x1234);
     EXPECT_EQ(extent.count, 1U);
+    extent.set_offset(Extent::offset_max + 1);
+    EXPECT_EQ(extent.offset(), 0U) << "not known";
 }
 
 TEST_F(Gate, WhatExpiresWhileItIsOfferedFreesItsKeyAtOnce) {

@@ -44,32 +44,31 @@ struct Extent {
     static constexpr std::uint32_t count_max = (1U << 19) - 1;
     static constexpr std::uint32_t offset_max = (1U << 24) - 1;
 
-    Position first = 0;            // position of the first message
-    std::uint32_t count : 19 = 0;  // a record has at most 65,536
-    std::uint32_t key_low : 13 = 0;
-    // Of the first message's bytes in the record's body; 0: not known, walk.
-    std::uint32_t offset : 24 = 0;
-    std::uint32_t key_middle : 8 = 0;
+    // What is read most often lies whole in memory: a processor that has to bring what it just
+    // wrote together from several stores waits until they are done.
+    Position first = 0;       // position of the first message
     std::uint32_t bytes = 0;  // of all messages; an estimate unless `exact`
-    std::uint16_t index = 0;  // of the first message in its record: record() = first - index
+    KeyNumber key = 0;
+    std::uint32_t count : 19 = 0;  // a record has at most 65,536
     bool exact : 1 = false;
     std::uint8_t level : 4 = 0;  // priority, in a queue that heeds it
-    std::uint16_t key_high : 11 = 0;
+    std::uint32_t offset_high : 8 = 0;
+    std::uint16_t offset_low = 0;
+    std::uint16_t index = 0;  // of the first message in its record: record() = first - index
 
     [[nodiscard]] Position record() const { return first - index; }
     [[nodiscard]] Position end() const { return first + count; }
-    void set_key(KeyNumber key) {
-        key_low = key & 0x1fffU;
-        key_middle = key >> 13 & 0xffU;
-        key_high = static_cast<std::uint16_t>(key >> 21) & 0x7ffU;
-    }
-    [[nodiscard]] KeyNumber key() const {
-        return static_cast<KeyNumber>(key_high) << 21 | static_cast<KeyNumber>(key_middle) << 13 |
-               static_cast<KeyNumber>(key_low);
-    }
     /// Requires n <= count_max.
     void set_count(std::uint32_t n) { count = n & count_max; }
-    void set_offset(std::uint32_t at) { offset = at <= offset_max ? at & offset_max : 0; }
+    /// Of the first message's bytes in the record's body; 0: not known, walk.
+    [[nodiscard]] std::uint32_t offset() const {
+        return static_cast<std::uint32_t>(offset_high) << 16 | offset_low;
+    }
+    void set_offset(std::uint32_t at) {
+        const std::uint32_t kept = at <= offset_max ? at : 0;
+        offset_high = kept >> 16 & 0xffU;
+        offset_low = static_cast<std::uint16_t>(kept & 0xffffU);
+    }
     bool operator==(const Extent&) const = default;
 };
 static_assert(sizeof(Extent) == 24, "a queue's index is as large as this");
