@@ -165,7 +165,8 @@ void put_ranges(std::vector<std::byte>& out, std::span<const Range<Sequence>> ra
 [[nodiscard]] inline bool join(Extent& extent, const Extent& next) {
     const bool follows = extent.end() == next.first && extent.key == next.key &&
                          extent.record() == next.record() && extent.exact && next.exact &&
-                         extent.level == next.level && extent.offset() + extent.bytes == next.offset();
+                         extent.level == next.level &&
+                         extent.offset() + extent.bytes == next.offset();
     if (!follows) return false;
     extent.set_count(extent.count + next.count);
     extent.bytes += next.bytes;
