@@ -24,6 +24,7 @@ void ReadyList::append(const Extent& extent) {
 }
 
 void ReadyList::append(std::span<const Extent> extents) {
+    if (extents.empty()) return;
     append(extents.front());
     const std::span<const Extent> others = extents.subspan(1);
     for (const Extent& extent : others) {

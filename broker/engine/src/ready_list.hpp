@@ -41,7 +41,8 @@ public:
 
     /// New messages, behind all others. Requires extent.first past everything appended before.
     void append(const Extent& extent);
-    /// The same for one or more of one record, in order, of which none would join the next.
+    /// The same for some of one record, in order, of which none would join the next. Of a damaged
+    /// record there may be none.
     void append(std::span<const Extent> extents);
     [[nodiscard]] Front front(Position durable) const;
     /// Requires front() == ready. At most `messages_max` (> 0), stopping before `below` (a position
