@@ -27,7 +27,10 @@ void ReadyList::append(std::span<const Extent> extents) {
     if (extents.empty()) return;
     append(extents.front());
     const std::span<const Extent> others = extents.subspan(1);
+    Position end = extents.front().end();
     for (const Extent& extent : others) {
+        FERRY_ASSERT(end <= extent.first, "messages are appended in order");
+        end = extent.end();
         messages_ += extent.count;
         bytes_ += extent.bytes;
     }
