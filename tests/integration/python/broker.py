@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -89,8 +90,16 @@ class Broker:
         self.kill()
         return self.start()
 
+    def _tell_of_an_end_of_its_own(self):
+        """The test saw no more than a closed connection; why is in what the broker wrote."""
+        status = self.process.poll()
+        if status is not None:
+            with open(os.path.join(self.data, "stderr"), encoding="utf-8", errors="replace") as errors:
+                print(f"ferryd had ended by itself with status {status}:\n{errors.read()}", file=sys.stderr)
+
     def end(self):
         if self.process is not None:
+            self._tell_of_an_end_of_its_own()
             self.kill()
         if self.own_data:
             shutil.rmtree(self.data, ignore_errors=True)
