@@ -57,7 +57,11 @@ class Client:
         self.next_request = 1
         self.info = None
         if hello:
-            self.info = self.hello()
+            try:
+                self.info = self.hello()
+            except Exception:
+                self.socket.close()
+                raise
 
     # ---- frames ----
 
