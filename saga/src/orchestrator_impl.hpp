@@ -67,6 +67,7 @@ struct Orchestrator::Impl {
     /// How many were due.
     sqlite::Answer<std::size_t> run_timers(std::uint64_t now_ms);
     sqlite::Status membership(std::uint64_t now_ms);
+    sqlite::Status catch_up();
     sqlite::Status one_timer(const Store::Due& due, std::uint64_t now_ms);
     void put_aside(const Store::Due& due, const sqlite::Problem& why, std::uint64_t now_ms);
 

@@ -1,5 +1,7 @@
 #include "store.hpp"
 
+#include <algorithm>
+
 #include "codec.hpp"
 #include "schema.hpp"
 
@@ -303,6 +305,7 @@ Reply_<std::uint64_t> Store::join(std::string_view owner, std::uint64_t now_ms,
     const std::int64_t taken = fence.value().value_or(0);
     auto done = insert.value().bind(1, owner).bind(2, taken).bind(3, until_ms).run();
     if (!done.ok()) return done.error();
+    if (auto noted = note_time(now_ms); !noted.ok()) return noted.error();
     return static_cast<std::uint64_t>(taken);
 }
 
@@ -317,7 +320,22 @@ Reply_<bool> Store::renew(std::string_view owner, std::uint64_t fence, std::uint
     auto old = database_.prepare("DELETE FROM ferry_saga_member WHERE until_ms <= ?1");
     if (!old.ok()) return old.error();
     if (auto cleared = old.value().bind(1, now_ms).run(); !cleared.ok()) return cleared.error();
+    if (auto noted = note_time(now_ms); !noted.ok()) return noted.error();
     return true;
+}
+
+Status Store::note_time(std::uint64_t now_ms) {
+    auto note = database_.prepare(
+        "INSERT INTO ferry_saga_state(name, value) VALUES('time_ms', ?1) ON CONFLICT(name) DO "
+        "UPDATE SET value = max(value, excluded.value)");
+    if (!note.ok()) return note.error();
+    return note.value().bind(1, now_ms).run();
+}
+
+Reply_<std::uint64_t> Store::latest_ms() {
+    auto value = database_.integer("SELECT value FROM ferry_saga_state WHERE name = 'time_ms'");
+    if (!value.ok()) return value.error();
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(0, value.value().value_or(0)));
 }
 
 Reply_<bool> Store::is_member(std::string_view owner, std::uint64_t fence) {

@@ -109,6 +109,9 @@ public:
         std::uint32_t members = 1;
     };
     sqlite::Answer<Rank> rank_of(std::string_view owner);
+    /// The latest time that a member had when it joined or renewed; 0: none did yet. Whoever
+    /// changes sagas counts on from there: the wall clock may have been set back since.
+    sqlite::Answer<std::uint64_t> latest_ms();
 
     /// Removes sagas that ended before; how many.
     sqlite::Answer<std::uint64_t> purge(std::uint64_t before_ms, std::uint32_t at_most);
@@ -120,6 +123,7 @@ private:
     sqlite::Status prepare();
     sqlite::Answer<const Stored*> keep(sqlite::Statement& row);
     sqlite::Status read(sqlite::Statement& from, Row& row);
+    sqlite::Status note_time(std::uint64_t now_ms);
 
     const sqlite::Database& database_;
     CallStore calls_;

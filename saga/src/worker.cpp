@@ -18,6 +18,8 @@ constexpr std::uint64_t tend_every_ms = 10'000;
 constexpr std::uint32_t purge_rows = 500;
 /// A saga that cannot be read is looked at again after so long, so that others are not held up.
 constexpr std::uint64_t put_aside_ms = 60'000;
+// A clock that is behind by less is one that is kept right.
+constexpr std::uint64_t worth_telling_ms = 10'000;
 
 }  // namespace
 
@@ -69,6 +71,7 @@ Status Orchestrator::Impl::open() {
     inbox = std::move(made_inbox).value();
     auto transaction = sqlite::Transaction::begin(outbox->database());
     if (!transaction.ok()) return transaction.error();
+    if (auto caught_up = catch_up(); !caught_up.ok()) return caught_up;
     if (auto joined = membership(wall.now_ms()); !joined.ok()) return joined;
     if (auto committed = transaction.value().commit(); !committed.ok()) return committed;
     worker = std::thread([this] { work(); });
@@ -243,8 +246,24 @@ Status Orchestrator::Impl::membership(std::uint64_t now_ms) {
         auto found = store->rank_of(options.name);
         if (!found.ok()) return found.error();
         rank = found.value();
+        if (auto caught_up = catch_up(); !caught_up.ok()) return caught_up;
     }
     metrics.member(true);
+    return sqlite::ok_status();
+}
+
+/// All orchestrators of a database count from the latest time that one of them has noted, also
+/// one that has ended: what it noted for later would wait until the wall clock comes there, and
+/// those behind would hold its lease to last.
+Status Orchestrator::Impl::catch_up() {
+    auto latest = store->latest_ms();
+    if (!latest.ok()) return latest.error();
+    const std::uint64_t now_ms = wall.now_ms();
+    if (latest.value() > now_ms + worth_telling_ms) {
+        say("the wall clock is " + std::to_string((latest.value() - now_ms) / 1000) +
+            " s behind the time that these sagas have reached; they go on from there");
+    }
+    wall.at_least(latest.value());
     return sqlite::ok_status();
 }
 

@@ -93,6 +93,9 @@ std::string SagaHost::prepare(const sqlite::Database& database) {
     store_ = std::move(opened).value();
     runner_ = std::make_unique<saga::Runner>(*store_, queue_name(queue_), dice_);
     wall_.emplace(clock_);
+    auto latest = store_->latest_ms();
+    if (!latest.ok()) return latest.error().text;
+    wall_->at_least(latest.value());
     fence_ = 0;
     return change([&](std::uint64_t now_ms) {
         auto added = store_->add_definition(definition_, now_ms);

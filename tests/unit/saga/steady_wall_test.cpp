@@ -43,5 +43,16 @@ TEST(SteadyWall, NeverGoesBack) {
     EXPECT_EQ(wall.now_ms(), before + 500);
 }
 
+TEST(SteadyWall, GoesOnFromTheLatestTimeThatWasNoted) {
+    TwoClocks clock;
+    SteadyWall wall(clock);
+    wall.at_least(9'000'000);
+    EXPECT_EQ(wall.now_ms(), 9'000'000U);
+    clock.pass(500);
+    EXPECT_EQ(wall.now_ms(), 9'000'500U);
+    wall.at_least(9'000'100);
+    EXPECT_EQ(wall.now_ms(), 9'000'500U);
+}
+
 }  // namespace
 }  // namespace ferry::saga
