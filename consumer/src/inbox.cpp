@@ -437,9 +437,7 @@ sqlite::Status Inbox::Impl::open_consumer() {
     const bool was_running = select.value().integer(4) != 0;
     select.value().reset();
     marks = std::make_unique<Marks>(database, consumer);
-    if (was_running) {
-        if (auto kept = marks->keep_all_exact(); !kept.ok()) return kept;
-    }
+    acks_in_doubt = was_running;
     auto running = database.prepare("UPDATE ferry_inbox_consumer SET running = 1 WHERE id = ?1");
     if (!running.ok()) return running.error();
     if (auto done = running.value().bind(1, consumer).run(); !done.ok()) return done;
@@ -457,6 +455,7 @@ sqlite::Status Inbox::Impl::open_consumer() {
 }
 
 void Inbox::Impl::leave_cleanly() {
+    if (acks_in_doubt) return;
     for (const auto& [name, stream] : streams) {
         if (!stream.unsettled.empty() || !stream.lost.empty()) return;
     }

@@ -142,6 +142,9 @@ struct Inbox::Impl {
     Place place;
     std::uint64_t stored_ms = 0;
     std::uint64_t evicted_ms = 0;
+    // A process ended without a word, or acks were lost where the queue had no floor: what was
+    // applied may have to stay exact. Remembered over ends (`running`) until a floor is known.
+    bool acks_in_doubt = false;
 };
 
 }  // namespace ferry::consumer

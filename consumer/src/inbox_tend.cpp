@@ -123,6 +123,11 @@ sqlite::Status Inbox::Impl::tidy(const Place& now, std::uint64_t now_ms) {
             .bind(4, now.floor);
         if (auto done = update.value().run(); !done.ok()) return done;
     }
+    // Before the first floor nothing is forgotten, and no row has to stand apart.
+    const bool keep_all = acks_in_doubt && now.floor != 0;
+    if (keep_all) {
+        if (auto kept = marks->keep_all_exact(); !kept.ok()) return kept;
+    }
     if (auto kept = keep_lost(now.floor, now_ms); !kept.ok()) return kept;
     if (auto raised = raise_cursors(now.floor, now_ms); !raised.ok()) return raised;
     const auto retention = static_cast<std::uint64_t>(options.id_retention.count());
@@ -134,6 +139,7 @@ sqlite::Status Inbox::Impl::tidy(const Place& now, std::uint64_t now_ms) {
         if (auto done = marks->evict({}, evicted); !done.ok()) return done;
     }
     if (auto committed = transaction.value().commit(); !committed.ok()) return committed;
+    if (keep_all) acks_in_doubt = false;
     if (store) stored_ms = now_ms;
     if (now_ms - evicted_ms >= evict_every_ms) evicted_ms = now_ms;
     const std::scoped_lock lock(notes);
@@ -154,13 +160,10 @@ sqlite::Status Inbox::Impl::keep_lost(std::uint64_t queue_floor, std::uint64_t n
         }
     }
     // On Kafka there is no floor, and all is kept exactly. What is unsure would have rows of its
-    // own there for ever, and divide its neighbours: so all of them are.
-    const bool all = queue_floor == 0 && !unsure.empty();
-    if (all) {
-        if (auto kept = marks->keep_all_exact(); !kept.ok()) return kept;
-    }
+    // own there for ever, and divide its neighbours.
+    if (queue_floor == 0 && !unsure.empty()) acks_in_doubt = true;
     for (const Origin& origin : unsure) {
-        if (!all) {
+        if (queue_floor != 0) {
             if (auto kept = marks->keep_exact(origin); !kept.ok()) return kept;
         }
         // A crash or failure before the commit leaves a little more than needed, never less.

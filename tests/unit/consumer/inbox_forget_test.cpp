@@ -131,6 +131,32 @@ TEST(InboxForgets, WithoutAFloorLostAcksTakeNoRowsOfTheirOwn) {
     EXPECT_EQ(rig.effects(), 101);
 }
 
+// Two partitions, one of them read ahead of the other when the process ends: what fills the gaps
+// later joins what is there.
+TEST(InboxForgets, WithoutAFloorACrashLeavesNoRowsApart) {
+    InboxRig rig;
+    auto inbox = rig.inbox();
+    for (std::uint64_t i = 1; i <= 99; i += 2) {
+        inbox->apply(make_incoming(with_floor(i, 1), 1000 + i), InboxRig::effect);
+    }
+    EXPECT_EQ(rig.ranges(), 50);
+    inbox.reset();
+    for (std::uint64_t i = 2; i <= 98; i += 2) {
+        inbox = rig.inbox();
+        ASSERT_TRUE(inbox->check_place(place(0)).ok());
+        apply_and_settle(*inbox, with_floor(i, 1), 1000 + i);
+        inbox.reset();  // cleanly: the first end is remembered over these
+    }
+    EXPECT_EQ(rig.ranges(), 1);
+    inbox = rig.inbox();
+    apply_and_settle(*inbox, with_floor(100, 100), 1100);
+    ASSERT_TRUE(inbox->tend(place(1101)).ok());
+    for (const std::uint64_t i : {1U, 51U, 99U}) {
+        const Sent back = sent_back(with_floor(i, 1));
+        EXPECT_TRUE(inbox->apply(make_incoming(back, 1200 + i), InboxRig::effect).duplicate) << i;
+    }
+}
+
 TEST(InboxForgets, OlderEpochsWhenTheyAreSettled) {
     InboxRig rig;
     auto inbox = rig.inbox();
